@@ -29,6 +29,7 @@ from spawn.application.dependencies import Dependencies
 from spawn.application.schemas.activation import RefreshVerdict, SchemaPolicy
 from spawn.application.schemas.refresh import refresh_schema
 from spawn.domain.errors import NotFound
+from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.query import Filter, Operator, Query, Sort
 from spawn.domain.schemas.document_parser import read_schema
 from spawn.ports.schemas import FetchedSchema, Provenance
@@ -52,14 +53,16 @@ class MemoryRegistry(BundledRegistry):
         document = {"id": SCHEMA_ID, "version": version, "name": "Projects", "columns": columns}
         self.documents[version] = json.dumps(document).encode()
 
-    async def refresh(self, schema_id: str, version: int | None = None) -> FetchedSchema:
+    async def refresh(
+        self, schema_id: str, version: int | None = None, *, kind: str = PROJECT_KIND
+    ) -> FetchedSchema:
         """Return the latest or one version."""
         number = max(self.documents) if version is None else version
         if number not in self.documents:
             raise NotFound("none")
         document = self.documents[number]
         return FetchedSchema(
-            schema=read_schema(document, schema_id=schema_id),
+            schema=read_schema(document, schema_id=schema_id, kind=kind),
             document=document,
             provenance=Provenance.LIVE,
             verified_at=None,

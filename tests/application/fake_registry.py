@@ -35,14 +35,19 @@ class FakeRegistry:
             self.documents[version] = self.latest
         return self.latest
 
-    async def fetch(self, schema_id: str, version: int | None = None) -> FetchedSchema:
+    async def fetch(
+        self, schema_id: str, version: int | None = None, *, kind: str = "project"
+    ) -> FetchedSchema:
         try:
             return self._find(schema_id, version)
         except RegistryError as error:
-            fallback = await BundledRegistry().fetch(schema_id, version)
+            fallback = await BundledRegistry().fetch(schema_id, version, kind=kind)
             return msgspec.structs.replace(fallback, detail=error.detail)
 
-    async def refresh(self, schema_id: str, version: int | None = None) -> FetchedSchema:
+    async def refresh(
+        self, schema_id: str, version: int | None = None, *, kind: str = "project"
+    ) -> FetchedSchema:
+        del kind
         return self._find(schema_id, version)
 
     async def list_versions(self, schema_id: str) -> tuple[int, ...] | None:

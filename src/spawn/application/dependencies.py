@@ -10,6 +10,7 @@ from spawn.domain.errors import Forbidden, Unavailable
 from spawn.domain.events.position import Position
 from spawn.domain.facilities.ledger import StoredLedger
 from spawn.domain.principal import Principal, Scope
+from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.schemas.validator import SchemaValidator, compile_schema
 from spawn.ports.analytics import ColumnStore, QualityStore
 from spawn.ports.backups import Backups
@@ -61,22 +62,22 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     ledgers: BoundedCache[StoredLedger] = msgspec.field(default_factory=_create_ledger_cache)
     feed_progress: BoundedCache[Position] = msgspec.field(default_factory=_create_feed_progress)
 
-    async def active_schema(self) -> SchemaRecord:
-        """Return the active schema as the store has it now.
+    async def active_schema(self, kind: str = PROJECT_KIND) -> SchemaRecord:
+        """Return the active schema of a governed kind as the store has it now.
 
         It is read each time, since another replica may have adopted a newer version.
 
         Raises:
             Unavailable: the store has not adopted a schema yet.
         """
-        record = await self.schemas.active()
+        record = await self.schemas.active(kind)
         if record is None:
             raise Unavailable("No schema is active yet; the service is still starting.")
         return record
 
-    async def validator(self) -> SchemaValidator:
-        """Return the active schema, compiled; compilation is cached by fingerprint."""
-        return compile_schema((await self.active_schema()).schema)
+    async def validator(self, kind: str = PROJECT_KIND) -> SchemaValidator:
+        """Return the active schema of a kind, compiled; it is cached by fingerprint."""
+        return compile_schema((await self.active_schema(kind)).schema)
 
 
 def require(principal: Principal, *scopes: Scope) -> None:

@@ -12,7 +12,11 @@ from spawn.application.dependencies import Dependencies
 from spawn.application.events.relay import DeliveryStatus, Relay
 from spawn.application.quality.monitor import QualityMonitor
 from spawn.application.quality.queries import get_latest_report
-from spawn.application.schemas.activation import SchemaPolicy, get_schema_health
+from spawn.application.schemas.activation import (
+    SchemaHealth,
+    SchemaPolicies,
+    get_schema_health,
+)
 from spawn.application.schemas.consumers import describe_affected, find_warnings
 from spawn.application.traffic.traffic_control import TrafficControl
 from spawn.domain.errors import SpawnError, StorageFull
@@ -108,7 +112,7 @@ class HealthChecker:
         dependencies: Dependencies,
         relay: Relay,
         quality_monitor: QualityMonitor,
-        schema_policy: SchemaPolicy,
+        schema_policies: SchemaPolicies,
         background: BackgroundTasks,
         traffic: TrafficControl,
         get_certificate: GetCertificate | None = None,
@@ -118,7 +122,7 @@ class HealthChecker:
         self._traffic = traffic
         self._dependencies = dependencies
         self._quality_monitor = quality_monitor
-        self._schema_policy = schema_policy
+        self._schema_policies = schema_policies
         self._relay = relay
         self._probe_check: HealthCheck | None = None
         self._probe_time = 0.0
@@ -276,36 +280,37 @@ class HealthChecker:
         return _build_check(HealthStatus.OK, "State tables follow the journal.", **facts)
 
     async def _check_schema(self) -> HealthCheck:
-        """Check the active schema, its source, waiting versions and the registry."""
-        schema_status = await get_schema_health(self._dependencies, self._schema_policy)
-        active, source = schema_status.active, schema_status.registry
-        if active is None:
-            return _build_check(HealthStatus.UNAVAILABLE, "No schema is active.")
-        waiting = [
-            {"version": r.schema.version, "state": r.state, "reason": r.reason or None}
-            for r in schema_status.waiting[-MAX_WAITING_VERSIONS:]
+        """Check the active schemas, their source, waiting versions and the registry."""
+        first, *others = [
+            await get_schema_health(self._dependencies, policy)
+            for policy in self._schema_policies.policies
         ]
+        if any(status.active is None for status in (first, *others)):
+            return _build_check(HealthStatus.UNAVAILABLE, "No schema is active.")
+        source = first.registry
         facts: dict[str, Any] = {
-            "schema_id": active.schema.id,
-            "version": active.schema.version,
-            "provenance": active.provenance,
+            **_describe_schema(first),
             "source": source.url,
             "source_provenance": source.provenance,
             "age_s": None if source.age_s is None else round(source.age_s, 3),
-            "mode": schema_status.policy.mode,
-            "waiting": waiting,
         }
+        others = [one for one in others if one.policy.is_followed or one.problem or one.waiting]
+        if others:
+            facts["others"] = [_describe_schema(one) for one in others]
         warnings = await find_warnings(self._dependencies)
         facts["consumers"] = [
             {
                 "name": one.consumer.name,
+                "schema_id": one.consumer.schema_id,
                 "version": one.consumer.schema_version,
                 "column": one.sunset.column,
                 "sunset_on": one.sunset.sunset_on,
             }
             for one in warnings[:MAX_WARNED_CONSUMERS]
         ]
-        problems = (schema_status.problem, describe_affected(warnings))
+        problems = [first.problem]
+        problems += [f"{one.policy.schema_id}: {one.problem}" for one in others if one.problem]
+        problems.append(describe_affected(warnings))
         if problem := "; ".join(filter(None, problems)):
             return _build_check(HealthStatus.DEGRADED, problem, **facts)
         return _build_check(HealthStatus.OK, "The registry governs the active schema.", **facts)
@@ -389,3 +394,18 @@ class HealthChecker:
         return _build_check(
             HealthStatus.OK, "The data meet every service level of severity error.", **facts
         )
+
+
+def _describe_schema(status: SchemaHealth) -> dict[str, Any]:
+    """Return the facts of one kind's schema."""
+    active = status.active
+    return {
+        "schema_id": status.policy.schema_id if active is None else active.schema.id,
+        "version": None if active is None else active.schema.version,
+        "provenance": None if active is None else active.provenance,
+        "mode": status.policy.mode,
+        "waiting": [
+            {"version": r.schema.version, "state": r.state, "reason": r.reason or None}
+            for r in status.waiting[-MAX_WAITING_VERSIONS:]
+        ],
+    }

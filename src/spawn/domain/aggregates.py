@@ -59,6 +59,7 @@ from spawn.domain.facilities.facility import (
     FACILITY_KIND,
     Facility,
 )
+from spawn.domain.facilities.facility_codec import FACILITY_STATES
 from spawn.domain.facilities.ledger import (
     ENTRY_KIND,
     ENTRY_RECORDED_EVENT,
@@ -384,14 +385,15 @@ _TYPES: Final = (
         *("publisher", "state", "type", "event_time"),
         table="dead_letters",
     ),
-    _struct_type(
-        FACILITY_KIND,
-        Facility,
-        *("project_id", "name", "kind", "currency_code", "commitment", "rank"),
-        *("availability_start", "availability_end", "maturity_date"),
+    AggregateType(
+        kind=FACILITY_KIND,
+        state_type=Facility,
+        codec=FACILITY_STATES,
+        event_types=frozenset({FACILITY_CREATED_EVENT, FACILITY_AMENDED_EVENT}),
         table="facilities",
+        columns=CORE_ATTRIBUTES[FACILITY_KIND].columns,
         id_column="facility_id",
-        event_types=(FACILITY_CREATED_EVENT, FACILITY_AMENDED_EVENT),
+        core=CORE_ATTRIBUTES[FACILITY_KIND],
     ),
     _struct_type(LEDGER_KIND, FacilityLedger),
     _struct_type(

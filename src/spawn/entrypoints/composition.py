@@ -60,13 +60,19 @@ from spawn.application.imports.runner import run_import
 from spawn.application.jobs import JobHandler, JobRunner
 from spawn.application.lineage.recorder import end_abandoned_runs
 from spawn.application.quality.monitor import QualityMonitor
-from spawn.application.schemas.activation import RefreshResult, RefreshVerdict, ensure_active_schema
+from spawn.application.schemas.activation import (
+    RefreshResult,
+    RefreshVerdict,
+    SchemaPolicy,
+    ensure_active_schemas,
+)
 from spawn.application.schemas.refresh import refresh_forever
 from spawn.application.traffic.traffic_control import TrafficControl
 from spawn.domain.approvals.approval_policy import ApprovalPolicy, read_policy
 from spawn.domain.errors import InternalError, InvalidInput, MalformedBody, SpawnError
 from spawn.domain.events.cloudevents import EventEnvelope
 from spawn.domain.lineage.openlineage import PUBLISHER_NAME as LINEAGE
+from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.quality.report import ServiceLevelStatus, describe_level_change
 from spawn.entrypoints.container_memory import choose_engine_memory, read_memory_limit
 from spawn.entrypoints.http.app import COMMAND_FACTS, OPENAPI_DOCUMENT, create_app
@@ -177,7 +183,7 @@ async def open_dependencies(
             backups=backups,
             columns=store if isinstance(store, ColumnStore) else None,
         )
-        await ensure_active_schema(dependencies, settings.schema_policy)
+        await ensure_active_schemas(dependencies, settings.schema_policies)
         yield dependencies
 
 
@@ -228,7 +234,7 @@ async def open_publishers(settings: Settings, store_id: str = "") -> list[EventP
     """
     secrets_file = settings.webhook_secrets_file
     options = PublisherOptions(
-        envelope=EventEnvelope(settings.base_url, settings.schema_id, store_id),
+        envelope=_build_envelope(settings, store_id),
         secrets_file=Path(secrets_file) if secrets_file else None,
         allowed_networks=settings.webhook_allowed_networks,
     )
@@ -249,6 +255,17 @@ async def open_publishers(settings: Settings, store_id: str = "") -> list[EventP
     if settings.openlineage_url:
         publishers[LINEAGE] = _open_lineage_publisher(settings)
     return list(publishers.values())
+
+
+def _build_envelope(settings: Settings, store_id: str) -> EventEnvelope:
+    """Return the attributes that all events of the service share."""
+    policies = settings.schema_policies.policies
+    return EventEnvelope(
+        settings.base_url,
+        settings.schema_id,
+        store_id,
+        schema_ids={policy.kind: policy.schema_id for policy in policies},
+    )
 
 
 def _open_lineage_publisher(settings: Settings) -> EventPublisher:
@@ -295,9 +312,7 @@ async def open_composition(
         relay, streams = await _start_events(
             stack, dependencies, settings, metrics, background, limits
         )
-        await stack.enter_async_context(
-            background.run("schema refresh", partial(_refresh_schema, dependencies, settings))
-        )
+        await _start_refreshes(stack, dependencies, settings, background)
         await _start_backups(stack, dependencies, settings, background)
         jobs = await _start_jobs(stack, dependencies, background)
         calculation_pool = CalculationPool(holidays=load_public_holidays())
@@ -316,7 +331,7 @@ async def open_composition(
             dependencies,
             relay,
             quality_monitor,
-            settings.schema_policy,
+            settings.schema_policies,
             background,
             traffic,
             get_certificate,
@@ -335,7 +350,7 @@ async def open_composition(
             product=product_from_settings(settings),
             health=health,
             metrics=metrics,
-            schema_policy=settings.schema_policy,
+            schema_policies=settings.schema_policies,
             streams=streams,
             relay=relay,
             jobs=jobs,
@@ -412,7 +427,7 @@ async def _start_events(
     streams = EventStreams(
         dependencies.reads,
         journal_watch,
-        EventEnvelope(settings.base_url, settings.schema_id, store_id),
+        _build_envelope(settings, store_id),
         ServerSentEvents(),
         limits=limits,
         retention=settings.event_retention,
@@ -448,6 +463,20 @@ async def _start_relay(
     stack.push_async_callback(relay.close)
     await relay.start()
     return relay
+
+
+async def _start_refreshes(
+    stack: AsyncExitStack,
+    dependencies: Dependencies,
+    settings: Settings,
+    background: BackgroundTasks,
+) -> None:
+    """Start the refresh of each schema that is followed, each in a task of its own."""
+    for policy in settings.schema_policies.followed:
+        is_default = policy.kind == PROJECT_KIND
+        name = "schema refresh" if is_default else f"schema refresh of {policy.schema_id}"
+        refresh = partial(_refresh_schema, dependencies, policy, settings.schema_refresh_s)
+        await stack.enter_async_context(background.run(name, refresh))
 
 
 async def _start_backups(
@@ -559,20 +588,25 @@ def _build_access_rules(settings: Settings, authenticator: Authenticator) -> Acc
     )
 
 
-async def _refresh_schema(dependencies: Dependencies, settings: Settings) -> None:
-    """Refresh the schema at intervals; log a result only if it differs from the last."""
+async def _refresh_schema(
+    dependencies: Dependencies, policy: SchemaPolicy, interval_s: float
+) -> None:
+    """Refresh a schema at intervals; log a result only if it differs from the last."""
     last: RefreshResult | None = None
 
     def report(result: RefreshResult) -> None:
         nonlocal last
         if last is None or (result.verdict, result.detail) != (last.verdict, last.detail):
             log = logger.warning if result.verdict in _WARNING_VERDICTS else logger.info
-            log("schema refresh: {}: {}", result.verdict.value, result.detail)
+            log(
+                "schema refresh: {}: {}",
+                result.verdict.value,
+                result.detail,
+                schema_id=policy.schema_id,
+            )
         last = result
 
-    await refresh_forever(
-        dependencies, settings.schema_policy, report=report, interval_s=settings.schema_refresh_s
-    )
+    await refresh_forever(dependencies, policy, report=report, interval_s=interval_s)
 
 
 async def _end_abandoned_runs(dependencies: Dependencies, before: datetime) -> None:

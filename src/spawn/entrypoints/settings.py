@@ -16,7 +16,14 @@ import msgspec
 from msgspec import Meta, inspect
 
 from spawn.application.product.snapshot import parse_owner, parse_product_id
-from spawn.application.schemas.activation import SchemaPolicy, parse_schema_id, parse_schema_pin
+from spawn.application.schemas.activation import (
+    SchemaPolicies,
+    SchemaPolicy,
+    build_policies,
+    parse_schema_id,
+    parse_schema_pin,
+    parse_schema_policies,
+)
 from spawn.application.traffic.traffic_control import Budget
 from spawn.application.web_addresses import (
     UNIX,
@@ -79,6 +86,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     `event_retention_days`, 0 for all. Lineage is also posted to `openlineage_url`, with the key in
     `openlineage_key_file`.
     `public_url` is how clients reach the service; its host is allowed beside `allowed_hosts`.
+    `schemas` are the policies of the schemas of kinds other than projects.
     Proxies in `trusted_proxies` name the client in `X-Forwarded-For`.
     The service listens on `listen`, a Unix socket of the permissions `socket_mode`, or else on
     `host` and `port`; operators have `admin_listen` for themselves if it is set. TCP listeners have
@@ -101,6 +109,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     schema_id: str = "project_schema"
     schema_pin: tuple[str, int] | None = None
     schema_mode: CompatibilityMode = CompatibilityMode.BACKWARD_TRANSITIVE
+    schemas: tuple[SchemaPolicy, ...] = ()
     schema_refresh_s: Annotated[float, Meta(ge=0.1, le=86_400)] = 60.0
     public_url: str = ""
     product_id: str = "spawn-projects"
@@ -150,6 +159,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     def schema_policy(self) -> SchemaPolicy:
         """Policy for the schema of projects."""
         return SchemaPolicy(schema_id=self.schema_id, pin=self.schema_pin, mode=self.schema_mode)
+
+    @property
+    def schema_policies(self) -> SchemaPolicies:
+        """Policies for the schemas of all governed kinds."""
+        return build_policies(self.schema_policy, *self.schemas)
 
     @property
     def base_url(self) -> str:
@@ -345,6 +359,9 @@ def _check_combinations(settings: Settings) -> None:
         raise SettingsError(
             f"SPAWN_SCHEMA_PIN names {pin[0]}, but SPAWN_SCHEMA_ID is {settings.schema_id}"
         )
+    ids = [policy.schema_id for policy in settings.schema_policies.policies]
+    if len(set(ids)) < len(ids):
+        raise SettingsError("SPAWN_SCHEMAS names a schema that another kind has already")
     if settings.otlp_endpoint and not _is_installed(_OTLP_EXPORTER):
         raise SettingsError(
             "SPAWN_OTLP_ENDPOINT needs the extra otlp: run `make extras` in a clone; "
@@ -532,6 +549,7 @@ _READERS: Final[Mapping[str, TokenReader]] = {
     "ONTOLOGY_URL": text_reader(_parse_registry_url),
     "SCHEMA_ID": text_reader(parse_schema_id),
     "SCHEMA_PIN": text_reader(parse_schema_pin),
+    "SCHEMAS": text_reader(parse_schema_policies),
     "SCHEMA_MODE": folded_reader(CompatibilityMode, str.lower),
     "PUBLIC_URL": text_reader(parse_public_url),
     "PRODUCT_ID": text_reader(parse_product_id),

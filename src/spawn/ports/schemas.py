@@ -60,8 +60,12 @@ class PublishedSchema(msgspec.Struct, frozen=True, kw_only=True):
 class SchemaRegistry(Protocol):
     """The ontology server, or a substitute."""
 
-    async def fetch(self, schema_id: str, version: int | None = None) -> FetchedSchema:
+    async def fetch(
+        self, schema_id: str, version: int | None = None, *, kind: str = PROJECT_KIND
+    ) -> FetchedSchema:
         """Return the latest or one version, from the registry or a fallback, by a deadline.
+
+        `kind` is the kind of aggregate that the schema governs, which its document does not say.
 
         Raises:
             NotFound: the registry (and every fallback) has no such schema or version.
@@ -69,7 +73,9 @@ class SchemaRegistry(Protocol):
         """
         ...
 
-    async def refresh(self, schema_id: str, version: int | None = None) -> FetchedSchema:
+    async def refresh(
+        self, schema_id: str, version: int | None = None, *, kind: str = PROJECT_KIND
+    ) -> FetchedSchema:
         """Fetch the latest or one version from the registry, without cache or fallback.
 
         Raises:

@@ -15,7 +15,7 @@ from spawn.adapters.local.clock import SystemClock
 from spawn.application.dependencies import Dependencies
 from spawn.application.projects.commands import create_project
 from spawn.application.schemas import consumers
-from spawn.application.schemas.activation import ensure_active_schema
+from spawn.application.schemas.activation import build_policies, ensure_active_schema
 from spawn.application.schemas.adoption import review_schema
 from spawn.application.schemas.consumers import (
     WARNING_PERIOD,
@@ -29,6 +29,7 @@ from spawn.application.schemas.consumers import (
     remove_consumer,
 )
 from spawn.application.schemas.refresh import refresh_schema
+from spawn.application.schemas.served_versions import find_schema
 from spawn.application.schemas.versions import list_registry
 from spawn.domain.errors import Conflict, Forbidden, NotFound
 from spawn.domain.principal import Principal, RowScope, Scope
@@ -91,8 +92,12 @@ async def test_a_consumer_is_registered_changed_and_removed_with_its_history(
     await register(dependencies, version=2)
     consumer = await get_consumer(dependencies, OTHER, "desk")
     assert (consumer.schema_version, consumer.owner) == (2, "key:desk")
-    assert (await get_readership(dependencies, OTHER, 2)).consumers == (consumer,)
-    assert (await get_readership(dependencies, OTHER, 1)).consumers == ()
+    assert (
+        await get_readership(dependencies, OTHER, await find_schema(dependencies, 2))
+    ).consumers == (consumer,)
+    assert (
+        await get_readership(dependencies, OTHER, await find_schema(dependencies, 1))
+    ).consumers == ()
     removed = await remove_consumer(dependencies, DESK, "desk")
     assert not removed.is_active
     with pytest.raises(NotFound):
@@ -131,7 +136,7 @@ async def test_a_client_of_some_projects_is_not_told_who_the_other_consumers_are
     fake_registry.serve(2, deprecated(9))
     await refresh_schema(dependencies, POLICY)
     scoped = msgspec.structs.replace(DESK, row_scope=RowScope.of({"sector": ["wind"]}))
-    readership = await get_readership(dependencies, scoped, 1)
+    readership = await get_readership(dependencies, scoped, await find_schema(dependencies, 1))
     assert readership.consumers == ()
     assert readership.sunset is not None
 
@@ -209,6 +214,6 @@ async def test_the_registry_list_names_what_governs_projects(
     dependencies: Dependencies, fake_registry: FakeRegistry
 ) -> None:
     fake_registry.serve(5, GRADE)
-    (listed,) = await list_registry(dependencies, DESK, POLICY)
+    (listed,) = await list_registry(dependencies, DESK, build_policies(POLICY))
     assert (listed.schema_id, listed.followed_by) == ("project_schema", "project")
     assert (listed.active_version, listed.latest_version, listed.versions) == (1, 5, (1, 5))

@@ -135,12 +135,14 @@ async def test_a_version_that_cannot_be_fetched_now_ends_the_walk(
     fake_registry.serve(3, CC_TWICE)
     fetch = FakeRegistry.refresh
 
-    async def fail(registry: FakeRegistry, schema_id: str, version: int | None = None) -> Any:
+    async def fail(
+        registry: FakeRegistry, schema_id: str, version: int | None = None, *, kind: str
+    ) -> Any:
         if version == 2:
             error = RegistryError("the registry responded with status 503")
             error.is_transient = True
             raise error
-        return await fetch(registry, schema_id, version)
+        return await fetch(registry, schema_id, version, kind=kind)
 
     with monkeypatch.context() as patch:
         patch.setattr(FakeRegistry, "refresh", fail)

@@ -42,10 +42,16 @@ class Ontology:
         self._thread = threading.Thread(target=self._server.run, kwargs=sockets, daemon=True)
         self._thread.start()
 
-    def publish(self, version: int, *columns: dict[str, Any]) -> None:
+    def publish(
+        self,
+        version: int,
+        *columns: dict[str, Any],
+        schema_id: str = "project_schema",
+        **members: Any,
+    ) -> None:
         """Publish a version with these columns."""
-        document = {"id": "project_schema", "version": version, "columns": columns}
-        path = f"{self.url}/schemas/project_schema/versions/{version}"
+        document = {"id": schema_id, "version": version, "columns": columns, **members}
+        path = f"{self.url}/schemas/{schema_id}/versions/{version}"
         httpx.put(path, json=document, trust_env=False).raise_for_status()
 
     def stop(self) -> None:

@@ -9,7 +9,10 @@ SCHEMAS = "/v1/governance/schemas"
 
 def test_active_schema_is_served_with_columns_and_its_own_document(client: httpx.Client) -> None:
     items = client.get(SCHEMAS).json()["items"]
-    assert [(item["schema_id"], item["state"]) for item in items] == [("project_schema", "active")]
+    assert [(item["schema_id"], item["version"], item["state"]) for item in items] == [
+        ("project_schema", 0, "active"),
+        ("facility_schema", 0, "active"),
+    ]
     active = client.get(f"{SCHEMAS}/project_schema")
     assert active.status_code == 200
     names = {column["name"] for column in active.json()["columns"] if column["governed"]}

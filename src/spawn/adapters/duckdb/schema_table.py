@@ -127,9 +127,9 @@ def check_versions(cursor: Cursor, histories: SchemaHistories) -> None:
         f"select distinct kind, schema_version from journal where kind in ({kinds})"
     ).fetchall()
     for history in histories:
-        written = {version for kind, version in rows if kind == history.kind}
+        versions = {version for kind, version in rows if kind == history.kind}
         known_versions = {history.active_schema.version, *history.schemas_by_version}
-        if missing := sorted(written - known_versions):
+        if missing := sorted(versions - known_versions):
             raise StorageDamaged(
                 f"The journal has states of the kind {history.kind} under the schema versions"
                 f" {missing}, which the stored schemas lack: restore a backup."

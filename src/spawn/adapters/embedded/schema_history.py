@@ -107,6 +107,8 @@ class SchemaHistory:
 
         Plans without steps are left out: most versions change texts and rules alone.
         """
+        if not self.version_history:
+            return ()  # no schema was adopted: all states have core attributes alone
         number = self._ages[version]
         first = bisect_right(self._plans, number, key=_get_number)
         plans = self._plan_tails.get(first)

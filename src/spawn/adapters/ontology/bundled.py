@@ -4,6 +4,7 @@ from functools import lru_cache
 from importlib.resources import files
 
 from spawn.domain.errors import NotFound
+from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.schemas.document_parser import read_schema
 from spawn.ports.schemas import FetchedSchema, Provenance, PublishedSchema, RegistryStatus
 
@@ -33,16 +34,23 @@ def load_bundled_schema() -> FetchedSchema:
 class BundledRegistry:
     """Registry with the bundled schema alone: `bundled://`."""
 
-    async def fetch(self, schema_id: str, version: int | None = None) -> FetchedSchema:
-        """Return the bundled schema, if id and version match."""
+    async def fetch(
+        self, schema_id: str, version: int | None = None, *, kind: str = PROJECT_KIND
+    ) -> FetchedSchema:
+        """Return the bundled schema, if id, version and kind match."""
         fetched_schema = load_bundled_schema()
-        if schema_id != SCHEMA_ID or version not in {None, fetched_schema.schema.version}:
+        if (schema_id, kind) != (SCHEMA_ID, PROJECT_KIND) or version not in {
+            None,
+            fetched_schema.schema.version,
+        }:
             raise NotFound(f"{schema_id} is not bundled with the service in that version")
         return fetched_schema
 
-    async def refresh(self, schema_id: str, version: int | None = None) -> FetchedSchema:
+    async def refresh(
+        self, schema_id: str, version: int | None = None, *, kind: str = PROJECT_KIND
+    ) -> FetchedSchema:
         """Return the bundled schema: there is no server to query."""
-        return await self.fetch(schema_id, version)
+        return await self.fetch(schema_id, version, kind=kind)
 
     async def list_versions(self, schema_id: str) -> tuple[int, ...] | None:
         """Return the number of the bundled schema; none for another id."""

@@ -22,6 +22,7 @@ from spawn.adapters.ontology.client import RegistryClient
 from spawn.adapters.ontology.disk_cache import DiskCache
 from spawn.adapters.ontology.registry_lists import parse_schemas, parse_versions
 from spawn.domain.errors import InvalidInput, NotFound, RegistryError
+from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.document_parser import InvalidSchemaDocument, is_schema_id, read_schema
 from spawn.ports.runtime import Clock
@@ -41,10 +42,11 @@ MAX_CACHE_ENTRIES: Final = 64
 
 
 class _Key(msgspec.Struct, frozen=True):
-    """Schema id and version of a request; no version means the latest."""
+    """Schema id, version and governed kind of a request; no version means the latest."""
 
     schema_id: str
     version: int | None
+    kind: str = PROJECT_KIND
 
     @property
     def path(self) -> str:
@@ -105,9 +107,11 @@ class CachingRegistry:
         self._list_error: str | None = None
         self._consecutive_failures = 0
 
-    async def fetch(self, schema_id: str, version: int | None = None) -> FetchedSchema:
+    async def fetch(
+        self, schema_id: str, version: int | None = None, *, kind: str = PROJECT_KIND
+    ) -> FetchedSchema:
         """Return the latest or one version, from the first source that has it."""
-        key = _create_key(schema_id, version)
+        key = _create_key(schema_id, version, kind)
         self._fetched_keys.add(key)
         fetched_schema = self._from_memory(key)
         if fetched_schema is None:
@@ -117,9 +121,11 @@ class CachingRegistry:
         self._provenance = fetched_schema.provenance
         return fetched_schema
 
-    async def refresh(self, schema_id: str, version: int | None = None) -> FetchedSchema:
+    async def refresh(
+        self, schema_id: str, version: int | None = None, *, kind: str = PROJECT_KIND
+    ) -> FetchedSchema:
         """Return the latest or one version as the registry itself serves it now."""
-        key = _create_key(schema_id, version)
+        key = _create_key(schema_id, version, kind)
         self._absent_until.pop(key, None)
         fetched_schema = await self._request(key)
         self._provenance = fetched_schema.provenance
@@ -131,7 +137,7 @@ class CachingRegistry:
         A registry that had a list and has none now is at fault: the latest version alone does not
         tell what lies between.
         """
-        path = f"{_create_key(schema_id, None).path}/versions"
+        path = f"{_create_key(schema_id).path}/versions"
         versions = await self._request_list(path, parse_versions)
         if versions is None and schema_id in self._listed_ids:
             self._list_error = "the registry no longer lists the versions of the schema"
@@ -227,7 +233,7 @@ class CachingRegistry:
         if from_disk is not None:
             return from_disk
         try:
-            bundled = await self._bundled.fetch(key.schema_id, key.version)
+            bundled = await self._bundled.fetch(key.schema_id, key.version, kind=key.kind)
         except NotFound:
             raise error from None
         return msgspec.structs.replace(bundled, detail=error.detail)
@@ -239,7 +245,7 @@ class CachingRegistry:
         if entry is None:
             return None
         try:
-            schema = read_schema(entry.document, schema_id=key.schema_id)
+            schema = read_schema(entry.document, schema_id=key.schema_id, kind=key.kind)
         except InvalidInput:
             # An earlier release accepted and stored it; this one does not accept it.
             return None
@@ -319,15 +325,17 @@ class CachingRegistry:
             self._last_error = error.detail
 
 
-def _create_key(schema_id: str, version: int | None) -> _Key:
+def _create_key(schema_id: str, version: int | None = None, kind: str = PROJECT_KIND) -> _Key:
     if not is_schema_id(schema_id):
         raise NotFound("a schema cannot have that name")
-    return _Key(schema_id, version)
+    return _Key(schema_id, version, kind)
 
 
 def _read_schema(document: bytes, key: _Key) -> Schema:
     try:
-        schema = read_schema(document, default_version=key.version, schema_id=key.schema_id)
+        schema = read_schema(
+            document, default_version=key.version, schema_id=key.schema_id, kind=key.kind
+        )
         if key.version is not None and schema.version != key.version:
             detail = f"is {schema.version}, where {key.version} was requested"
             raise InvalidInput.at("/version", "other_version", detail)

@@ -9,6 +9,8 @@ from typing import Final
 from spawn.adapters.ontology.bundled import SCHEMA_ID, load_bundled_document
 from spawn.domain.errors import Conflict, InvalidInput, MalformedBody, NotFound
 from spawn.domain.json_tokens import NumberToken, format_token, parse_object
+from spawn.domain.schema_version import Schema
+from spawn.domain.schemas.core_columns import CORE_ATTRIBUTES
 from spawn.domain.schemas.document_parser import is_schema_id, read_schema, to_canonical_json
 
 MAX_SCHEMAS: Final = 100
@@ -72,7 +74,7 @@ class PublishedDocuments:
             InvalidInput: the schema is invalid, or has another id or version.
             Conflict: the version is published with another content, or a limit is reached.
         """
-        schema = read_schema(document, default_version=version, schema_id=schema_id)
+        schema = _read_for_any_kind(document, version, schema_id)
         if schema.version != version:
             detail = f"is {schema.version}, but the path says {version}: they must agree"
             raise InvalidInput.at("/version", "other_version", detail)
@@ -138,6 +140,22 @@ def _is_same_document(first: bytes, second: bytes) -> bool:
         return to_canonical_json(first) == to_canonical_json(second)
     except (MalformedBody, InvalidInput):
         return False
+
+
+def _read_for_any_kind(document: bytes, version: int, schema_id: str) -> Schema:
+    """Read a document that is a valid schema of some kind; its id tells which is meant.
+
+    Raises:
+        InvalidInput: it is none; the errors are those of the kind that is meant, or of projects.
+    """
+    kinds = sorted(CORE_ATTRIBUTES, key=lambda kind: not schema_id.startswith(kind))
+    first_error: InvalidInput | None = None
+    for kind in kinds:
+        try:
+            return read_schema(document, default_version=version, schema_id=schema_id, kind=kind)
+        except InvalidInput as error:
+            first_error = first_error or error
+    raise first_error or InvalidInput.at("", "malformed", "is no schema document")
 
 
 def _write_file(path: Path, document: bytes) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from spawn.application.dependencies import Dependencies
+from spawn.application.schemas.consumers import find_kind
 from spawn.domain.aggregates import encode_state, encode_write
 from spawn.domain.approvals.approval import (
     MAX_CHANGES,
@@ -132,7 +133,8 @@ async def list_moved(dependencies: Dependencies, versions: tuple[Guard, ...]) ->
 
 async def _read_version(dependencies: Dependencies, guard: Guard) -> int:
     if guard.kind == SCHEMA_KIND:
-        return (await dependencies.active_schema()).schema.version
+        kind = await find_kind(dependencies, guard.id)
+        return (await dependencies.active_schema(kind)).schema.version
     try:
         return (await dependencies.reads.head(guard.kind, guard.id)).version
     except NotFound:

@@ -88,21 +88,27 @@ def list_project_columns(schema: Schema, names: tuple[str, ...] = ()) -> tuple[D
     )
 
 
-def list_columns(name: DatasetName, names: tuple[str, ...] = ()) -> tuple[DatasetColumn, ...]:
-    """Return the columns of a dataset other than projects, all or those of these names."""
+def list_columns(
+    name: DatasetName, names: tuple[str, ...] = (), schema: Schema | None = None
+) -> tuple[DatasetColumn, ...]:
+    """Return the columns of a dataset other than projects, all or those of these names.
+
+    `schema` is the active one of the dataset's kind, if it is governed.
+    """
     kind = AGGREGATE_DATASETS.get(name)
-    columns = _COLUMNS[name] if kind is None else _list_aggregate_columns(kind)
+    columns = _COLUMNS[name] if kind is None else _list_aggregate_columns(kind, schema)
     return tuple(column for column in columns if not names or column.name in names)
 
 
-def _list_aggregate_columns(kind: str) -> tuple[DatasetColumn, ...]:
+def _list_aggregate_columns(kind: str, schema: Schema | None) -> tuple[DatasetColumn, ...]:
     """Return the indexed columns of a kind, between its identity and its times."""
     aggregate_type = AGGREGATE_TYPES[kind]
+    more_columns = () if schema is None else schema.governed
     times = (DatasetColumn("created_at", _TIMESTAMP), DatasetColumn("updated_at", _TIMESTAMP))
     return (
         DatasetColumn(aggregate_type.id_column, _TEXT),
         DatasetColumn("version", _INTEGER),
-        *(DatasetColumn(column.name, column.type) for column in aggregate_type.columns),
+        *(DatasetColumn(one.name, one.type) for one in (*aggregate_type.columns, *more_columns)),
         *times,
     )
 

@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from spawn.application.datasets.dataset_columns import (
+    AGGREGATE_DATASETS,
     DatasetColumn,
     DatasetName,
     list_columns,
@@ -17,9 +18,11 @@ from spawn.application.dependencies import Dependencies
 from spawn.application.events.encoded_feed import EventFilter, read_event_filter
 from spawn.application.projects.list_query import read_selection
 from spawn.application.schemas.served_versions import SchemaVersionView, read_version_view
+from spawn.domain.aggregates import AGGREGATE_TYPES
 from spawn.domain.dates import parse_moment
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.query import MAX_LIMIT, Filter, Query
+from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.validator import compile_schema
 from spawn.domain.text import MAX_SUGGESTIONS, suggest_name
 
@@ -39,13 +42,15 @@ class DatasetQuery(msgspec.Struct, frozen=True, kw_only=True):
     """A selection of one dataset: its columns, and the rows in their order.
 
     `query` selects projects, `event_filter` and `row_filters` the rows of other datasets.
-    `decimals` is None for the form of each field in lists: amounts are strings.
+    `decimals` is None for the form of each field in lists: amounts are strings. `schema` is the
+    active one of a governed kind other than projects.
     """
 
     name: DatasetName
     columns: tuple[DatasetColumn, ...]
     fields: tuple[str, ...] = ()
     view: SchemaVersionView | None = None
+    schema: Schema | None = None
     query: Query = Query(limit=MAX_LIMIT)
     event_filter: EventFilter = EventFilter()
     row_filters: tuple[Filter, ...] = ()
@@ -69,10 +74,19 @@ async def read_dataset_query(
     if name is DatasetName.PROJECTS:
         query = await _read_project_query(dependencies, parameters, errors)
     else:
-        query = _read_other_query(name, parameters, errors)
+        schema = await _find_schema(dependencies, name)
+        query = _read_other_query(name, parameters, errors, schema)
     if errors:
         raise InvalidInput(errors)
     return msgspec.structs.replace(query, decimals=decimals, has_mark=has_mark)
+
+
+async def _find_schema(dependencies: Dependencies, name: DatasetName) -> Schema | None:
+    """Return the active schema of a dataset's kind; None for one that is not governed."""
+    kind = AGGREGATE_DATASETS.get(name)
+    if kind is None or not AGGREGATE_TYPES[kind].is_governed:
+        return None
+    return (await dependencies.active_schema(kind)).schema
 
 
 class _Boolean(StrEnum):
@@ -104,33 +118,39 @@ async def _read_project_query(
 
 
 def _read_other_query(
-    name: DatasetName, parameters: Mapping[str, str], errors: list[FieldError]
+    name: DatasetName,
+    parameters: Mapping[str, str],
+    errors: list[FieldError],
+    schema: Schema | None,
 ) -> DatasetQuery:
     has_events = name in {DatasetName.HISTORY, DatasetName.EVENTS}
     other_names = (*_FILE_PARAMETERS, *(FEED_PARAMETERS if has_events else ()))
     filters = {n: text for n, text in parameters.items() if n not in other_names}
-    row_filters = read_row_filters(name, filters, other_names, errors)
+    row_filters = read_row_filters(name, filters, other_names, errors, schema)
     event_filter = EventFilter()
     if has_events:
         try:
             event_filter = read_event_filter(parameters)
         except InvalidInput as error:
             errors.extend(error.errors)
-    names = _read_names(name, parameters.get("fields"), errors)
+    names = _read_names(name, parameters.get("fields"), errors, schema)
     return DatasetQuery(
         name=name,
-        columns=list_columns(name, names),
+        columns=list_columns(name, names, schema),
         fields=names,
+        schema=schema,
         event_filter=event_filter,
         row_filters=row_filters,
     )
 
 
-def _read_names(name: DatasetName, text: str | None, errors: list[FieldError]) -> tuple[str, ...]:
+def _read_names(
+    name: DatasetName, text: str | None, errors: list[FieldError], schema: Schema | None
+) -> tuple[str, ...]:
     """Return the names of the fields, each once; empty for all fields."""
     if text is None:
         return ()
-    columns = [column.name for column in list_columns(name)]
+    columns = [column.name for column in list_columns(name, schema=schema)]
     names = dict.fromkeys(text.split(","))
     for item in names:
         if item not in columns:

@@ -9,7 +9,11 @@ import msgspec
 
 from spawn.application.access.row_access import require_all_rows
 from spawn.application.datasets.case_rows import read_case_rows
-from spawn.application.datasets.dataset_columns import AGGREGATE_DATASETS, DatasetName
+from spawn.application.datasets.dataset_columns import (
+    AGGREGATE_DATASETS,
+    DatasetName,
+    list_columns,
+)
 from spawn.application.datasets.dataset_query import DatasetQuery
 from spawn.application.datasets.row_filters import filter_rows
 from spawn.application.dependencies import Dependencies, require
@@ -100,7 +104,7 @@ def _read_others(
         return _read_events(dependencies, dataset.event_filter, envelope, end)
     kind = AGGREGATE_DATASETS.get(dataset.name)
     if kind is not None:
-        return _read_aggregates(dependencies, kind)
+        return _read_aggregates(dependencies, kind, dataset)
     return _ROW_SOURCES[dataset.name](dependencies)
 
 
@@ -236,10 +240,14 @@ def _json_number(value: Decimal | None) -> msgspec.Raw | None:
     return None if value is None else to_json_number(value)
 
 
-async def _read_aggregates(dependencies: Dependencies, kind: str) -> AsyncIterator[Row]:
+async def _read_aggregates(
+    dependencies: Dependencies, kind: str, dataset: DatasetQuery
+) -> AsyncIterator[Row]:
     """Yield the aggregates of a kind by their indexed columns, in order of creation."""
     aggregate_type = AGGREGATE_TYPES[kind]
-    names = [column.name for column in aggregate_type.columns]
+    system_names = {aggregate_type.id_column, "version", "created_at", "updated_at"}
+    columns = list_columns(dataset.name, schema=dataset.schema)
+    names = [one.name for one in columns if one.name not in system_names]
     query: Query | None = Query(kind=kind, limit=MAX_LIMIT)
     while query is not None:
         page: Page[StoredAggregate[Any]] = await dependencies.reads.page(query)

@@ -19,7 +19,7 @@ from spawn.application.projects.list_query import (
 )
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.query import Filter, Operator, meets
-from spawn.domain.schema_version import ColumnType, TypeName, Value
+from spawn.domain.schema_version import ColumnType, Schema, TypeName, Value
 from spawn.domain.schemas.value_readers import token_from_text, type_reader
 from spawn.domain.text import MAX_SUGGESTIONS, suggest_name
 
@@ -32,6 +32,7 @@ def read_row_filters(
     texts: Mapping[str, str],
     other_names: Collection[str],
     errors: list[FieldError],
+    schema: Schema | None = None,
 ) -> tuple[Filter, ...]:
     """Read the filters of a dataset, and append an error for each that is invalid.
 
@@ -40,8 +41,9 @@ def read_row_filters(
         texts: the texts of the filters by their name.
         other_names: further parameters, one of which an unknown name may mean.
         errors: the list to which errors are appended.
+        schema: the active schema of the dataset's kind, if it is governed.
     """
-    columns = {column.name: column for column in list_columns(name)}
+    columns = {column.name: column for column in list_columns(name, schema=schema)}
     for parameter in FEED_PARAMETERS:
         columns.pop(parameter, None)
     filters: list[Filter] = []

@@ -15,7 +15,7 @@ from spawn.domain.change import (
     VersionReference,
     Write,
 )
-from spawn.domain.errors import Conflict, StaleVersion
+from spawn.domain.errors import Conflict, SchemaVersionChanged, StaleVersion
 from spawn.domain.events.event import DomainEvent
 from spawn.domain.facilities.facility import (
     FACILITY_AMENDED_EVENT,
@@ -28,12 +28,14 @@ from spawn.domain.facilities.facility_rules import (
     amend_facility,
     list_changed_terms,
     propose_facility,
+    set_governed_attributes,
 )
 from spawn.domain.facilities.ledger import LEDGER_KIND
 from spawn.domain.facilities.ledger_rules import check_amendment
 from spawn.domain.principal import Principal, Scope
 from spawn.domain.projects.lifecycle import ProjectStatus
 from spawn.domain.projects.project import PROJECT_KIND, Project
+from spawn.domain.schemas.validator import ProjectInput
 
 CLOSED_STATUSES = frozenset({ProjectStatus.CANCELLED, ProjectStatus.COMPLETED})
 """Statuses of a project whose financing does not change any more."""
@@ -69,8 +71,17 @@ async def create_facility(
     project_id: str,
     terms: FacilityTermSheet,
     context: FinanceContext,
+    governed_input: ProjectInput | None = None,
 ) -> FacilityResult:
     """Create a facility of a project under a new id.
+
+    Args:
+        dependencies: the ports.
+        principal: the caller.
+        project_id: the project.
+        terms: of the facility.
+        context: of the command.
+        governed_input: the governed attributes and extensions, read under a version of the schema.
 
     Raises:
         NotFound: no such project.
@@ -83,8 +94,15 @@ async def create_facility(
         project: StoredAggregate[Project] = await dependencies.reads.get(PROJECT_KIND, project_id)
         check_is_open(project.state)
         facility = propose_facility(dependencies.ids.new(), project_id, terms)
+        if governed_input is not None:
+            facility = set_governed_attributes(
+                facility, governed_input.governed, governed_input.extensions
+            )
+        version = None if governed_input is None else governed_input.schema_version
+        if version is None:
+            version = (await dependencies.active_schema(FACILITY_KIND)).schema.version
         guards = (Guard(PROJECT_KIND, project_id, project.version),)
-        return _decide(None, facility, FACILITY_CREATED_EVENT, guards)
+        return _decide(None, facility, FACILITY_CREATED_EVENT, version, guards)
 
     return await _execute(dependencies, principal, decide, context)
 
@@ -95,6 +113,7 @@ async def amend_facility_terms(
     facility_id: str,
     change_terms: Callable[[Facility], FacilityTermSheet],
     context: FinanceContext,
+    governed_input: ProjectInput | None = None,
 ) -> FacilityResult:
     """Replace the terms of a facility; no change writes nothing.
 
@@ -104,9 +123,11 @@ async def amend_facility_terms(
         facility_id: the facility.
         change_terms: returns the new terms for the stored ones.
         context: of the command.
+        governed_input: a merge patch of the governed attributes and extensions.
 
     Raises:
         NotFound: no such facility.
+        SchemaVersionChanged: the patch was read under a version that is no longer active.
         StaleVersion: the facility is not at the expected version.
         InvalidInput: a rule of the terms is violated; each term is named.
         Infeasible: the entries of the ledger break a rule under the new terms.
@@ -117,12 +138,23 @@ async def amend_facility_terms(
         before: StoredAggregate[Facility] = await dependencies.reads.get(FACILITY_KIND, facility_id)
         check_expected(before.version, context.expected_version, "facility")
         after = amend_facility(before.state, change_terms(before.state))
+        if governed_input is not None:
+            _check_schema_version(governed_input, before)
+            after = set_governed_attributes(
+                after, governed_input.governed, governed_input.extensions
+            )
         ledger = await load_ledger(dependencies, facility_id)
         check_amendment(before.state, after, ledger.entries)
         guards = (Guard(LEDGER_KIND, facility_id, ledger.version),)
-        return _decide(before, after, FACILITY_AMENDED_EVENT, guards)
+        return _decide(before, after, FACILITY_AMENDED_EVENT, before.schema_version, guards)
 
     return await _execute(dependencies, principal, decide, context)
+
+
+def _check_schema_version(governed_input: ProjectInput, before: StoredAggregate[Facility]) -> None:
+    """Raise SchemaVersionChanged if a patch was read under another version than the state."""
+    if governed_input.schema_version not in {None, before.schema_version}:
+        raise SchemaVersionChanged(f"Version {before.schema_version} of the schema is active now.")
 
 
 def check_is_open(project: Project) -> None:
@@ -150,7 +182,8 @@ def _decide(
     before: StoredAggregate[Facility] | None,
     after: Facility,
     event_type: str,
-    guards: tuple[Guard, ...],
+    schema_version: int,
+    guards: tuple[Guard, ...] = (),
 ) -> _FacilityDecision:
     """Return the decision with its event; no change writes nothing."""
     version = before.version if before else 0
@@ -162,7 +195,16 @@ def _decide(
     return _FacilityDecision(
         before=before,
         after=after,
-        writes=(Write(FACILITY_KIND, after.facility_id, version, after),),
+        writes=(
+            Write(
+                FACILITY_KIND,
+                after.facility_id,
+                version,
+                after,
+                schema_version=schema_version,
+                needs_active_schema=before is not None,
+            ),
+        ),
         guards=guards,
         events=(event,),
         subject=subject,
@@ -196,6 +238,6 @@ async def _execute(
             state=decision.after,
             created_at=before.created_at if before else result.recorded_at,
             updated_at=result.recorded_at,
-            schema_version=0,
+            schema_version=decision.writes[0].schema_version or 0,
         )
     )

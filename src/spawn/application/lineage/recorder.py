@@ -170,7 +170,7 @@ async def record_migration(
         StorageFull, Overloaded, Unavailable: the run cannot be recorded, so the body must not run.
     """
     async with _migration_locks.setdefault(dependencies.schemas, asyncio.Lock()):
-        active = (await dependencies.active_schema()).schema
+        active = (await dependencies.active_schema(old.kind)).schema
         if active.version != old.version:
             raise StaleVersion(f"Version {active.version} of the schema is active by now.")
         run = build_migration_run(dependencies.ids.new(), old, new, plan)

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 import msgspec
 
+from spawn.domain.aggregates import AGGREGATE_TYPES
 from spawn.domain.imports.import_state import ImportState, RowCounts
 from spawn.domain.imports.mapping import (
     ColumnMapping,
@@ -80,7 +81,7 @@ def build_import_run(
                 version=import_state.sha256,
             ),
         ),
-        outputs=(build_projects_dataset(schema, columns.values()),),
+        outputs=(build_dataset(schema, columns.values()),),
         origins=origins,
         parent=parent,
     )
@@ -107,11 +108,16 @@ def complete_import_run(
     return end_run(run, state, volume, reason=reason, assertions=assertions)
 
 
-def build_projects_dataset(schema: Schema, columns: Iterable[Column]) -> Dataset:
-    """Return the projects dataset under a version of a schema."""
+def name_dataset(kind: str) -> str:
+    """Return the name of the dataset of all aggregates of a governed kind."""
+    return AGGREGATE_TYPES[kind].table or kind
+
+
+def build_dataset(schema: Schema, columns: Iterable[Column]) -> Dataset:
+    """Return the dataset of a schema's kind under its version."""
     return Dataset(
-        name=PROJECTS,
-        description="Every project, in its newest state.",
+        name=name_dataset(schema.kind),
+        description=f"Every {schema.kind}, in its newest state.",
         fields=tuple(DatasetField(c.name, str(c.type), c.description) for c in columns),
         version=f"{schema.id}@{schema.version}",
     )
@@ -122,7 +128,7 @@ def build_export_run(
 ) -> Run:
     """Return the run of an export of all projects, with the latest quality results."""
     fields = compile_schema(schema).fields
-    source = build_projects_dataset(schema, fields.values())
+    source = build_dataset(schema, fields.values())
     target = f"exports/{PROJECTS}.{file_format.value}"
     results = report.results if report is not None else ()
     return Run(
@@ -146,16 +152,16 @@ def build_export_run(
 
 
 def build_migration_run(run_id: str, old: Schema, new: Schema, plan: MigrationPlan) -> Run:
-    """Return the run of a migration of the projects from one schema version to another."""
+    """Return the run of a migration of a kind from one schema version to another."""
     fields = compile_schema(new).fields
     return Run(
         run_id=run_id,
         activity=Activity.MIGRATION,
         job=f"migration.{new.id}",
         description=f"From version {old.version} of {new.id} to version {new.version}.",
-        inputs=(build_projects_dataset(old, compile_schema(old).fields.values()),),
-        outputs=(build_projects_dataset(new, fields.values()),),
-        origins=_identity_origins(fields, PROJECTS) | _migrated_origins(plan),
+        inputs=(build_dataset(old, compile_schema(old).fields.values()),),
+        outputs=(build_dataset(new, fields.values()),),
+        origins=_identity_origins(fields, name_dataset(new.kind)) | _migrated_origins(plan),
     )
 
 
@@ -180,7 +186,7 @@ def _migrated_origins(plan: MigrationPlan) -> dict[str, tuple[Origin, ...]]:
     return {
         name: (
             Origin(
-                dataset=PROJECTS,
+                dataset=name_dataset(plan.kind),
                 field=source_names.get(name, name),
                 conversion=", ".join(conversions),
             ),

@@ -36,7 +36,7 @@ from spawn.domain.events.cloudevents import MEDIA_TYPE, format_event_type
 from spawn.domain.facilities.facility import (
     FACILITY_AMENDED_EVENT,
     FACILITY_CREATED_EVENT,
-    Facility,
+    FacilityTermSheet,
 )
 from spawn.domain.facilities.ledger import ENTRY_RECORDED_EVENT, LedgerEntry
 from spawn.domain.lineage.run import ENDED_EVENTS, STARTED_EVENT, Run, RunState
@@ -58,7 +58,7 @@ from spawn.domain.portfolios.portfolio import (
 )
 from spawn.domain.projects.project import AMENDED_EVENT, CREATED_EVENT, TRANSITIONED_EVENT
 from spawn.domain.quality.report import BREACHED_EVENT, RECOVERED_EVENT, ServiceLevelStatus
-from spawn.domain.schemas.json_schema import SchemaUse
+from spawn.domain.schemas.json_schema import SchemaUse, extend_with_governed
 from spawn.domain.schemas.schema_status import (
     ADOPTED_EVENT,
     QUARANTINED_EVENT,
@@ -207,7 +207,7 @@ def build_schemas(snapshot: ProductSnapshot) -> Json:
             CfadsActuals,
             CfadsCase,
             Approval,
-            Facility,
+            _FACILITY,
             LedgerEntry,
             ServiceLevelStatus,
             SchemaStatus,
@@ -219,6 +219,9 @@ def build_schemas(snapshot: ProductSnapshot) -> Json:
     for component in components.values():
         # Docstrings are indented for the source; the document needs plain text.
         component["description"] = inspect.cleandoc(component.get("description", ""))
+    for schema in snapshot.other_schemas:
+        name = schema.kind.capitalize()
+        components[name] = extend_with_governed(components[name], schema, SchemaUse.OUTPUT)
     return {**components, "CloudEvent": _ENVELOPE, "Project": _project(snapshot)}
 
 
@@ -267,6 +270,16 @@ def _project(snapshot: ProductSnapshot) -> Json:
     }
 
 
+class _Facility(FacilityTermSheet, frozen=True, kw_only=True):
+    """A facility of a project, with the columns of its schema beside its terms."""
+
+    facility_id: str
+    project_id: str
+
+
+_FACILITY: Final = msgspec.defstruct(
+    "Facility", [], bases=(_Facility,), frozen=True, namespace={"__doc__": _Facility.__doc__}
+)
 _TEXT: Final[Json] = {"type": "string", "minLength": 1}
 _ENVELOPE: Final[Json] = {
     "type": "object",

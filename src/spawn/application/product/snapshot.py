@@ -12,6 +12,7 @@ from spawn.application.product.contract_version import compute_contract_version
 from spawn.application.quality.queries import get_latest_report
 from spawn.application.schemas.activation import find_record
 from spawn.application.schemas.served_versions import SchemaVersionView, read_version_view
+from spawn.domain.aggregates import governed_kinds
 from spawn.domain.principal import Principal
 from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.quality.report import QualityReport, RuleResult
@@ -105,7 +106,8 @@ class ProductSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     `record` is the schema version that the documents describe, `history` ends with it: the versions
     whose data the store holds, newest first. `is_active` unless it is an older version. `rules` are
     its quality rules; `report` is the last measurement, None before the first. `physical_types` are
-    the store's own types of the columns by name, empty where none are needed.
+    the store's own types of the columns by name, empty where none are needed. `other_schemas` are
+    the active ones of governed kinds other than projects.
     """
 
     product: Product
@@ -115,6 +117,7 @@ class ProductSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     is_active: bool = True
     report: QualityReport | None = None
     physical_types: Mapping[str, str] = msgspec.field(default_factory=dict)
+    other_schemas: tuple[Schema, ...] = ()
 
     @property
     def schema(self) -> Schema:
@@ -197,7 +200,15 @@ async def take_snapshot(
         is_active=is_active,
         rules=tuple(declaration.rule for declaration in declarations),
         report=None if stored_report is None else stored_report.state,
+        other_schemas=await _find_other_schemas(dependencies),
     )
+
+
+async def _find_other_schemas(dependencies: Dependencies) -> tuple[Schema, ...]:
+    """Return the active schemas of governed kinds other than projects."""
+    kinds = (kind for kind in governed_kinds() if kind != PROJECT_KIND)
+    records = [await dependencies.schemas.active(kind) for kind in kinds]
+    return tuple(record.schema for record in records if record is not None)
 
 
 async def read_physical_types(

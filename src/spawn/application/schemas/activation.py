@@ -10,7 +10,17 @@ from typing import Final
 import msgspec
 
 from spawn.application.dependencies import Dependencies
-from spawn.domain.errors import Conflict, InvalidInput, NotFound, RegistryError
+from spawn.application.schemas.schema_subject import find_foreign_subject
+from spawn.domain.aggregates import governed_kinds
+from spawn.domain.errors import (
+    Conflict,
+    InvalidInput,
+    MalformedBody,
+    NotFound,
+    RegistryError,
+)
+from spawn.domain.json_tokens import parse_object
+from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.query import Query
 from spawn.domain.schema_version import MAX_VERSION, Schema
 from spawn.domain.schemas.document_parser import is_schema_id, read_schema
@@ -18,6 +28,7 @@ from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
 from spawn.ports.schemas import (
     FetchedSchema,
     MigrationRecord,
+    Provenance,
     RegistryStatus,
     SchemaRecord,
     SchemaState,
@@ -31,16 +42,78 @@ Pin = tuple[str, int]
 
 _SCHEMA_PIN: Final = re.compile(r"([^@]+)@([0-9]{1,9})")
 
+_SCHEMA_POLICY: Final = re.compile(
+    r"(?P<kind>[a-z_]+)=(?P<id>[^@:]+)(?:@(?P<version>[0-9]{1,9}))?(?::(?P<mode>[A-Za-z_]+))?"
+)
+
 ADOPTED: Final = frozenset({SchemaState.ACTIVE, SchemaState.RETIRED})
 """States of versions that are or were active; the others wait or were rejected."""
 
 
 class SchemaPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """Policy of schema adoption: the schema id, a pinned version, and the compatibility mode."""
+    """Policy of schema adoption: the schema id, a pinned version, and the compatibility mode.
+
+    `kind` is the kind of aggregate that the schema governs. One that is not followed has its core
+    attributes alone, or the version that was adopted while it was followed.
+    """
 
     schema_id: str
+    kind: str = PROJECT_KIND
     pin: Pin | None = None
     mode: CompatibilityMode = CompatibilityMode.BACKWARD_TRANSITIVE
+    is_followed: bool = True
+
+
+class SchemaPolicies(msgspec.Struct, frozen=True):
+    """The policy of each governed kind, projects first."""
+
+    policies: tuple[SchemaPolicy, ...]
+
+    @property
+    def followed(self) -> tuple[SchemaPolicy, ...]:
+        """The policies of schemas that a registry governs."""
+        return tuple(policy for policy in self.policies if policy.is_followed)
+
+    def of_kind(self, kind: str) -> SchemaPolicy:
+        """Return the policy of a governed kind."""
+        return next(policy for policy in self.policies if policy.kind == kind)
+
+    def of_schema(self, schema_id: str) -> SchemaPolicy:
+        """Return the policy of a schema.
+
+        Raises:
+            NotFound: no kind has this schema.
+        """
+        for policy in self.policies:
+            if policy.schema_id == schema_id:
+                return policy
+        raise NotFound("There is no such schema.")
+
+    def of_document(self, document: bytes) -> SchemaPolicy:
+        """Return the policy of the schema whose id a document states; else that of projects."""
+        try:
+            schema_id = parse_object(document).get("id")
+        except MalformedBody:
+            schema_id = None
+        matches = (policy for policy in self.policies if policy.schema_id == schema_id)
+        return next(matches, self.policies[0])
+
+
+def build_policies(*policies: SchemaPolicy) -> SchemaPolicies:
+    """Return the stated policies, with one of its core attributes for each other governed kind."""
+    by_kind = {policy.kind: policy for policy in policies}
+    return SchemaPolicies(
+        tuple(
+            by_kind.get(kind)
+            or SchemaPolicy(schema_id=default_schema_id(kind), kind=kind, is_followed=False)
+            for kind in governed_kinds()
+        )
+    )
+
+
+def default_schema_id(kind: str) -> str:
+    """Return the id of a kind's schema unless a setting names another."""
+    return f"{kind}_schema"
 
 
 class RefreshVerdict(StrEnum):
@@ -113,29 +186,46 @@ async def ensure_active_schema(dependencies: Dependencies, policy: SchemaPolicy)
     """Ensure that a schema is active, at the start and before the first request.
 
     A store with an active schema keeps it, without a registry request. An empty one adopts the
-    pinned version, or else the first version found: live, on disk, bundled.
+    pinned version, or else the first version found: live, on disk, bundled. Kinds other than
+    projects have version 0, of their core attributes alone, where no source has a schema.
 
     Raises:
         NotFound, RegistryError: no source has a schema of that id.
     """
-    active = await dependencies.schemas.active()
+    active = await dependencies.schemas.active(policy.kind)
     if active is not None:
-        await _reset_interrupted_migrations(dependencies)
+        await _reset_interrupted_migrations(dependencies, policy.kind)
         return active
     fetched_schema = await _select_schema(dependencies, policy)
-    schema = assign_version(fetched_schema, await dependencies.schemas.records())
+    if find_foreign_subject(fetched_schema.document, fetched_schema.schema, None):
+        # A refresh quarantines it with the reason.
+        fetched_schema = _build_core_schema(policy)
+    records = await dependencies.schemas.records(policy.kind)
+    schema = assign_version(fetched_schema, records, policy.kind)
     record = build_record(dependencies, schema, fetched_schema, SchemaState.ACTIVE)
     try:
         await dependencies.schemas.adopt(record)
     except Conflict:
-        # Another replica was first: its schema is active.
-        return await dependencies.active_schema()
+        if await dependencies.schemas.active(policy.kind) is None:
+            # The data were written under their core attributes: a refresh adopts over them.
+            core = _build_core_schema(policy)
+            await dependencies.schemas.adopt(
+                build_record(dependencies, core.schema, core, SchemaState.ACTIVE)
+            )
+        # Or else another replica was first: its schema is active.
+        return await dependencies.active_schema(policy.kind)
     return record
 
 
-async def _reset_interrupted_migrations(dependencies: Dependencies) -> None:
+async def ensure_active_schemas(dependencies: Dependencies, policies: SchemaPolicies) -> None:
+    """Ensure that every governed kind has an active schema; see `ensure_active_schema`."""
+    for policy in policies.policies:
+        await ensure_active_schema(dependencies, policy)
+
+
+async def _reset_interrupted_migrations(dependencies: Dependencies, kind: str) -> None:
     """Set versions left MIGRATING by a crash back to CANDIDATE."""
-    for record in await dependencies.schemas.records():
+    for record in await dependencies.schemas.records(kind):
         if record.state is SchemaState.MIGRATING:
             candidate = msgspec.structs.replace(record, state=SchemaState.CANDIDATE)
             await dependencies.schemas.record(candidate)
@@ -143,26 +233,48 @@ async def _reset_interrupted_migrations(dependencies: Dependencies) -> None:
 
 async def _select_schema(dependencies: Dependencies, policy: SchemaPolicy) -> FetchedSchema:
     """Fetch a schema in the order pin, live, disk, bundled; the registry handles the last three."""
+    if not policy.is_followed:
+        return _build_core_schema(policy)
     if policy.pin is not None:
         try:
-            return await dependencies.registry.fetch(*policy.pin)
+            return await dependencies.registry.fetch(*policy.pin, kind=policy.kind)
         except (NotFound, RegistryError):
             # Health reports that the pinned version is not active.
             pass
-    return await dependencies.registry.fetch(policy.schema_id)
+    try:
+        return await dependencies.registry.fetch(policy.schema_id, kind=policy.kind)
+    except (NotFound, RegistryError):
+        if policy.kind == PROJECT_KIND:
+            raise
+        return _build_core_schema(policy)
+
+
+def _build_core_schema(policy: SchemaPolicy) -> FetchedSchema:
+    """Return version 0 of a kind's schema: its core attributes alone."""
+    title = f"Core attributes of a {policy.kind}"
+    document = msgspec.json.encode(
+        {"id": policy.schema_id, "version": 0, "name": title, "columns": []}
+    )
+    return FetchedSchema(
+        schema=read_schema(document, kind=policy.kind),
+        document=document,
+        provenance=Provenance.BUNDLED,
+        verified_at=None,
+    )
 
 
 async def get_schema_health(dependencies: Dependencies, policy: SchemaPolicy) -> SchemaHealth:
     """Return the health of the schemas, from the store only, never from the registry."""
-    active = await dependencies.schemas.active()
-    waiting = [r for r in await dependencies.schemas.records() if r.state not in ADOPTED]
+    active = await dependencies.schemas.active(policy.kind)
+    records = await dependencies.schemas.records(policy.kind)
+    waiting = [record for record in records if record.state not in ADOPTED]
     registry = dependencies.registry.status()
     return SchemaHealth(
         active=active,
         waiting=tuple(waiting),
         registry=registry,
         policy=policy,
-        problem=_describe_problem(active, waiting, registry, policy.pin),
+        problem=_describe_problem(active, waiting, registry, policy),
     )
 
 
@@ -170,8 +282,9 @@ def _describe_problem(
     active: SchemaRecord | None,
     waiting: list[SchemaRecord],
     registry: RegistryStatus,
-    pin: Pin | None,
+    policy: SchemaPolicy,
 ) -> str:
+    pin = policy.pin
     if active is None:
         return "no schema is active"
     if pin is not None and active.schema.version != pin[1]:
@@ -180,7 +293,7 @@ def _describe_problem(
     if urgent:
         newest = urgent[-1]
         return f"version {newest.schema.version} is {newest.state}: {newest.reason}"
-    if registry.last_error is not None:
+    if registry.last_error is not None and policy.is_followed:
         return f"the registry could not confirm the schema: {registry.last_error}"
     return ""
 
@@ -191,17 +304,20 @@ def needs_attention(record: SchemaRecord, active: SchemaRecord) -> bool:
     return is_undecided and record.recorded_at >= active.recorded_at
 
 
-async def has_projects(dependencies: Dependencies) -> bool:
-    """Return whether there are projects that a schema change must migrate."""
-    return bool((await dependencies.reads.page(Query(limit=1))).items)
+async def has_data(dependencies: Dependencies, kind: str) -> bool:
+    """Return whether there are aggregates of a kind that a schema change must migrate."""
+    return bool((await dependencies.reads.page(Query(kind=kind, limit=1))).items)
 
 
-def assign_version(fetched_schema: FetchedSchema, records: list[SchemaRecord]) -> Schema:
+def assign_version(fetched_schema: FetchedSchema, records: list[SchemaRecord], kind: str) -> Schema:
     """Return the schema with its own version, or one assigned by fingerprint if it has none."""
     existing = find_record(records, fetched_schema.schema.fingerprint)
     version = existing.schema.version if existing is not None else next_version(records)
     return read_schema(
-        fetched_schema.document, default_version=version, schema_id=fetched_schema.schema.id
+        fetched_schema.document,
+        default_version=version,
+        schema_id=fetched_schema.schema.id,
+        kind=kind,
     )
 
 
@@ -263,3 +379,37 @@ def parse_schema_pin(text: str) -> Pin:
     if match is None or not is_schema_id(match[1]):
         raise ValueError("a pin is id@version, such as project_schema@3")
     return match[1], int(match[2])
+
+
+def parse_schema_policies(text: str) -> tuple[SchemaPolicy, ...]:
+    """Return the policies of a list such as `facility=facility_schema@3:full`.
+
+    Each names a governed kind and the id of its schema, then a pinned version after `@` and a
+    compatibility mode after `:`, both optional.
+
+    Raises:
+        ValueError: the text is no such list; the message names the rule.
+    """
+    policies = tuple(_parse_policy(item.strip()) for item in text.split(",") if item.strip())
+    if len({policy.kind for policy in policies}) != len(policies):
+        raise ValueError("a kind is named twice")
+    return policies
+
+
+def _parse_policy(text: str) -> SchemaPolicy:
+    match = _SCHEMA_POLICY.fullmatch(text)
+    kinds = [kind for kind in governed_kinds() if kind != PROJECT_KIND]
+    if match is None or match["kind"] not in kinds:
+        raise ValueError(
+            "a list of kind=schema_id, kind=schema_id@version or either with :mode is expected,"
+            f" of the kinds {', '.join(kinds) or 'that have a schema'}; that of projects is"
+            " SPAWN_SCHEMA_ID"
+        )
+    mode = (match["mode"] or CompatibilityMode.BACKWARD_TRANSITIVE).lower()
+    if mode not in set(CompatibilityMode):
+        raise ValueError(f"a mode is one of {', '.join(CompatibilityMode)}")
+    schema_id = parse_schema_id(match["id"])
+    pin = None if match["version"] is None else (schema_id, int(match["version"]))
+    return SchemaPolicy(
+        schema_id=schema_id, kind=match["kind"], pin=pin, mode=CompatibilityMode(mode)
+    )

@@ -22,7 +22,7 @@ from spawn.application.schemas.activation import (
     SchemaPolicy,
     build_record,
     find_record,
-    has_projects,
+    has_data,
     next_version,
 )
 from spawn.application.schemas.consumers import (
@@ -30,6 +30,7 @@ from spawn.application.schemas.consumers import (
     describe_affected,
     find_affected,
 )
+from spawn.application.schemas.schema_subject import find_foreign_subject
 from spawn.domain.approvals.approval import MAX_CHANGES, CommandPreview, FieldChange
 from spawn.domain.change import Guard
 from spawn.domain.errors import (
@@ -136,10 +137,10 @@ async def preview_schema_approval(
     record = await _find_or_fetch(dependencies, policy, version)
     if record.state is SchemaState.WITHDRAWN:
         raise Conflict(f"The registry no longer publishes version {version}.")
-    active = await dependencies.active_schema()
+    active = await dependencies.active_schema(policy.kind)
     await Adoption(dependencies, policy, record, principal.id).check_approval(active)
     plan = plan_migration(active.schema, record.schema)
-    if violations := await dependencies.schemas.check_proofs(plan.proofs):
+    if violations := await dependencies.schemas.check_proofs(plan.proofs, policy.kind):
         raise MigrationRejected(violations)
     steps = dependencies.schemas.describe_plan(plan)
     values = {
@@ -192,7 +193,7 @@ async def _find_waiting(
     dependencies: Dependencies, policy: SchemaPolicy, version: int
 ) -> SchemaRecord:
     """Return the newest record of a version that is not adopted."""
-    for record in reversed(await dependencies.schemas.records()):
+    for record in reversed(await dependencies.schemas.records(policy.kind)):
         schema, is_waiting = record.schema, record.state not in ADOPTED
         if is_waiting and (schema.id, schema.version) == (policy.schema_id, version):
             return record
@@ -206,11 +207,13 @@ async def _find_or_fetch(
     try:
         return await _find_waiting(dependencies, policy, version)
     except NotFound as missing:
-        active = await dependencies.active_schema()
+        active = await dependencies.active_schema(policy.kind)
         if -MAX_VERSION_STEP <= version - active.schema.version <= 0:
             raise
         try:
-            fetched_schema = await dependencies.registry.refresh(policy.schema_id, version)
+            fetched_schema = await dependencies.registry.refresh(
+                policy.schema_id, version, kind=policy.kind
+            )
         except NotFound:
             raise missing from None
     return build_record(dependencies, fetched_schema.schema, fetched_schema, SchemaState.CANDIDATE)
@@ -237,9 +240,11 @@ async def check_schema(
         InvalidInput: the document violates a rule; each path is named.
     """
     require(principal, Scope.PROJECTS_READ, Scope.SCHEMA_ADMIN)
-    version = next_version(await dependencies.schemas.records())
-    schema = read_schema(document, default_version=version, schema_id=policy.schema_id)
-    return await _build_proposal(dependencies, policy, schema)
+    version = next_version(await dependencies.schemas.records(policy.kind))
+    schema = read_schema(
+        document, default_version=version, schema_id=policy.schema_id, kind=policy.kind
+    )
+    return await _build_proposal(dependencies, policy, schema, document)
 
 
 async def review_schema(
@@ -255,18 +260,23 @@ async def review_schema(
     require(principal, Scope.PROJECTS_READ, Scope.SCHEMA_ADMIN)
     record = await _find_waiting(dependencies, policy, version)
     try:
-        schema = read_schema(record.document, default_version=version, schema_id=policy.schema_id)
+        schema = read_schema(
+            record.document,
+            default_version=version,
+            schema_id=policy.schema_id,
+            kind=policy.kind,
+        )
     except InvalidInput:
         return record, None
-    return record, await _build_proposal(dependencies, policy, schema)
+    return record, await _build_proposal(dependencies, policy, schema, record.document)
 
 
 async def _build_proposal(
-    dependencies: Dependencies, policy: SchemaPolicy, schema: Schema
+    dependencies: Dependencies, policy: SchemaPolicy, schema: Schema, document: bytes
 ) -> Proposal:
-    active = await dependencies.active_schema()
-    records = await dependencies.schemas.records()
-    is_empty = not await has_projects(dependencies)
+    active = await dependencies.active_schema(policy.kind)
+    records = await dependencies.schemas.records(policy.kind)
+    is_empty = not await has_data(dependencies, policy.kind)
     judgement = await judge_schema(dependencies, policy, schema)
     plan = plan_migration(active.schema, schema)
     proofs = (*plan.proofs, *_rejected_type_proofs(judgement, active.schema, schema))
@@ -275,12 +285,13 @@ async def _build_proposal(
         schema=schema,
         violation=""
         if is_active
-        else _find_violation(schema, policy, records, active, is_empty=is_empty),
+        else _find_violation(schema, policy, records, active, is_empty=is_empty)
+        or find_foreign_subject(document, schema, active.schema),
         judgement=judgement,
         plan=plan,
         steps=dependencies.schemas.describe_plan(plan),
-        failures=await dependencies.schemas.check_proofs(proofs),
-        affected=await find_affected(dependencies, schema),
+        failures=await dependencies.schemas.check_proofs(proofs, policy.kind),
+        affected=await find_affected(dependencies, policy.kind, schema),
     )
 
 
@@ -300,7 +311,7 @@ async def judge_schema(
     dependencies: Dependencies, policy: SchemaPolicy, schema: Schema
 ) -> AdoptionJudgement:
     """Judge a schema against the versions of the stored data, under the mode, today."""
-    active, *earlier = await dependencies.schemas.version_history()
+    active, *earlier = await dependencies.schemas.version_history(policy.kind)
     return judge_adoption(
         schema, active, earlier, policy.mode, on_date=dependencies.clock.now().date()
     )
@@ -323,17 +334,18 @@ class Adoption:
 
     async def adopt_or_quarantine(self, *, should_retry: bool) -> RefreshResult:
         """Adopt or quarantine the version, unless it is already decided."""
-        records = await self._dependencies.schemas.records()
+        records = await self._dependencies.schemas.records(self._policy.kind)
         existing = find_record(records, self._record.schema.fingerprint, self._version)
-        active = await self._dependencies.active_schema()
+        active = await self._dependencies.active_schema(self._policy.kind)
         if existing is not None and _is_decided(existing, active, should_retry=should_retry):
             return RefreshResult(
                 RefreshVerdict.UNCHANGED, f"version {self._version} is already {existing.state}"
             )
-        is_empty = not await has_projects(self._dependencies)
-        if violation := _find_violation(
+        is_empty = not await has_data(self._dependencies, self._policy.kind)
+        violation = _find_violation(
             self._record.schema, self._policy, records, active, is_empty=is_empty
-        ):
+        ) or find_foreign_subject(self._record.document, self._record.schema, active.schema)
+        if violation:
             return await self._quarantine(violation)
         if is_empty:
             return await self._adopt_without_data(active)
@@ -343,15 +355,15 @@ class Adoption:
         try:
             await self._dependencies.schemas.adopt(self._record, actor=self._actor)
         except Conflict:
-            # A project arrived meanwhile: it must be migrated.
+            # Data arrived meanwhile: they must be migrated.
             return await self._adopt_if_allowed(active)
-        return self._build_result("is active in a store without projects")
+        return self._build_result(f"is active in a store without {self._policy.kind}s")
 
     async def approve(self) -> RefreshResult:
         """Adopt by decision; see `approve_schema`."""
-        active = await self._dependencies.active_schema()
+        active = await self._dependencies.active_schema(self._policy.kind)
         await self.check_approval(active)
-        if not await has_projects(self._dependencies):
+        if not await has_data(self._dependencies, self._policy.kind):
             return await self._adopt_without_data(active)
         try:
             return await self._migrate(active)
@@ -367,13 +379,15 @@ class Adoption:
         Raises:
             Conflict: it may not; see `approve_schema`.
         """
-        records = await self._dependencies.schemas.records()
+        records = await self._dependencies.schemas.records(self._policy.kind)
         if violation := _find_violation(
             self._record.schema, self._policy, records, active, is_empty=False, is_decided=True
         ):
             raise Conflict(violation)
         try:
-            read_schema(self._record.document, default_version=self._version)
+            read_schema(
+                self._record.document, default_version=self._version, kind=self._policy.kind
+            )
         except InvalidInput as error:
             raise Conflict(f"The document is invalid: {error.detail[:500]}") from None
         judgement = await judge_schema(self._dependencies, self._policy, self._record.schema)
@@ -428,7 +442,7 @@ class Adoption:
             await self._record_progress(SchemaState.FAILED, failure.detail)
             raise
         detail = f"took over the data of version {plan.old_version}"
-        notice = describe_affected(await find_affected(self._dependencies))
+        notice = describe_affected(await find_affected(self._dependencies, self._policy.kind))
         result = self._build_result(f"{detail}; {notice}" if notice else detail)
         return RefreshResult(result.verdict, result.detail, result.record, migration)
 
@@ -448,7 +462,7 @@ class Adoption:
     async def _record_progress(self, state: SchemaState, reason: str = "") -> None:
         """Record the state of the version; continue if that cannot be written."""
         record = msgspec.structs.replace(self._record, state=state, reason=reason)
-        records = await self._dependencies.schemas.records()
+        records = await self._dependencies.schemas.records(self._policy.kind)
         try:
             if _has_room(records, record):
                 await self._dependencies.schemas.record(record, actor=self._actor)
@@ -515,7 +529,7 @@ def _has_other_content(schema: Schema, records: list[SchemaRecord]) -> bool:
 
 async def quarantine_invalid_document(
     dependencies: Dependencies,
-    schema_id: str,
+    policy: SchemaPolicy,
     invalid: InvalidSchemaDocument,
     actor: str,
     number: int | None = None,
@@ -525,13 +539,15 @@ async def quarantine_invalid_document(
     Raises:
         InvalidSchemaDocument: it is no JSON.
     """
-    records = await dependencies.schemas.records()
+    records = await dependencies.schemas.records(policy.kind)
     try:
         claimed_version = parse_object(invalid.document).get("version")
         version = next_version(records) if number is None else number
         if number is None and _is_version(claimed_version):
             version = int(str(claimed_version))
-        schema = restore_schema(invalid.document, schema_id=schema_id, version=version)
+        schema = restore_schema(
+            invalid.document, schema_id=policy.schema_id, version=version, kind=policy.kind
+        )
     except (MalformedBody, InvalidInput):
         raise invalid from None
     existing = find_record(records, schema.fingerprint)
@@ -556,12 +572,12 @@ def _is_version(token: object) -> bool:
 
 
 async def withdraw_unpublished(
-    dependencies: Dependencies, schema_id: str, is_published: Callable[[Schema], bool]
+    dependencies: Dependencies, policy: SchemaPolicy, is_published: Callable[[Schema], bool]
 ) -> None:
     """Record that the registry no longer publishes versions that were not adopted."""
-    for record in await dependencies.schemas.records():
+    for record in await dependencies.schemas.records(policy.kind):
         if (
-            record.schema.id == schema_id
+            record.schema.id == policy.schema_id
             and record.state in _WITHDRAWABLE
             and not is_published(record.schema)
         ):
@@ -575,7 +591,7 @@ async def withdraw_unpublished(
 async def _record_quarantine(
     dependencies: Dependencies, record: SchemaRecord, actor: str
 ) -> RefreshResult:
-    if not _has_room(await dependencies.schemas.records(), record):
+    if not _has_room(await dependencies.schemas.records(record.schema.kind), record):
         detail = f"{record.reason} (not recorded: {MAX_WAITING} versions wait already; reject some)"
         return RefreshResult(RefreshVerdict.QUARANTINED, detail)
     try:

@@ -14,6 +14,7 @@ from spawn.application.schemas.served_versions import (
     plans_between,
 )
 from spawn.domain.access.api_client import API_CLIENT_KIND, ApiClient
+from spawn.domain.aggregates import governed_kinds
 from spawn.domain.change import StoredAggregate, Write
 from spawn.domain.errors import (
     Conflict,
@@ -23,6 +24,7 @@ from spawn.domain.errors import (
     SchemaVersionExpired,
 )
 from spawn.domain.principal import Principal, Scope
+from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.query import MAX_LIMIT, Filter, Operator, Page, Query
 from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.evolution.migration_plan import plan_migration
@@ -78,8 +80,11 @@ async def register_consumer(
     name: str,
     contact: str,
     schema_version: int,
+    schema_id: str | None = None,
 ) -> SavedConsumer:
     """Register a consumer, or change its contact or version; the same content writes nothing.
+
+    Without a `schema_id` the version is one of the schema of projects.
 
     Raises:
         InvalidInput: the name is invalid, or the store serves no such version.
@@ -88,7 +93,7 @@ async def register_consumer(
     """
     require(principal, *_READERS)
     check_consumer_name(name)
-    schema = await _find_served_schema(dependencies, schema_version)
+    schema = await _find_served_schema(dependencies, schema_id, schema_version)
 
     async def decide() -> _ConsumerDecision:
         before = await _find_consumer(dependencies, name)
@@ -162,7 +167,7 @@ async def list_consumers(
 
 
 async def get_readership(
-    dependencies: Dependencies, principal: Principal, version: int
+    dependencies: Dependencies, principal: Principal, schema: Schema
 ) -> VersionReadership:
     """Return who registered for a schema version, and the Sunset that they meet.
 
@@ -170,22 +175,32 @@ async def get_readership(
     """
     consumers = await _list_active(dependencies) if principal.row_scope is None else []
     return VersionReadership(
-        consumers=tuple(one for one in consumers if one.schema_version == version),
-        sunset=await find_sunset(dependencies, version),
+        consumers=tuple(
+            one
+            for one in consumers
+            if (one.schema_id, one.schema_version) == (schema.id, schema.version)
+        ),
+        sunset=await find_sunset(dependencies, schema.kind, schema.version),
     )
 
 
 async def find_affected(
-    dependencies: Dependencies, candidate: Schema | None = None
+    dependencies: Dependencies, kind: str = PROJECT_KIND, candidate: Schema | None = None
 ) -> tuple[AffectedConsumer, ...]:
     """Return the consumers that an announced Sunset affects, the first Sunset first.
 
     Args:
         dependencies: the ports.
+        kind: whose schema the consumers read.
         candidate: a version that would be adopted; None is the active version.
     """
-    consumers = await _list_active(dependencies)
-    sunsets = await find_sunsets(dependencies, consumers, candidate)
+    ids = {schema.id for schema in await dependencies.schemas.version_history(kind)}
+    consumers = [one for one in await _list_active(dependencies) if one.schema_id in ids]
+    # Once for a version: the way to the active one is as long as its history.
+    sunsets = {
+        version: await find_sunset(dependencies, kind, version, candidate)
+        for version in {consumer.schema_version for consumer in consumers}
+    }
     affected = [
         AffectedConsumer(consumer=consumer, sunset=sunset)
         for consumer in consumers
@@ -195,27 +210,36 @@ async def find_affected(
 
 
 async def find_sunsets(
-    dependencies: Dependencies,
-    consumers: Iterable[SchemaConsumer],
-    candidate: Schema | None = None,
-) -> dict[int, VersionSunset | None]:
-    """Return the first Sunset of each version that consumers registered for."""
-    # Once for a version: the way to the active one is as long as its history.
-    versions = {consumer.schema_version for consumer in consumers}
-    return {version: await find_sunset(dependencies, version, candidate) for version in versions}
+    dependencies: Dependencies, consumers: Iterable[SchemaConsumer]
+) -> dict[tuple[str, int], VersionSunset | None]:
+    """Return the first Sunset of each version that consumers registered for, by schema id."""
+    versions = {(consumer.schema_id, consumer.schema_version) for consumer in consumers}
+    kinds = {schema_id: await find_kind(dependencies, schema_id) for schema_id, _ in versions}
+    return {
+        (schema_id, version): await find_sunset(dependencies, kinds[schema_id], version)
+        for schema_id, version in versions
+    }
+
+
+async def find_kind(dependencies: Dependencies, schema_id: str) -> str:
+    """Return the kind that a recorded schema governs; that of projects for an unknown one."""
+    for kind in governed_kinds():
+        if any(r.schema.id == schema_id for r in await dependencies.schemas.records(kind)):
+            return kind
+    return PROJECT_KIND
 
 
 async def find_sunset(
-    dependencies: Dependencies, version: int, candidate: Schema | None = None
+    dependencies: Dependencies, kind: str, version: int, candidate: Schema | None = None
 ) -> VersionSunset | None:
     """Return the first Sunset of a version's columns; None if none is announced.
 
     A version that never had data in this store has none.
     """
-    active = (await dependencies.active_schema()).schema
+    active = (await dependencies.active_schema(kind)).schema
     try:
-        schema = await find_schema(dependencies, version)
-        plans = await plans_between(dependencies, version, active.version)
+        schema = await find_schema(dependencies, version, kind)
+        plans = await plans_between(dependencies, version, active.version, kind)
     except NotFound:
         return None
     if candidate is not None and candidate.fingerprint != active.fingerprint:
@@ -241,7 +265,8 @@ async def find_last_uses(
 async def find_warnings(dependencies: Dependencies) -> tuple[AffectedConsumer, ...]:
     """Return the consumers whose Sunset comes within `WARNING_PERIOD`, or has come."""
     until = dependencies.clock.now().date() + WARNING_PERIOD
-    return tuple(one for one in await find_affected(dependencies) if one.sunset.sunset_on <= until)
+    affected = [one for kind in governed_kinds() for one in await find_affected(dependencies, kind)]
+    return tuple(one for one in affected if one.sunset.sunset_on <= until)
 
 
 def describe_affected(affected: tuple[AffectedConsumer, ...]) -> str:
@@ -279,9 +304,14 @@ async def _load_consumer(dependencies: Dependencies, name: str) -> StoredAggrega
     return stored
 
 
-async def _find_served_schema(dependencies: Dependencies, version: int) -> Schema:
+async def _find_served_schema(
+    dependencies: Dependencies, schema_id: str | None, version: int
+) -> Schema:
+    kind = PROJECT_KIND if schema_id is None else await find_kind(dependencies, schema_id)
+    if schema_id not in {None, (await dependencies.active_schema(kind)).schema.id}:
+        raise InvalidInput.at("/schema_id", "unknown_version", "There is no such schema.")
     try:
-        return (await get_version_view(dependencies, version)).schema
+        return (await get_version_view(dependencies, version, kind)).schema
     except (NotFound, SchemaVersionExpired) as error:
         raise InvalidInput.at("/schema_version", "unknown_version", error.detail) from None
 

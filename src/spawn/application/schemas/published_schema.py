@@ -12,9 +12,9 @@ from spawn.domain.schemas.json_schema import DIALECT, SchemaUse
 from spawn.domain.schemas.validator import compile_schema
 
 _TITLES = {
-    SchemaUse.INPUT: "Project as created",
-    SchemaUse.PATCH: "Merge patch of a project",
-    SchemaUse.OUTPUT: "Project as served",
+    SchemaUse.INPUT: "{noun} as created",
+    SchemaUse.PATCH: "Merge patch of a {kind}",
+    SchemaUse.OUTPUT: "{noun} as served",
 }
 
 
@@ -27,7 +27,7 @@ async def get_published_schema(
     *,
     url: str,
 ) -> dict[str, Any]:
-    """Return the JSON Schema 2020-12 of projects under a version of a schema.
+    """Return the JSON Schema 2020-12 of states under a version of a schema.
 
     Args:
         dependencies: the ports.
@@ -42,19 +42,21 @@ async def get_published_schema(
     """
     record = await get_version(dependencies, principal, schema_id, version)
     try:
-        read_schema(record.document, schema_id=schema_id)
+        read_schema(record.document, schema_id=schema_id, kind=record.schema.kind)
     except InvalidInput:
         raise NotFound(
             f"The document of version {version} is invalid, so it has no JSON Schema."
         ) from None
     schema = await _find_adopted(dependencies, record.schema)
     body = compile_schema(schema).json_schema(use)
-    title = f"{_TITLES[use]} under {schema_id} version {version}"
+    kind = record.schema.kind
+    use_title = _TITLES[use].format(noun=kind.capitalize(), kind=kind)
+    title = f"{use_title} under {schema_id} version {version}"
     return {"$schema": DIALECT, "$id": url, "title": title, **body}
 
 
 async def _find_adopted(dependencies: Dependencies, schema: Schema) -> Schema:
     """Return the version as the store adopted it, with the columns removed before it."""
-    history = await dependencies.schemas.version_history()
+    history = await dependencies.schemas.version_history(schema.kind)
     matches = (one for one in history if one.fingerprint == schema.fingerprint)
     return next((one for one in matches if one.version == schema.version), schema)

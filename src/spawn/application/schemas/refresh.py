@@ -22,7 +22,7 @@ from spawn.application.schemas.activation import (
     WalkMark,
     assign_version,
     build_record,
-    has_projects,
+    has_data,
 )
 from spawn.application.schemas.adoption import (
     Adoption,
@@ -137,16 +137,16 @@ class _Walk:
         if is_complete and pin is None:
             await self._consider_latest()
         elif is_complete and pin is not None and pin[1] not in self._fingerprints:
-            await self._consider(await registry.fetch(*pin))
+            await self._consider(await registry.fetch(*pin, kind=self._policy.kind))
         if is_complete and pin is None:
             await self._withdraw(numbers)
         return self._summarize()
 
     async def _select(self, numbers: Sequence[int]) -> list[int]:
         """Return the versions after the active one; the newest first in a store without data."""
-        active = (await self._dependencies.active_schema()).schema.version
+        active = (await self._dependencies.active_schema(self._policy.kind)).schema.version
         pin = self._policy.pin
-        if await has_projects(self._dependencies):
+        if await has_data(self._dependencies, self._policy.kind):
             # Those before the mark are bad after the same active version; they come up again once
             # the walk has seen all, or a thousand of them would hide every later one for good.
             is_marked = self._mark is not None and self._mark.active_version == active
@@ -157,7 +157,7 @@ class _Walk:
 
     async def _walk(self, numbers: Sequence[int]) -> bool:
         """Consider each version; return whether the rest of the registry may be considered too."""
-        is_empty = not await has_projects(self._dependencies)
+        is_empty = not await has_data(self._dependencies, self._policy.kind)
         for number in numbers[:MAX_WALK]:
             result = await self._consider_number(number)
             self._outcomes.append(
@@ -171,14 +171,14 @@ class _Walk:
         if len(numbers) <= MAX_WALK:
             return True
         if not is_empty:
-            active = await self._dependencies.active_schema()
+            active = await self._dependencies.active_schema(self._policy.kind)
             self._next_mark = WalkMark(active.schema.version, numbers[MAX_WALK - 1])
         return False
 
     async def _consider_number(self, number: int) -> RefreshResult:
         try:
             fetched_schema = await self._dependencies.registry.refresh(
-                self._policy.schema_id, number
+                self._policy.schema_id, number, kind=self._policy.kind
             )
         except InvalidSchemaDocument as invalid:
             return await self._quarantine(invalid, number)
@@ -200,7 +200,9 @@ class _Walk:
             NotFound, RegistryError: the registry has none, or its response is unusable.
         """
         try:
-            fetched_schema = await self._dependencies.registry.refresh(self._policy.schema_id)
+            fetched_schema = await self._dependencies.registry.refresh(
+                self._policy.schema_id, kind=self._policy.kind
+            )
         except InvalidSchemaDocument as invalid:
             if _find_fingerprint(invalid.document) not in self._fingerprints.values():
                 await self._quarantine(invalid, None)
@@ -214,7 +216,8 @@ class _Walk:
         """Adopt or quarantine a version; one without a number of its own gets the next."""
         dependencies, schema = self._dependencies, fetched_schema.schema
         if number is None:
-            schema = assign_version(fetched_schema, await dependencies.schemas.records())
+            records = await dependencies.schemas.records(self._policy.kind)
+            schema = assign_version(fetched_schema, records, self._policy.kind)
         self._fingerprints[schema.version] = schema.fingerprint
         candidate = build_record(dependencies, schema, fetched_schema, SchemaState.CANDIDATE)
         adoption = Adoption(dependencies, self._policy, candidate, self._actor)
@@ -231,7 +234,7 @@ class _Walk:
             detail = f"version {number} is unusable: {invalid.detail}"
             return self._note(RefreshResult(RefreshVerdict.QUARANTINED, detail))
         result = await quarantine_invalid_document(
-            self._dependencies, self._policy.schema_id, invalid, self._actor, number
+            self._dependencies, self._policy, invalid, self._actor, number
         )
         self._fingerprints[-1 - len(self._fingerprints) if number is None else number] = fingerprint
         return self._note(result)
@@ -250,7 +253,7 @@ class _Walk:
                 return True
             return schema.version in all_numbers and schema.version not in self._fingerprints
 
-        await withdraw_unpublished(self._dependencies, self._policy.schema_id, is_published)
+        await withdraw_unpublished(self._dependencies, self._policy, is_published)
 
     def _summarize(self) -> RefreshResult:
         """Return one result: the gravest, with the sentences of all that changed something."""

@@ -4,6 +4,7 @@ from collections import Counter
 from datetime import datetime
 from typing import Final
 
+from spawn.domain.aggregates import governed_kinds
 from spawn.ports.schemas import (
     MigrationOutcome,
     MigrationRecord,
@@ -25,12 +26,12 @@ class SchemaCounts:
     """
 
     def __init__(self) -> None:
-        self.active: SchemaRecord | None = None
+        self.active: list[SchemaRecord] = []
         self.states: Counter[SchemaState] = Counter()
         self.outcomes: Counter[MigrationOutcome] = Counter()
         self.duration_buckets: Counter[float] = Counter()
         self.total_duration_s = 0.0
-        self._not_adopted: set[tuple[int, str]] = set()
+        self._not_adopted: set[tuple[str, int, str]] = set()
         self._counted_until: datetime | None = None
 
     @property
@@ -40,12 +41,16 @@ class SchemaCounts:
 
     async def update(self, schemas: SchemaStore) -> None:
         """Count the versions, and the migrations since the last update."""
-        records = await schemas.records()
-        self.active = await schemas.active()
+        records: list[SchemaRecord] = []
+        self.active = []
+        for kind in governed_kinds():
+            records += await schemas.records(kind)
+            active = await schemas.active(kind)
+            self.active += [] if active is None else [active]
         self.states = Counter(record.state for record in records)
         # A version that is approved later still counts as quarantined: counters never decrease.
         self._not_adopted |= {
-            (record.schema.version, record.schema.fingerprint)
+            (record.schema.kind, record.schema.version, record.schema.fingerprint)
             for record in records
             if record.state in _NOT_ADOPTED
         }

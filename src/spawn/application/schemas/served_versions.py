@@ -10,7 +10,7 @@ import msgspec
 from spawn.application.dependencies import Dependencies
 from spawn.application.schemas.activation import find_record
 from spawn.domain.errors import InvalidInput, NotFound, SchemaVersionExpired
-from spawn.domain.projects.project import Project
+from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.query import Query
 from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.evolution.migration_plan import (
@@ -19,6 +19,7 @@ from spawn.domain.schemas.evolution.migration_plan import (
     plan_migration,
 )
 from spawn.domain.schemas.evolution.version_conversion import (
+    G,
     current_name,
     downgrade_state,
     former_name,
@@ -62,7 +63,7 @@ class SchemaVersionView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VersionConversion(msgspec.Struct, frozen=True):
-    """Conversion of projects from one adopted schema version to another.
+    """Conversion of states from one adopted schema version to another.
 
     `plans` lead from the earlier of the two to the later one, oldest first.
     """
@@ -70,10 +71,10 @@ class VersionConversion(msgspec.Struct, frozen=True):
     plans: tuple[MigrationPlan, ...]
     is_upgrade: bool
 
-    def convert(self, project: Project) -> Project:
-        """Return the project under the other version."""
+    def convert(self, state: G) -> G:
+        """Return the state under the other version."""
         convert = upgrade_state if self.is_upgrade else downgrade_state
-        return convert(project, self.plans)
+        return convert(state, self.plans)
 
     def rename(self, name: str) -> str | None:
         """Return the name that a field has in the other version; None if it lacks the field."""
@@ -82,7 +83,9 @@ class VersionConversion(msgspec.Struct, frozen=True):
         return former_name(name, self.plans)
 
 
-async def get_version_view(dependencies: Dependencies, version: int) -> SchemaVersionView:
+async def get_version_view(
+    dependencies: Dependencies, version: int, kind: str = PROJECT_KIND
+) -> SchemaVersionView:
     """Return the view of a version, while it is served.
 
     Raises:
@@ -90,23 +93,27 @@ async def get_version_view(dependencies: Dependencies, version: int) -> SchemaVe
         SchemaVersionExpired: the Sunset of one of its columns is over.
     """
     newer: Schema | None = None
-    for schema in await dependencies.schemas.version_history():
+    for schema in await dependencies.schemas.version_history(kind):
         if schema.version == version:
             return await _build_version_view(dependencies, schema, newer)
         newer = schema
     raise NotFound(f"Version {version} of the schema never had data here; use an adopted version.")
 
 
-async def is_version_served(dependencies: Dependencies, version: int) -> bool:
+async def is_version_served(
+    dependencies: Dependencies, version: int, kind: str = PROJECT_KIND
+) -> bool:
     """Whether clients still get responses under a version."""
     try:
-        await get_version_view(dependencies, version)
+        await get_version_view(dependencies, version, kind)
     except (NotFound, SchemaVersionExpired):
         return False
     return True
 
 
-async def read_version_view(dependencies: Dependencies, text: str | None) -> SchemaVersionView:
+async def read_version_view(
+    dependencies: Dependencies, text: str | None, kind: str = PROJECT_KIND
+) -> SchemaVersionView:
     """Return the view of the version whose number a text is; None is the active version.
 
     Raises:
@@ -115,11 +122,11 @@ async def read_version_view(dependencies: Dependencies, text: str | None) -> Sch
         SchemaVersionExpired: the Sunset of one of its columns is over.
     """
     if text is None:
-        return SchemaVersionView(schema=(await dependencies.active_schema()).schema)
+        return SchemaVersionView(schema=(await dependencies.active_schema(kind)).schema)
     if not _VERSION_NUMBER.fullmatch(text):
         detail = "A schema version is a whole number."
         raise InvalidInput.at("/schema_version", "out_of_range", detail)
-    return await get_version_view(dependencies, int(text))
+    return await get_version_view(dependencies, int(text), kind)
 
 
 async def _build_version_view(
@@ -127,12 +134,12 @@ async def _build_version_view(
 ) -> SchemaVersionView:
     if newer is None:
         return SchemaVersionView(schema=schema)
-    active = await dependencies.active_schema()
-    plans = await plans_between(dependencies, schema.version, active.schema.version)
+    active = await dependencies.active_schema(schema.kind)
+    plans = await plans_between(dependencies, schema.version, active.schema.version, schema.kind)
     sunset_on = support_end_date(plans)
     if sunset_on is not None and dependencies.clock.now().date() >= sunset_on:
         raise SchemaVersionExpired(f"Version {schema.version} was served until {sunset_on}.")
-    records = await dependencies.schemas.records()
+    records = await dependencies.schemas.records(schema.kind)
     successor = find_record(records, newer.fingerprint, newer.version)
     return SchemaVersionView(
         schema=schema,
@@ -142,13 +149,15 @@ async def _build_version_view(
     )
 
 
-async def find_deprecation_instant(dependencies: Dependencies) -> datetime | None:
+async def find_deprecation_instant(
+    dependencies: Dependencies, kind: str = PROJECT_KIND
+) -> datetime | None:
     """Return when the first currently deprecated column became deprecated; None if none is."""
-    history = await dependencies.schemas.version_history()
+    history = await dependencies.schemas.version_history(kind)
     # Found by key: a search of the records for each version is quadratic in the versions.
     instants = {
         (record.schema.fingerprint, record.schema.version): record.recorded_at
-        for record in await dependencies.schemas.records()
+        for record in await dependencies.schemas.records(kind)
     }
     names = {column.name for column in history[0].columns if column.deprecated}
     since: datetime | None = None
@@ -166,7 +175,7 @@ async def find_deprecation(
 ) -> tuple[datetime, date | None] | None:
     """Return since when the active schema has deprecated columns, and the first sunset of these."""
     deprecated = [column for column in schema.columns if column.deprecated]
-    since = await find_deprecation_instant(dependencies) if deprecated else None
+    since = await find_deprecation_instant(dependencies, schema.kind) if deprecated else None
     if since is None:
         return None
     sunsets = [c.announced_sunset for c in deprecated if c.announced_sunset is not None]
@@ -174,7 +183,7 @@ async def find_deprecation(
 
 
 async def plans_between(
-    dependencies: Dependencies, old: int, new: int
+    dependencies: Dependencies, old: int, new: int, kind: str = PROJECT_KIND
 ) -> tuple[MigrationPlan, ...]:
     """Return the plans from one adopted version to a later one, in order.
 
@@ -183,7 +192,7 @@ async def plans_between(
     Raises:
         NotFound: one of the versions never had data in this store.
     """
-    history = (await dependencies.schemas.version_history())[::-1]
+    history = (await dependencies.schemas.version_history(kind))[::-1]
     # The order is that of the adoptions: a jump of the numbers may have been taken back.
     ages = {schema.version: age for age, schema in enumerate(history)}
     if old not in ages or new not in ages or ages[old] > ages[new]:
@@ -207,16 +216,20 @@ def _load_plan(old: Schema, new: Schema) -> MigrationPlan:
 _plans: dict[tuple[int, int], tuple[Schema, Schema, MigrationPlan]] = {}
 
 
-async def find_conversion(dependencies: Dependencies, old: int, new: int) -> VersionConversion:
-    """Return how projects of one adopted version become projects of another one.
+async def find_conversion(
+    dependencies: Dependencies, old: int, new: int, kind: str = PROJECT_KIND
+) -> VersionConversion:
+    """Return how states of one adopted version become states of another one.
 
     Raises:
         NotFound: one of the versions never had data in this store.
     """
-    history = [schema.version for schema in await dependencies.schemas.version_history()]
+    history = [schema.version for schema in await dependencies.schemas.version_history(kind)]
     if new in history[: _find_place(history, old)]:
-        return VersionConversion(await plans_between(dependencies, old, new), is_upgrade=True)
-    return VersionConversion(await plans_between(dependencies, new, old), is_upgrade=False)
+        plans = await plans_between(dependencies, old, new, kind)
+        return VersionConversion(plans, is_upgrade=True)
+    plans = await plans_between(dependencies, new, old, kind)
+    return VersionConversion(plans, is_upgrade=False)
 
 
 def _find_place(history: list[int], version: int) -> int:
@@ -224,13 +237,13 @@ def _find_place(history: list[int], version: int) -> int:
     return history.index(version) if version in history else 0
 
 
-async def find_schema(dependencies: Dependencies, version: int) -> Schema:
+async def find_schema(dependencies: Dependencies, version: int, kind: str = PROJECT_KIND) -> Schema:
     """Return the schema of a version that the store has data of.
 
     Raises:
         NotFound: the version never had data in this store.
     """
-    for schema in await dependencies.schemas.version_history():
+    for schema in await dependencies.schemas.version_history(kind):
         if schema.version == version:
             return schema
     raise NotFound(f"Version {version} of the schema never had data here; use an adopted version.")

@@ -5,10 +5,10 @@ from datetime import datetime
 import msgspec
 
 from spawn.application.dependencies import Dependencies, require
-from spawn.application.schemas.activation import ADOPTED, SchemaPolicy
+from spawn.application.schemas.activation import ADOPTED, SchemaPolicies
+from spawn.domain.aggregates import governed_kinds
 from spawn.domain.errors import Conflict, NotFound
 from spawn.domain.principal import Principal, Scope
-from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.schemas.evolution.compatibility import SchemaComparison
 from spawn.domain.schemas.evolution.diff import compare_schemas
 from spawn.domain.schemas.evolution.migration_plan import MigrationPlan, plan_migration
@@ -19,10 +19,18 @@ async def list_schemas(dependencies: Dependencies, principal: Principal) -> list
     """Return one version of each known schema: the active one, or else the oldest."""
     require(principal, Scope.PROJECTS_READ, Scope.SCHEMA_ADMIN)
     by_id: dict[str, SchemaRecord] = {}
-    for record in await dependencies.schemas.records():
+    for record in await list_records(dependencies):
         if record.schema.id not in by_id or record.state is SchemaState.ACTIVE:
             by_id[record.schema.id] = record
     return list(by_id.values())
+
+
+async def list_records(dependencies: Dependencies) -> list[SchemaRecord]:
+    """Return the recorded versions of every governed kind, those of projects first."""
+    records: list[SchemaRecord] = []
+    for kind in governed_kinds():
+        records += await dependencies.schemas.records(kind)
+    return records
 
 
 class ListedSchema(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,33 +49,57 @@ class ListedSchema(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def list_registry(
-    dependencies: Dependencies, principal: Principal, policy: SchemaPolicy
+    dependencies: Dependencies, principal: Principal, policies: SchemaPolicies
 ) -> list[ListedSchema]:
-    """Return the schemas that the registry lists now; one that is followed is always among them.
+    """Return the schemas that the registry lists now; those that are followed are among them.
 
     Raises:
         RegistryError: the registry failed or did not respond.
     """
     require(principal, Scope.PROJECTS_READ, Scope.SCHEMA_ADMIN)
-    registry, followed = dependencies.registry, policy.schema_id
+    registry = dependencies.registry
     listed = {schema.schema_id: schema for schema in await registry.list_schemas()}
-    versions = await registry.list_versions(followed) or ()
-    latest = max(versions, default=None)
-    listed.setdefault(
-        followed, PublishedSchema(schema_id=followed, title="", latest_version=latest)
-    )
-    active = (await dependencies.active_schema()).schema
+    kinds = {policy.schema_id: policy.kind for policy in policies.followed}
+    versions: dict[str, tuple[int, ...]] = {}
+    for schema_id in kinds:
+        versions[schema_id] = await registry.list_versions(schema_id) or ()
+        latest = max(versions[schema_id], default=None)
+        missing = PublishedSchema(schema_id=schema_id, title="", latest_version=latest)
+        listed.setdefault(schema_id, missing)
+    active = await _find_active_versions(dependencies)
     return [
         ListedSchema(
             schema_id=schema.schema_id,
             title=schema.title,
             latest_version=schema.latest_version,
-            followed_by=PROJECT_KIND if schema.schema_id == followed else None,
-            active_version=active.version if schema.schema_id == active.id else None,
-            versions=versions if schema.schema_id == followed else (),
+            followed_by=kinds.get(schema.schema_id),
+            active_version=active.get(schema.schema_id),
+            versions=versions.get(schema.schema_id, ()),
         )
         for schema in sorted(listed.values(), key=lambda schema: schema.schema_id)
     ]
+
+
+async def _find_active_versions(dependencies: Dependencies) -> dict[str, int]:
+    """Return the active version of each schema that governs a kind, by its id."""
+    records = [await dependencies.schemas.active(kind) for kind in governed_kinds()]
+    return {record.schema.id: record.schema.version for record in records if record is not None}
+
+
+async def get_active_version(
+    dependencies: Dependencies, principal: Principal, schema_id: str
+) -> SchemaRecord:
+    """Return the active version of a schema.
+
+    Raises:
+        NotFound: no kind has this schema now.
+    """
+    require(principal, Scope.PROJECTS_READ, Scope.SCHEMA_ADMIN)
+    for kind in governed_kinds():
+        record = await dependencies.schemas.active(kind)
+        if record is not None and record.schema.id == schema_id:
+            return record
+    raise NotFound("There is no such schema.")
 
 
 async def list_versions(
@@ -79,7 +111,7 @@ async def list_versions(
         NotFound: there is no such schema.
     """
     require(principal, Scope.PROJECTS_READ, Scope.SCHEMA_ADMIN)
-    all_records = await dependencies.schemas.records()
+    all_records = await list_records(dependencies)
     records = [record for record in all_records if record.schema.id == schema_id]
     if not records:
         raise NotFound("There is no such schema.")
@@ -124,7 +156,8 @@ async def diff_versions(
     records = await list_versions(dependencies, principal, schema_id)
     before, after = (_require_comparable(records, number) for number in (old, new))
     # An adopted version has its retired columns already; another would succeed the active one.
-    via = after if after.state in ADOPTED else await dependencies.active_schema()
+    kind = after.schema.kind
+    via = after if after.state in ADOPTED else await dependencies.active_schema(kind)
     today = dependencies.clock.now().date()
     comparison = compare_schemas(before.schema, after.schema, on_date=today, via=via.schema)
     return comparison, plan_migration(before.schema, after.schema)

@@ -5,6 +5,7 @@ and `sequence` its version; the state in `data` is as encoded at commit.
 """
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Final, Literal
 
@@ -64,12 +65,14 @@ class EventEnvelope(msgspec.Struct, frozen=True):
     Two services may have the same URL, one after the other or on two machines; the identity of the
     store keeps the ids of their events apart. With `names_versions` cursors and ids name the
     version of the aggregate instead of the position, whose number counts the rows of everybody.
+    `schema_ids` are the schemas of governed kinds other than projects.
     """
 
     source: str
     schema_id: str
     store_id: str
     names_versions: bool = False
+    schema_ids: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     def format_cursor(self, entry: JournalEntry) -> str:
         """Return the cursor after an event."""
@@ -103,8 +106,11 @@ class EventEnvelope(msgspec.Struct, frozen=True):
     def to_cloudevent(self, entry: JournalEntry) -> CloudEvent:
         """Return the entry as a CloudEvent; only governed kinds have a `dataschema`."""
         schema: str | UnsetType = UNSET
-        if entry.kind == PROJECT_KIND:
-            versions = f"{self.source}/v1/governance/schemas/{self.schema_id}/versions"
+        schema_id = (
+            self.schema_id if entry.kind == PROJECT_KIND else self.schema_ids.get(entry.kind)
+        )
+        if schema_id is not None:
+            versions = f"{self.source}/v1/governance/schemas/{schema_id}/versions"
             schema = f"{versions}/{entry.schema_version}"
         return CloudEvent(
             specversion="1.0",

@@ -5,6 +5,7 @@ from the entries of the ledger, and are never stored. `propose_facility` and `am
 the only ways to make a facility; both check every rule of `facility_rules`.
 """
 
+from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
@@ -19,6 +20,7 @@ from spawn.domain.finance.loans.loan_terms import (
     ResetEffect,
 )
 from spawn.domain.finance.time_base.payment_dates import PaymentDateTerms
+from spawn.domain.schema_version import Value
 
 FACILITY_KIND: Final = "facility"
 """Kind of the aggregate."""
@@ -142,7 +144,18 @@ class FacilityTermSheet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
 
 class Facility(FacilityTermSheet, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A facility of a project; version and times belong to the store, not to the aggregate."""
+    """A facility of a project; version and times belong to the store, not to the aggregate.
+
+    `attributes` holds governed values by column name, `extensions` the JSON of `x_…` fields, and
+    `hidden_attributes` values of columns that the schema of facilities no longer has.
+    """
 
     facility_id: str
     project_id: str
+    attributes: Mapping[str, Value] = msgspec.field(default_factory=dict)
+    extensions: Mapping[str, msgspec.Raw] = msgspec.field(default_factory=dict)
+    hidden_attributes: Mapping[str, Value] = msgspec.field(default_factory=dict)
+
+    def __hash__(self) -> int:
+        """Return a hash of what tells facilities apart; a mapping has none."""
+        return hash((self.facility_id, self.commitment, self.rank, self.maturity_date))

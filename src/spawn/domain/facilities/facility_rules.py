@@ -4,10 +4,10 @@ Each rule that the calculators have for a loan is theirs: dates, day counts and 
 checked by the code that computes with them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from decimal import Decimal
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -22,7 +22,11 @@ from spawn.domain.facilities.facility import (
 from spawn.domain.facilities.loan_projection import build_probe_loan, resolve_facility_time
 from spawn.domain.finance.loans.loan_terms import check_loan_terms
 from spawn.domain.money import DECIMAL_CONTEXT, fit_amount
+from spawn.domain.projects.extensions import check_extensions
+from spawn.domain.schema_version import Value
 from spawn.domain.text import check_line
+
+V = TypeVar("V")
 
 MAX_NAME: Final = 200
 """Characters of a facility's, a lender's or a curve's name."""
@@ -55,15 +59,57 @@ def amend_facility(facility: Facility, terms: FacilityTermSheet) -> Facility:
     Raises:
         InvalidInput: names each term that breaks a rule.
     """
-    return propose_facility(facility.facility_id, facility.project_id, terms)
+    amended = propose_facility(facility.facility_id, facility.project_id, terms)
+    return msgspec.structs.replace(
+        amended,
+        attributes=facility.attributes,
+        extensions=facility.extensions,
+        hidden_attributes=facility.hidden_attributes,
+    )
+
+
+def set_governed_attributes(
+    facility: Facility,
+    attributes: Mapping[str, Value | None],
+    extensions: Mapping[str, msgspec.Raw | None],
+) -> Facility:
+    """Return a facility after a merge patch of its governed attributes and extensions.
+
+    Raises:
+        InvalidInput: names each extension that breaks a rule.
+    """
+    merged = _merge(facility.extensions, extensions)
+    errors: list[FieldError] = []
+    check_extensions(merged, errors)
+    if errors:
+        raise InvalidInput(errors)
+    return msgspec.structs.replace(
+        facility, attributes=_merge(facility.attributes, attributes), extensions=merged
+    )
+
+
+def _merge(current: Mapping[str, V], patch: Mapping[str, V | None]) -> Mapping[str, V]:
+    """Return a mapping after a patch: a value replaces, None removes."""
+    merged = {**current, **patch}
+    return {name: value for name, value in merged.items() if value is not None}
 
 
 def list_changed_terms(before: Facility | None, after: Facility) -> tuple[str, ...]:
-    """Return the names of the terms that differ, in document order; all of a new facility."""
+    """Return the names of the fields that differ, in document order; all of a new facility."""
     names = FacilityTermSheet.__struct_fields__
     if before is None:
-        return names
-    return tuple(name for name in names if getattr(before, name) != getattr(after, name))
+        return (*names, *after.attributes, *after.extensions)
+    return (
+        *(name for name in names if getattr(before, name) != getattr(after, name)),
+        *_list_differences(before.attributes, after.attributes),
+        *_list_differences(before.extensions, after.extensions),
+    )
+
+
+def _list_differences(before: Mapping[str, object], after: Mapping[str, object]) -> Iterator[str]:
+    for name in {**before, **after}:
+        if before.get(name) != after.get(name):
+            yield name
 
 
 def _complete(facility: Facility) -> Facility:

@@ -100,10 +100,22 @@ class GovernedCodec:
     def encode(self, state: Any, schema: Schema) -> bytes:
         """Encode a state under a schema as a document."""
         del schema
-        fields = {field.encode_name: getattr(state, field.name) for field in self._core}
-        for name, value in (*state.attributes.items(), *state.hidden_attributes.items()):
+        fields = self.render(state)
+        for name, value in state.hidden_attributes.items():
             fields.setdefault(name, to_json_value(name, value))
-        return _ENCODER.encode(fields | dict(state.extensions))
+        return _ENCODER.encode(fields)
+
+    def render(self, state: Any, schema: Schema | None = None) -> dict[str, Any]:
+        """Return the state's wire fields by name, without hidden ones, for a JSON encoder.
+
+        The absent governed columns of a `schema`, if any, are None.
+        """
+        fields = {field.encode_name: getattr(state, field.name) for field in self._core}
+        if schema is not None:
+            fields |= self._codecs.get(schema).absent
+        for name, value in state.attributes.items():
+            fields[name] = to_json_value(name, value)
+        return fields | dict(state.extensions)
 
     def decode(self, document: bytes, schema: Schema) -> Any:
         """Decode a document that `encode` wrote under this schema.

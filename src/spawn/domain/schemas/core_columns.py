@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from spawn.domain.facilities.facility import FACILITY_KIND, FacilityKind
 from spawn.domain.projects.codes import CODE_FIELDS
 from spawn.domain.projects.lifecycle import ProjectStatus
 from spawn.domain.projects.project import (
@@ -228,7 +229,68 @@ _PROJECT: Final = CoreAttributes(
 SYSTEM_COLUMNS: tuple[Column, ...] = _PROJECT.system_columns
 """Columns that the store assigns to a project: filterable and sortable, never input."""
 
-CORE_ATTRIBUTES: Final[dict[str, CoreAttributes]] = {core.kind: core for core in (_PROJECT,)}
+_NAME: Final = _string(200)
+_FACILITY: Final = CoreAttributes(
+    kind=FACILITY_KIND,
+    id_name="facility_id",
+    columns=(
+        Column(
+            name="project_id",
+            type=_string(36),
+            description="The project that the facility finances.",
+            required=True,
+        ),
+        Column(name="name", type=_NAME, description="Name of the facility.", required=True),
+        Column(
+            name="kind",
+            type=_string(32),
+            description="Kind of the facility.",
+            required=True,
+            enum=tuple(kind.value for kind in FacilityKind),
+        ),
+        Column(
+            name="currency_code",
+            type=_string(3),
+            description="Currency of every amount: ISO 4217.",
+            required=True,
+        ),
+        Column(
+            name="commitment",
+            type=AMOUNT_TYPE,
+            description="Amount that may be drawn, in major units of its currency.",
+            required=True,
+            minimum=Decimal(0),
+        ),
+        Column(
+            name="availability_start", type=_DATE, description="First day of a draw.", required=True
+        ),
+        Column(
+            name="availability_end", type=_DATE, description="Last day of a draw.", required=True
+        ),
+        Column(
+            name="rank",
+            type=ColumnType(TypeName.INTEGER),
+            description="Rank of payment; a lower one is paid first.",
+            default=1,
+        ),
+        Column(
+            name="is_revolving",
+            type=ColumnType(TypeName.BOOLEAN),
+            description="Whether what was repaid can be drawn again.",
+            default=False,
+        ),
+        Column(name="day_count", type=_string(32), description="Day count of the interest."),
+        Column(name="maturity_date", type=_DATE, description="The last payment date."),
+    ),
+    nested_names=frozenset(
+        {"lenders", "rate", "fees", "payment_dates", "dates", "repayment"},
+    ),
+    read_only_names=frozenset({"project_id"}),
+)
+
+CORE_ATTRIBUTES: Final[dict[str, CoreAttributes]] = {
+    core.kind: core for core in (_PROJECT, _FACILITY)
+}
 """Core attributes of every governed kind, by kind."""
 
 

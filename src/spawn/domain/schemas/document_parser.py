@@ -272,14 +272,24 @@ def _read_column_entry(
         }
         token, name = {**fields, "name": core.percent_name}, core.percent_name
     if isinstance(name, str) and name in core.reserved_names:
-        detail = f"{name} is reserved for the service"
-        raise InvalidInput.at(f"{pointer}/name", "structural_name", detail)
+        raise InvalidInput(_list_reserved_errors(name, token, pointer))
     core_column = core.by_name.get(name) if isinstance(name, str) else None
     if core_column is None:
         return read_column(token, pointer)
     return _merge_core_column(
         core_column, core, token, pointer, is_first_generation=is_first_generation
     )
+
+
+def _list_reserved_errors(name: str, token: Token, pointer: str) -> list[FieldError]:
+    """Return the error of a reserved name, and all others of the column."""
+    detail = f"{name} is reserved for the service"
+    errors = [FieldError(f"{pointer}/name", "structural_name", detail)]
+    try:
+        read_column(token, pointer)
+    except InvalidInput as error:
+        errors.extend(error.errors)
+    return errors
 
 
 def _merge_core_column(

@@ -10,6 +10,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Final
 
+from spawn.domain.facilities.facility import FACILITY_KIND
 from spawn.domain.money import DECIMAL_CONTEXT
 from spawn.domain.projects.codes import CODE_FIELDS
 from spawn.domain.projects.extensions import EXTENSION_NAME, MAX_COUNT
@@ -23,8 +24,16 @@ from spawn.domain.projects.milestones import (
 )
 from spawn.domain.projects.parties import MAX_NAME, MAX_REGISTRATION, MAX_SPONSORS
 from spawn.domain.projects.project import MAX_KEY, MAX_REF_ID, PROJECT_KIND
-from spawn.domain.schema_version import Column, ColumnType, RetiredColumn, TypeName, Value
+from spawn.domain.schema_version import (
+    Column,
+    ColumnType,
+    RetiredColumn,
+    Schema,
+    TypeName,
+    Value,
+)
 from spawn.domain.schemas.core_columns import (
+    CORE_ATTRIBUTES,
     PERCENT_ALIAS,
     CoreAttributes,
 )
@@ -86,6 +95,30 @@ def build_state_schema(
         return _build_output_schema(attributes, core, governed)
     is_patch = use is SchemaUse.PATCH
     return _build_body_schema(attributes, core, governed, retired_columns, is_patch=is_patch)
+
+
+def extend_with_governed(struct_schema: JsonSchema, schema: Schema, use: SchemaUse) -> JsonSchema:
+    """Return the schema of a governed struct with the columns and extensions of its documents.
+
+    Args:
+        struct_schema: the schema of the struct, whose three mappings stand beside its fields.
+        schema: the schema version.
+        use: a body has no columns that are required, as a merge patch of it has not.
+    """
+    attributes = CORE_ATTRIBUTES[schema.kind]
+    is_output = use is SchemaUse.OUTPUT
+    mappings = ("attributes", "extensions", "hidden_attributes")
+    properties = {n: one for n, one in struct_schema["properties"].items() if n not in mappings}
+    for column in schema.governed:
+        properties[column.name] = _build_property(column, attributes, for_input=not is_output)
+    names = list(struct_schema.get("required", ()))
+    names += [c.name for c in schema.governed if c.required and (is_output or not c.default)]
+    return {
+        **struct_schema,
+        "properties": properties,
+        "patternProperties": {f"^{EXTENSION_NAME.pattern}$": {}},
+        "required": names,
+    }
 
 
 def build_response_schema(output_schema: JsonSchema) -> JsonSchema:
@@ -491,7 +524,18 @@ def _build_share_schema(*, for_input: bool) -> JsonSchema:
     return {"anyOf": [text, number]} if for_input else text
 
 
+def _build_facility_nested_schemas(*, for_input: bool) -> dict[str, JsonSchema]:
+    """Describe the terms in outline; the API's document has their members."""
+    del for_input
+    return {
+        **{n: {"type": "object"} for n in ("rate", "fees", "payment_dates", "repayment")},
+        "lenders": {"type": "array", "items": {"type": "object"}},
+        "dates": {"type": "array", "items": _DATE},
+    }
+
+
 NESTED_SCHEMAS: Final[dict[str, Callable[..., dict[str, JsonSchema]]]] = {
     PROJECT_KIND: _build_project_nested_schemas,
+    FACILITY_KIND: _build_facility_nested_schemas,
 }
 """Schemas of nested fields by governed kind."""

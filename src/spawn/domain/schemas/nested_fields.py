@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
+from spawn.domain.facilities.facility import FACILITY_KIND
 from spawn.domain.projects.codes import CODE_FIELDS
 from spawn.domain.projects.milestones import (
     MAX_EVIDENCE_LENGTH,
@@ -63,5 +64,9 @@ _PROJECT_READERS: Final[Mapping[str, TokenReader]] = {
 }
 """Readers by field; text is trimmed, countries become alpha-3, and null counts as absent."""
 
-NESTED_READERS: Final[dict[str, Mapping[str, TokenReader]]] = {PROJECT_KIND: _PROJECT_READERS}
+NESTED_READERS: Final[dict[str, Mapping[str, TokenReader]]] = {
+    PROJECT_KIND: _PROJECT_READERS,
+    # The terms of a facility are read whole, by the reader of its term sheet.
+    FACILITY_KIND: {},
+}
 """Readers of nested fields by governed kind."""

@@ -280,6 +280,28 @@ class SchemaValidator:
             self.schema.version,
         )
 
+    def read_governed(
+        self, tokens: Mapping[str, Token], *, partial: bool = False, on_date: date | None = None
+    ) -> ProjectInput:
+        """Validate the members of a body that are no core fields; see `read`.
+
+        Raises:
+            InvalidInput: one error for each invalid field, at most 100.
+        """
+        fields = {name: field for name, field in self._exact_fields.items() if not field.core}
+        reader = _BodyReader(self.retired, on_date, partial=partial)
+        reader.read_all(tokens, fields)
+        if not partial:
+            self._fill_defaults(reader, frozenset(self._required_core_names))
+        extensions = {n: raw for n, raw in reader.extensions.items() if raw is not None}
+        check_extensions(extensions, reader.errors)
+        if reader.errors:
+            raise InvalidInput(reader.errors[:MAX_ERRORS])
+        reader.warnings.extend(self._warn_deprecated(tokens))
+        return ProjectInput(
+            {}, reader.governed, reader.extensions, tuple(reader.warnings), self.schema.version
+        )
+
     def read_value(self, name: str, text: str) -> Value:
         """Read plain text (a query parameter) as a value of a column's type.
 

@@ -48,7 +48,7 @@ from spawn.application.imports.queries import (
     get_pinned_mapping,
     stream_quarantined_rows,
 )
-from spawn.application.schemas.activation import SchemaPolicy
+from spawn.application.schemas.activation import SchemaPolicies
 from spawn.application.schemas.adoption import check_schema
 from spawn.application.schemas.consumers import get_readership
 from spawn.domain.access.api_client import API_CLIENT_KIND
@@ -131,7 +131,9 @@ async def _open_file_or_service(settings: Settings) -> AsyncIterator[Backend]:
     try:
         audit = AuditTrail(await open_audit_log(settings), dependencies.clock)
         try:
-            yield FileBackend(dependencies, settings.schema_policy, settings.key_environment, audit)
+            yield FileBackend(
+                dependencies, settings.schema_policies, settings.key_environment, audit
+            )
         finally:
             await audit.close()
     finally:
@@ -156,14 +158,14 @@ class FileBackend:
     def __init__(
         self,
         dependencies: Dependencies,
-        schema_policy: SchemaPolicy,
+        schema_policies: SchemaPolicies,
         key_environment: str,
         audit: AuditTrail,
     ) -> None:
         self._audit = audit
         self._dependencies = dependencies
         self._key_environment = key_environment
-        self._schema_policy = schema_policy
+        self._schema_policies = schema_policies
 
     async def put_mapping(self, name: str, document: bytes) -> None:
         """Store a mapping under a name, replacing an existing one."""
@@ -316,13 +318,12 @@ class FileBackend:
     async def get_schema(self) -> bytes:
         """Return the active schema as JSON."""
         record = await self._dependencies.active_schema()
-        version = record.schema.version
-        readership = await get_readership(self._dependencies, LOCAL_PRINCIPAL, version)
+        readership = await get_readership(self._dependencies, LOCAL_PRINCIPAL, record.schema)
         return _encode(SchemaView.of_version(record, readership))
 
     async def check_schema(self, document: bytes, mode: CompatibilityMode | None) -> bytes:
         """Check the adoption of a schema document and return the proposal as JSON."""
-        policy = self._schema_policy
+        policy = self._schema_policies.of_document(document)
         if mode is not None:
             policy = msgspec.structs.replace(policy, mode=mode)
         proposal = await check_schema(self._dependencies, policy, OPERATOR, document)

@@ -16,7 +16,7 @@ from spawn.application.health import HealthChecker
 from spawn.application.jobs import JobRunner
 from spawn.application.product.snapshot import Product
 from spawn.application.quality.monitor import QualityMonitor
-from spawn.application.schemas.activation import SchemaPolicy
+from spawn.application.schemas.activation import SchemaPolicies
 from spawn.application.traffic.traffic_control import TrafficControl
 from spawn.domain.approvals.approval_policy import ApprovalPolicy
 from spawn.entrypoints.http.limits import HttpLimits
@@ -44,7 +44,7 @@ class HttpState:
 
     dependencies: Dependencies
     product: Product
-    schema_policy: SchemaPolicy
+    schema_policies: SchemaPolicies
     health: HealthChecker
     metrics: PrometheusMetrics
     streams: EventStreams

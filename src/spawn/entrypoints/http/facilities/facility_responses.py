@@ -1,13 +1,16 @@
 """Responses to commands of facilities, rendered the first time and again for a repeated request."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from spawn.application.dependencies import Dependencies
 from spawn.domain.change import IdempotencyReceipt, ResponseRecipe, StoredAggregate
+from spawn.domain.facilities.facility import FACILITY_KIND
 from spawn.domain.facilities.ledger import RecordedEntry
+from spawn.domain.schema_version import Schema
 from spawn.entrypoints.http.facilities.ledger_wire import EntryView
-from spawn.entrypoints.http.facilities.wire import FacilityView
+from spawn.entrypoints.http.facilities.wire import facility_fields
 from spawn.entrypoints.http.protocol.etags import version_etag
 from spawn.entrypoints.http.protocol.idempotency import find_stored_response, read_idempotency_key
 from spawn.entrypoints.http.protocol.request import StrictRequest
@@ -21,13 +24,15 @@ ENTRY_CODEC: Final = "ledger-entry.v1"
 _CREATED: Final = 201
 
 
-def render_facility(aggregate: StoredAggregate[Any], epoch: int, status: int) -> Response:
+def render_facility(
+    aggregate: StoredAggregate[Any], epoch: int, status: int, schema: Schema
+) -> Response:
     """Return the response that shows a facility, with its location if it is new."""
-    tag = version_etag(aggregate.version, epoch, 0)
+    tag = version_etag(aggregate.version, epoch, aggregate.schema_version)
     headers = [(b"etag", tag.encode())]
     if status == _CREATED:
         headers.append((b"location", f"{FACILITIES}/{aggregate.id}".encode()))
-    return Response(status, encode_json(FacilityView.of_facility(aggregate)), headers=headers)
+    return Response(status, encode_json(facility_fields(aggregate, schema)), headers=headers)
 
 
 def render_entry(stored_entry: RecordedEntry, epoch: int, status: int) -> Response:
@@ -51,7 +56,8 @@ async def render_entry_recipe(dependencies: Dependencies, recipe: ResponseRecipe
 
 async def render_facility_recipe(dependencies: Dependencies, recipe: ResponseRecipe) -> Response:
     """Render the response to a command again, from the version that it showed."""
-    return await _render(dependencies, recipe, render_facility)
+    schema = (await dependencies.active_schema(FACILITY_KIND)).schema
+    return await _render(dependencies, recipe, partial(render_facility, schema=schema))
 
 
 async def _render(

@@ -3,6 +3,7 @@
 from functools import cache
 from typing import Any, Final
 
+from spawn.application.commands import retry_on
 from spawn.application.facilities.facility_commands import (
     FacilityResult,
     FinanceContext,
@@ -14,17 +15,23 @@ from spawn.application.facilities.facility_queries import (
     list_facilities,
     query_facilities,
 )
-from spawn.application.struct_schemas import input_schema
 from spawn.domain.approvals.approval_policy import CommandFacts
-from spawn.domain.facilities.facility import FACILITY_KIND, FacilityTermSheet
+from spawn.domain.errors import SchemaVersionChanged
+from spawn.domain.facilities.facility import FACILITY_KIND
 from spawn.domain.principal import Scope
+from spawn.domain.schema_version import Schema
 from spawn.entrypoints.http.facilities.facility_responses import (
     FACILITIES,
     FACILITY_CODEC,
     CommandAttempt,
     render_facility,
 )
-from spawn.entrypoints.http.facilities.wire import FacilityView, read_term_patch, read_term_sheet
+from spawn.entrypoints.http.facilities.wire import (
+    FacilityView,
+    facility_fields,
+    read_facility,
+    read_facility_patch,
+)
 from spawn.entrypoints.http.projects.preconditions import read_expected_version
 from spawn.entrypoints.http.projects.wire import AS_OF
 from spawn.entrypoints.http.protocol.cursors import cursor_binding
@@ -83,11 +90,6 @@ EXAMPLE: Final = {
 
 
 @cache
-def _get_term_sheet_schema() -> Any:
-    return input_schema(FacilityTermSheet)
-
-
-@cache
 def _get_patch_schema() -> Any:
     """Return the schema of a patch: any member, which null removes."""
     return {"type": "object", "description": "Terms to replace; null removes one."}
@@ -105,7 +107,7 @@ def _get_patch_schema() -> Any:
         "The shares of the lenders add up to exactly 100."
     ),
     parameters=(IDEMPOTENCY_KEY,),
-    body=Body(Computed(_get_term_sheet_schema), example=EXAMPLE),
+    body=Body("FacilityInput", example=EXAMPLE),
     returns=Success(FacilityView, "Created.", status=201, headers=("Location", "ETag")),
     problems=COMMAND_PROBLEMS,
     approval=Approvable(CommandFacts(kind="kind", amount="commitment")),
@@ -118,15 +120,24 @@ async def post_facility(request: StrictRequest, project_id: str) -> Response:
     if earlier := await attempt.find_earlier_response():
         return earlier
     epoch = (await request.dependencies.reads.position()).epoch
-    result = await create_facility(
-        request.dependencies,
-        request.principal,
-        project_id,
-        read_term_sheet(body),
-        FinanceContext(
-            receipt=attempt.receipt(epoch, 201), traceparent=request.context.traceparent
-        ),
+    context = FinanceContext(
+        receipt=attempt.receipt(epoch, 201), traceparent=request.context.traceparent
     )
+
+    async def create() -> FacilityResult:
+        dependencies = request.dependencies
+        validator = await dependencies.validator(FACILITY_KIND)
+        facility = read_facility(body, validator, dependencies.clock.now().date())
+        return await create_facility(
+            dependencies,
+            request.principal,
+            project_id,
+            facility.terms,
+            context,
+            facility.governed_input,
+        )
+
+    result = await retry_on(SchemaVersionChanged, create)
     return await _respond(request, result, epoch, 201)
 
 
@@ -137,7 +148,12 @@ async def _respond(
         return await render_stored_response(request, result.replayed_response)
     if result.aggregate is None:
         raise RuntimeError("a command that was not replayed must return a facility")
-    return render_facility(result.aggregate, epoch, status)
+    return render_facility(result.aggregate, epoch, status, await _get_schema(request))
+
+
+async def _get_schema(request: StrictRequest) -> Schema:
+    """Return the active schema of facilities."""
+    return (await request.dependencies.active_schema(FACILITY_KIND)).schema
 
 
 @route(
@@ -168,20 +184,28 @@ async def patch_facility(request: StrictRequest, facility_id: str) -> Response:
     attempt = CommandAttempt(request, path, body, FACILITY_CODEC)
     if earlier := await attempt.find_earlier_response():
         return earlier
-    change_terms = read_term_patch(body)
     version = await read_expected_version(request, FACILITY_KIND, facility_id)
     epoch = (await request.dependencies.reads.position()).epoch
-    result = await amend_facility_terms(
-        request.dependencies,
-        request.principal,
-        facility_id,
-        change_terms,
-        FinanceContext(
-            expected_version=version,
-            receipt=attempt.receipt(epoch, 200),
-            traceparent=request.context.traceparent,
-        ),
+    context = FinanceContext(
+        expected_version=version,
+        receipt=attempt.receipt(epoch, 200),
+        traceparent=request.context.traceparent,
     )
+
+    async def amend() -> FacilityResult:
+        dependencies = request.dependencies
+        validator = await dependencies.validator(FACILITY_KIND)
+        patch = read_facility_patch(body, validator, dependencies.clock.now().date())
+        return await amend_facility_terms(
+            dependencies,
+            request.principal,
+            facility_id,
+            patch.change_terms,
+            context,
+            patch.governed_input,
+        )
+
+    result = await retry_on(SchemaVersionChanged, amend)
     return await _respond(request, result, epoch, 200)
 
 
@@ -197,14 +221,14 @@ async def patch_facility(request: StrictRequest, facility_id: str) -> Response:
     returns=Success(FacilityView, "The facility.", headers=("ETag",)),
     problems=("not_found",),
 )
-async def read_facility(request: StrictRequest, facility_id: str) -> Response:
+async def get_one_facility(request: StrictRequest, facility_id: str) -> Response:
     """Return one facility."""
     as_of = read_moment(request.query, "as_of")
     aggregate = await get_facility(
         request.dependencies, request.principal, facility_id, as_of=as_of
     )
     epoch = (await request.dependencies.reads.position()).epoch
-    return render_facility(aggregate, epoch, 200)
+    return render_facility(aggregate, epoch, 200, await _get_schema(request))
 
 
 @route(
@@ -230,8 +254,9 @@ async def read_facility_page(request: StrictRequest, project_id: str) -> Result:
         project_id,
         query_facilities(project_id, limit, after),
     )
-    items = [FacilityView.of_facility(aggregate) for aggregate in page.items]
+    schema = await _get_schema(request)
+    items = [facility_fields(aggregate, schema) for aggregate in page.items]
     return page_result(request, items, page.next, binding)
 
 
-ROUTES: Final[list[Route]] = [post_facility, read_facility_page, read_facility, patch_facility]
+ROUTES: Final[list[Route]] = [post_facility, read_facility_page, get_one_facility, patch_facility]

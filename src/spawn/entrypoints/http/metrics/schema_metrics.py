@@ -41,11 +41,10 @@ class SchemaMetrics:
     def _collect_active(self) -> Metric:
         info = GaugeMetricFamily(
             "spawn_schema_active_info",
-            "The active schema; always 1.",
+            "The active schema of each governed kind; always 1.",
             labels=("schema_id", "version", "fingerprint", "provenance"),
         )
-        active = self._counts.active
-        if active is not None:
+        for active in self._counts.active:
             schema, provenance = active.schema, active.provenance
             labels = (schema.id, str(schema.version), schema.fingerprint, provenance.value)
             info.add_metric(labels, 1)

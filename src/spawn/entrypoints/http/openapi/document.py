@@ -6,8 +6,15 @@ from typing import Any, Final
 from spawn import __version__
 from spawn.application.projects.list_query import EXTENSION_FILTERS, build_filter_properties
 from spawn.application.schema_examples import PropertyExamples
+from spawn.application.struct_schemas import input_schema
+from spawn.domain.facilities.facility import FacilityTermSheet
 from spawn.domain.projects.codes import CodeField
-from spawn.domain.schemas.json_schema import SchemaUse, build_response_schema
+from spawn.domain.schema_version import Schema as SchemaVersion
+from spawn.domain.schemas.json_schema import (
+    SchemaUse,
+    build_response_schema,
+    extend_with_governed,
+)
 from spawn.domain.schemas.validator import SchemaValidator
 from spawn.entrypoints.http.approvals.wire import ApprovalView, CommandDryRunView
 from spawn.entrypoints.http.openapi.components import (
@@ -89,12 +96,14 @@ class OpenApiBuilder:
         contact: Json | None = None,
         base_url: str = "",
         *,
+        others: Iterable[SchemaVersion] = (),
         is_open: bool = False,
     ) -> Json:
         """Build the document under a schema.
 
         Args:
             validator: the active schema, compiled.
+            others: the active schemas of governed kinds other than projects.
             contact: an OpenAPI contact object.
             base_url: the address of the service, perhaps with a path; relative if empty.
             is_open: whether credentials are optional, since there is no access control.
@@ -111,13 +120,15 @@ class OpenApiBuilder:
             "security": [*(_NO_CREDENTIALS if is_open else ()), {_BEARER: []}],
             "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
             "paths": dict(sorted(paths.items())),
-            "components": self._build_components(validator),
+            "components": self._build_components(validator, others),
         }
         examples = PropertyExamples(document, load_property_examples())
         document["components"]["schemas"] = examples.add_to_components()
         return document
 
-    def _build_components(self, validator: SchemaValidator) -> Json:
+    def _build_components(
+        self, validator: SchemaValidator, others: Iterable[SchemaVersion]
+    ) -> Json:
         schemas: Json = {
             **SCHEMAS,
             "ProjectPage": page_schema({"$ref": f"{COMPONENT_PREFIX}Project"}),
@@ -131,9 +142,20 @@ class OpenApiBuilder:
             schemas[name] = lift_properties("Project", _move_number_enums(schema), schemas)
         if names := schemas.keys() & self._lifted.keys():
             raise TypeError(f"wire types have the names of other components: {sorted(names)}")
+        lift_definitions(input_schema(FacilityTermSheet), self._lifted)
+        governed_schemas = {"FacilityInput": self._lifted[f"{FacilityTermSheet.__name__}Input"]}
+        for version in others:
+            name = version.kind.capitalize()
+            bodies = {
+                name: (self._lifted[name], SchemaUse.OUTPUT),
+                f"{name}Input": (governed_schemas[f"{name}Input"], SchemaUse.INPUT),
+            }
+            governed_schemas |= {
+                n: extend_with_governed(s, version, use) for n, (s, use) in bodies.items()
+            }
         operations = [one.operation for one in self._routes]
         return {
-            "schemas": schemas | self._lifted,
+            "schemas": schemas | self._lifted | governed_schemas,
             "parameters": {
                 parameter.component: self._build_parameter(parameter)
                 for operation in operations

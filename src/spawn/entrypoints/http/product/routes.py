@@ -248,6 +248,7 @@ def create_openapi_document(list_routes: Callable[[], Sequence[Route]]) -> Produ
             compile_schema(snapshot.schema),
             product.contact_object,
             product.base_url,
+            others=snapshot.other_schemas,
             is_open=product.is_open,
         )
 

@@ -16,7 +16,7 @@ from spawn.application.schemas.adoption import (
 )
 from spawn.application.schemas.versions import diff_versions, list_migrations
 from spawn.domain.approvals.approval import CommandPreview
-from spawn.domain.errors import FieldError, InvalidInput, NotFound
+from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.json_tokens import parse_object
 from spawn.domain.principal import Scope
 from spawn.domain.projects.project import MAX_REASON
@@ -87,10 +87,9 @@ async def read_schema_candidate(
     request: StrictRequest, schema_id: str, number: str
 ) -> CandidateView:
     """Return a version that was not adopted, with the proposal to adopt it."""
-    _require_governed_schema(request, schema_id)
     record, proposal = await review_schema(
         request.dependencies,
-        request.http_state.schema_policy,
+        request.http_state.schema_policies.of_schema(schema_id),
         request.principal,
         version=read_version_number(number),
     )
@@ -131,8 +130,7 @@ async def read_schema_candidate(
 )
 async def post_schema_check(request: StrictRequest, schema_id: str) -> ProposalView:
     """Check a schema document without adopting it."""
-    _require_governed_schema(request, schema_id)
-    policy = request.http_state.schema_policy
+    policy = request.http_state.schema_policies.of_schema(schema_id)
     mode = read_choice(request.query, "mode", CompatibilityMode) or policy.mode
     policy = msgspec.structs.replace(policy, mode=mode)
     document = await request.read_body()
@@ -190,7 +188,7 @@ def _read_version_pair(parameters: Mapping[str, str]) -> tuple[int, int]:
 )
 async def read_schema_migrations(request: StrictRequest, schema_id: str) -> Result:
     """List attempted migrations, newest first."""
-    _require_governed_schema(request, schema_id)
+    request.http_state.schema_policies.of_schema(schema_id)
     limit, after = read_limit(request.query.get("limit")), request.query.get("after")
     before = None if after is None else decode_cursor_key(after, _BINDING, datetime)
     page, has_more = await list_migrations(
@@ -201,11 +199,11 @@ async def read_schema_migrations(request: StrictRequest, schema_id: str) -> Resu
 
 
 async def _preview_approval(request: StrictRequest, schema_id: str, number: str) -> CommandPreview:
-    _require_governed_schema(request, schema_id)
+    policy = request.http_state.schema_policies.of_schema(schema_id)
     _read_decision(await request.read_json_object(), "")
     return await preview_schema_approval(
         request.dependencies,
-        request.http_state.schema_policy,
+        policy,
         request.principal,
         version=read_version_number(number),
     )
@@ -255,27 +253,17 @@ async def _decide(
     number: str,
     decide: Callable[..., Awaitable[RefreshResult]],
 ) -> RefreshResultView:
-    _require_governed_schema(request, schema_id)
+    policy = request.http_state.schema_policies.of_schema(schema_id)
     version = read_version_number(number)
     decision: DecisionRequestView = _read_decision(await request.read_json_object(), "")
     result = await decide(
         request.dependencies,
-        request.http_state.schema_policy,
+        policy,
         request.principal,
         version=version,
         reason=decision.reason,
     )
     return RefreshResultView.of_result(result)
-
-
-def _require_governed_schema(request: StrictRequest, schema_id: str) -> None:
-    """Raise unless the path has the id of the active schema.
-
-    Raises:
-        NotFound: it has another one.
-    """
-    if schema_id != request.http_state.schema_policy.schema_id:
-        raise NotFound("There is no such schema.")
 
 
 ROUTES: Final[list[Route]] = [

@@ -5,7 +5,6 @@ from typing import Final
 from spawn.application.dependencies import require
 from spawn.application.schemas.consumers import (
     find_last_uses,
-    find_sunset,
     find_sunsets,
     get_consumer,
     list_consumers,
@@ -64,6 +63,7 @@ async def put_consumer(request: StrictRequest, name: str) -> Result:
         name=name,
         contact=view.contact,
         schema_version=view.schema_version,
+        schema_id=view.schema_id,
     )
     body = await _build_view(request, saved.consumer)
     if not saved.is_new:
@@ -99,7 +99,9 @@ async def get_consumer_page(request: StrictRequest) -> Result:
     sunsets = await find_sunsets(request.dependencies, consumers)
     days = await find_last_uses(request.dependencies, consumers)
     items = [
-        RegisteredConsumerView.of_registered(one, sunsets[one.schema_version], days.get(one.owner))
+        RegisteredConsumerView.of_registered(
+            one, sunsets[one.schema_id, one.schema_version], days.get(one.owner)
+        )
         for one in consumers
     ]
     return page_result(request, items, page.next, _BINDING)
@@ -156,7 +158,7 @@ async def delete_consumer(request: StrictRequest, name: str) -> RegisteredConsum
 
 
 async def _build_view(request: StrictRequest, consumer: SchemaConsumer) -> RegisteredConsumerView:
-    sunset = await find_sunset(request.dependencies, consumer.schema_version)
+    (sunset,) = (await find_sunsets(request.dependencies, (consumer,))).values()
     days = await find_last_uses(request.dependencies, [consumer])
     return RegisteredConsumerView.of_registered(consumer, sunset, days.get(consumer.owner))
 

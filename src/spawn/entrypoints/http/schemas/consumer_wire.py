@@ -23,10 +23,14 @@ _Contact = Annotated[
 
 
 class ConsumerRequestView(WireStruct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A consumer as a client registers it, with the adopted version that it reads."""
+    """A consumer as a client registers it, with the adopted version that it reads.
+
+    Without a `schema_id` the version is one of the schema of projects.
+    """
 
     contact: _Contact
     schema_version: Annotated[int, Meta(ge=0, le=MAX_VERSION)]
+    schema_id: str | None = None
 
 
 _read_request: Final = compile_reader(ConsumerRequestView, {"contact": text_reader(parse_contact)})

@@ -20,7 +20,7 @@ _USE: Final = Parameter(
     "use",
     {"type": "string", "enum": list(SchemaUse), "default": SchemaUse.OUTPUT.value},
     "What the schema describes: the body of a creation (`input`), a merge patch (`patch`) or a "
-    "project as served (`output`).",
+    "resource as served (`output`).",
     examples={"input": {"value": "input"}},
 )
 
@@ -43,7 +43,7 @@ _USE: Final = Parameter(
     problems=("not_found",),
 )
 async def read_json_schema(request: StrictRequest, schema_id: str, number: str) -> Response:
-    """Return the JSON Schema of projects under one version of the schema."""
+    """Return the JSON Schema of what the schema governs, under one version of it."""
     use = read_choice(request.query, "use", SchemaUse) or SchemaUse.OUTPUT
     version = read_version_number(number)
     path = f"{PATH}/{schema_id}/versions/{version}"

@@ -7,6 +7,7 @@ from typing import Final
 from spawn.application.schemas.consumers import get_readership
 from spawn.application.schemas.refresh import refresh_schema
 from spawn.application.schemas.versions import (
+    get_active_version,
     get_version,
     list_candidates,
     list_registry,
@@ -97,7 +98,7 @@ async def read_schemas(request: StrictRequest) -> PageView[SchemaSummaryView]:
 async def read_registry(request: StrictRequest) -> RegistryView:
     """List the schemas of the ontology server, and the kinds that follow them."""
     listed = await list_registry(
-        request.dependencies, request.principal, request.http_state.schema_policy
+        request.dependencies, request.principal, request.http_state.schema_policies
     )
     return RegistryView.of(request.dependencies.registry.status(), items=listed, next=None)
 
@@ -116,9 +117,7 @@ async def read_registry(request: StrictRequest) -> RegistryView:
 )
 async def read_active_schema(request: StrictRequest, schema_id: str) -> Result:
     """Return the active schema version."""
-    record = await request.dependencies.active_schema()
-    if record.schema.id != schema_id:
-        raise NotFound("There is no such schema.")
+    record = await get_active_version(request.dependencies, request.principal, schema_id)
     link = f'<{PATH}/{schema_id}/versions>; rel="version-history"'
     return Result(await _build_view(request, record), ((b"link", link.encode()),))
 
@@ -165,9 +164,7 @@ async def read_schema_version(request: StrictRequest, schema_id: str, number: st
 
 async def _build_view(request: StrictRequest, record: SchemaRecord) -> SchemaView:
     """Return a version with the consumers that registered for it."""
-    readership = await get_readership(
-        request.dependencies, request.principal, record.schema.version
-    )
+    readership = await get_readership(request.dependencies, request.principal, record.schema)
     return SchemaView.of_version(record, readership)
 
 
@@ -203,10 +200,8 @@ async def read_schema_candidates(
 )
 async def post_schema_refresh(request: StrictRequest, schema_id: str) -> RefreshView:
     """Fetch the newest version from the ontology server, and adopt or quarantine it."""
-    await list_versions(request.dependencies, request.principal, schema_id)
-    result = await refresh_schema(
-        request.dependencies, request.http_state.schema_policy, actor=request.principal.id
-    )
+    policy = request.http_state.schema_policies.of_schema(schema_id)
+    result = await refresh_schema(request.dependencies, policy, actor=request.principal.id)
     records = await list_candidates(request.dependencies, request.principal, schema_id)
     return RefreshView.of_result(result, items=_summarize(records), next=None)
 
