@@ -238,6 +238,7 @@ class Machine:
 @pytest.mark.slow
 def test_the_servers_run_with_their_commands_and_files(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
+    (tmp_path / "keys").mkdir(mode=0o750)  # as the image has it, which a new volume copies
     monitoring_port = free_port()
     machine.options = {
         "nats": ["--http_port", str(monitoring_port)],
@@ -260,6 +261,8 @@ def test_the_servers_run_with_their_commands_and_files(tmp_path: Path) -> None:
                 check=True,
                 timeout=60,
             )
+        assert (tmp_path / "keys").stat().st_mode & 0o777 == 0o755
+        assert (tmp_path / "keys" / "metrics_key").stat().st_mode & 0o777 == 0o644
         key = (tmp_path / "keys" / "metrics_key").read_text().strip()
         assert key.startswith("spn_test_prometheus_")
         run(machine.running("alertmanager", machine.url("alertmanager:9093") + "/-/ready"))
