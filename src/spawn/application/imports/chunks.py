@@ -14,7 +14,8 @@ import msgspec
 
 from spawn.application.imports.drafters import Drafter, InlineDrafter, WorkerDrafter
 from spawn.application.imports.files.record_source import RecordSource
-from spawn.domain.change import EncodedState, StoredAggregate, Write
+from spawn.application.projects.completion import OutstandingDebt
+from spawn.domain.change import EncodedState, Guard, StoredAggregate, Write
 from spawn.domain.errors import Conflict, FieldError, IllegalTransition, InvalidInput
 from spawn.domain.events.event import DomainEvent
 from spawn.domain.imports.import_state import (
@@ -90,6 +91,7 @@ class ChunkResult(msgspec.Struct):
     """Writes, events, counts and notes of a chunk, without its checkpoint."""
 
     writes: list[Write] = msgspec.field(default_factory=list)
+    guards: list[Guard] = msgspec.field(default_factory=list)
     events: list[DomainEvent] = msgspec.field(default_factory=list)
     accepted: int = 0
     unchanged: int = 0
@@ -101,10 +103,14 @@ class ChunkResult(msgspec.Struct):
 
 
 class ExistingRecords(msgspec.Struct, frozen=True):
-    """Stored reservations and projects under the references of a chunk."""
+    """Stored reservations and projects under the references of a chunk.
+
+    `debts` are those of the projects that the rows complete, by id.
+    """
 
     reservations: Mapping[str, StoredAggregate[ExternalRefReservation]]
     projects: Mapping[str, StoredAggregate[Project]]
+    debts: Mapping[str, OutstandingDebt] = msgspec.field(default_factory=dict)
 
 
 NO_EXISTING_RECORDS = ExistingRecords({}, {})
@@ -411,14 +417,22 @@ class ChunkDecider:
         context: ChunkContext,
     ) -> tuple[Project, bool]:
         """Return the project in another status; a status out of reach is only warned of."""
+        debt = OutstandingDebt()
+        if status is ProjectStatus.COMPLETED:
+            debt = context.existing.debts.get(project.project_id, debt)
+        owed = debt.by_currency
         try:
-            return apply_transition(project, status, reason=MOVED_STATUS_REASON), True
+            after = apply_transition(
+                project, status, reason=MOVED_STATUS_REASON, debt_outstanding=owed
+            )
         except (IllegalTransition, Conflict) as error:
             field = context.reader.to_reason(FieldError("/status", "", "")).field
             reason = RowReason(field, "status_out_of_reach", f"the status stays: {error.detail}")
             note = RowNote(line=row.record.line, reasons=(reason,), project_id=project.project_id)
             result.warnings.append(note)
             return project, False
+        result.guards += debt.guards
+        return after, True
 
     def _quarantine(
         self,

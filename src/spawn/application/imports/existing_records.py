@@ -2,11 +2,18 @@
 
 from collections.abc import Mapping
 
+import msgspec
+
 from spawn.application.dependencies import Dependencies
 from spawn.application.imports.chunks import Chunk, ExistingRecords
+from spawn.application.projects.completion import OutstandingDebt, read_outstanding_debt
 from spawn.application.projects.versioned_views import convert_to_version
 from spawn.domain.change import StoredAggregate
+from spawn.domain.facilities.facility import FACILITY_KIND, Facility
+from spawn.domain.principal import SERVICE_PRINCIPAL
+from spawn.domain.projects.lifecycle import ProjectStatus, get_next_statuses
 from spawn.domain.projects.project import PROJECT_KIND, RESERVATION_KIND, Project
+from spawn.domain.query import MAX_LIMIT, Filter, Operator, Page, Query
 
 
 async def load_existing_records(
@@ -26,4 +33,30 @@ async def load_existing_records(
         key: await convert_to_version(dependencies, aggregate, schema_version)
         for key, aggregate in stored.items()
     }
-    return ExistingRecords(reservations, projects)
+    debts = await _load_debts(dependencies, projects)
+    return ExistingRecords(reservations, projects, debts)
+
+
+async def _load_debts(
+    dependencies: Dependencies, projects: Mapping[str, StoredAggregate[Project]]
+) -> dict[str, OutstandingDebt]:
+    """Return the debts of the projects that a row may complete and that have facilities."""
+    on = dependencies.clock.now().date()
+    ids = [key for key, one in projects.items() if _may_complete(one.state)]
+    indebted: dict[str, None] = {}
+    for start in range(0, len(ids), MAX_LIMIT):
+        condition = Filter("project_id", Operator.IN, tuple(ids[start : start + MAX_LIMIT]))
+        query: Query | None = Query(kind=FACILITY_KIND, filters=(condition,), limit=MAX_LIMIT)
+        while query is not None:
+            page: Page[StoredAggregate[Facility]] = await dependencies.reads.page(query)
+            indebted |= dict.fromkeys(facility.state.project_id for facility in page.items)
+            query = msgspec.structs.replace(query, after=page.next) if page.next else None
+    return {
+        key: await read_outstanding_debt(dependencies, SERVICE_PRINCIPAL, key, on)
+        for key in indebted
+    }
+
+
+def _may_complete(project: Project) -> bool:
+    next_statuses = get_next_statuses(project.status, project.suspended_from)
+    return ProjectStatus.COMPLETED in next_statuses

@@ -335,6 +335,7 @@ class _ImportRun:
         after = jobs.advance(job.state, min(state.offset, state.size_bytes))
         return _StepDecision(
             writes=(*writes, Write(JOB_KIND, job.id, job.version, after)),
+            guards=tuple(result.guards),
             events=tuple(result.events),
             schema_version=prepared.reader.validator.schema.version,
             import_state=state,
