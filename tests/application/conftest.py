@@ -14,6 +14,7 @@ from spawn.adapters.memory.store import MemoryStore
 from spawn.adapters.ontology.bundled import BundledRegistry
 from spawn.adapters.workers.subprocess_workers import SubprocessWorkers
 from spawn.application.dependencies import Dependencies
+from spawn.ports.analytics import FlowTotals
 from spawn.ports.schemas import SchemaRecord, SchemaRegistry, SchemaState
 
 
@@ -62,6 +63,7 @@ def build_dependencies(store: Store, registry: SchemaRegistry, folder: Path) -> 
         control=store,
         schemas=store,
         quality=store,
+        flow_totals=store if isinstance(store, FlowTotals) else None,
         registry=registry,
         spool=DirectorySpool(folder / "spool", reserve_bytes=0),
         workers=SubprocessWorkers(),

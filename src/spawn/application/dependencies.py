@@ -9,10 +9,11 @@ from spawn.application.command_queues import CommandQueues
 from spawn.domain.errors import Forbidden, Unavailable
 from spawn.domain.events.position import Position
 from spawn.domain.facilities.ledger import StoredLedger
+from spawn.domain.portfolios.held_facility import PortfolioBook
 from spawn.domain.principal import Principal, Scope
 from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.schemas.validator import SchemaValidator, compile_schema
-from spawn.ports.analytics import ColumnStore, QualityStore
+from spawn.ports.analytics import ColumnStore, FlowTotals, QualityStore
 from spawn.ports.backups import Backups
 from spawn.ports.runtime import Clock, IdGenerator, Spool
 from spawn.ports.schemas import SchemaRecord, SchemaRegistry, SchemaStore
@@ -42,6 +43,24 @@ def _create_feed_progress() -> BoundedCache[Position]:
     return BoundedCache(MAX_FEED_PLACES)
 
 
+MAX_CACHED_BOOKS: Final = 16
+MAX_CACHED_BOOK_BYTES: Final = 64 * 1024 * 1024
+"""Books of portfolios in memory, by their number and their size."""
+
+_HELD_FACILITY_BYTES: Final = 2_000
+
+
+def _create_book_cache() -> BoundedCache[PortfolioBook]:
+    return BoundedCache(
+        MAX_CACHED_BOOKS,
+        MAX_CACHED_BOOK_BYTES,
+        lambda book: sum(
+            _HELD_FACILITY_BYTES + _ENTRY_BYTES * len(position.entries)
+            for position in book.facilities
+        ),
+    )
+
+
 class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     """The ports of a use case; built by the composition root, never at import."""
 
@@ -58,8 +77,10 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     ids: IdGenerator
     backups: Backups | None = None
     columns: ColumnStore | None = None
+    flow_totals: FlowTotals | None = None
     command_queues: CommandQueues = msgspec.field(default_factory=CommandQueues)
     ledgers: BoundedCache[StoredLedger] = msgspec.field(default_factory=_create_ledger_cache)
+    portfolio_books: BoundedCache[PortfolioBook] = msgspec.field(default_factory=_create_book_cache)
     feed_progress: BoundedCache[Position] = msgspec.field(default_factory=_create_feed_progress)
 
     async def active_schema(self, kind: str = PROJECT_KIND) -> SchemaRecord:

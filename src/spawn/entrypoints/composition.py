@@ -95,7 +95,7 @@ from spawn.entrypoints.logging import is_text_format
 from spawn.entrypoints.settings import Settings, SettingsError, read_signing_key
 from spawn.entrypoints.tracing import configure_tracing, flush_tracing
 from spawn.ports.access import Authenticator, TokenVerifier
-from spawn.ports.analytics import ColumnStore, QualityStore
+from spawn.ports.analytics import ColumnStore, FlowTotals, QualityStore
 from spawn.ports.audit import AuditLog
 from spawn.ports.backups import Backups
 from spawn.ports.publishers import EventPublisher
@@ -182,6 +182,7 @@ async def open_dependencies(
             ids=ids,
             backups=backups,
             columns=store if isinstance(store, ColumnStore) else None,
+            flow_totals=store if isinstance(store, FlowTotals) else None,
         )
         await ensure_active_schemas(dependencies, settings.schema_policies)
         yield dependencies

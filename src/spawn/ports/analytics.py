@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from spawn.domain.events.position import Position
+from spawn.domain.portfolios.flow_columns import FlowColumns
 from spawn.domain.quality.measures import Measure, Measurement
 from spawn.domain.query import Query
 
@@ -74,5 +75,21 @@ class ColumnStore(Protocol):
         Raises:
             InvalidInput: an unknown field, or an instant that is too costly.
             DeadlineExceeded: a chunk took too long.
+        """
+        ...
+
+
+@runtime_checkable
+class FlowTotals(Protocol):
+    """Sums flows by cell, millions at a time, off the event loop."""
+
+    async def sum_flows(self, flows: FlowColumns) -> dict[int, int]:
+        """Return the exact sum of each cell that has a flow.
+
+        MUST agree with `domain.portfolios.flow_columns.sum_flows`, the definition in plain Python.
+
+        Raises:
+            DeadlineExceeded: summing took too long and was stopped.
+            Overloaded: too many queries wait already.
         """
         ...

@@ -156,6 +156,14 @@ class ReadStore(Protocol):
         """Return the position of the newest acknowledged change; cheap."""
         ...
 
+    async def latest_recorded_at(self) -> datetime | None:
+        """Return the time of recording of the newest acknowledged change; cheap.
+
+        None without a change. Every later change MUST be recorded after it, so that the states as
+        of it never change again.
+        """
+        ...
+
     async def count_rows_after(self, position: Position | None) -> int:
         """Count the journal rows after a position, with or without event; cheap.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from spawn.application.dependencies import Dependencies
 from spawn.application.facilities.facility_commands import FinanceContext, create_facility
+from spawn.application.portfolios.holding_commands import HoldingInput, add_holding
 from spawn.application.portfolios.portfolio_commands import create_portfolio
 from spawn.application.projects.commands import create_project
 from spawn.domain.facilities.facility import (
@@ -74,5 +75,15 @@ async def a_portfolio(dependencies: Dependencies, **terms: Any) -> str:
     """Create a portfolio and return its id."""
     fields = {"name": "Debt", "currency_code": "EUR", **terms}
     result = await create_portfolio(dependencies, LOCAL_PRINCIPAL, fields, FinanceContext())
+    assert result.aggregate is not None
+    return result.aggregate.id
+
+
+async def a_holding(dependencies: Dependencies, portfolio_id: str, **terms: Any) -> str:
+    """Add a holding to a portfolio and return its id."""
+    holding_input = HoldingInput(**{"since": date(2026, 3, 31), **terms})
+    result = await add_holding(
+        dependencies, LOCAL_PRINCIPAL, portfolio_id, holding_input, FinanceContext()
+    )
     assert result.aggregate is not None
     return result.aggregate.id

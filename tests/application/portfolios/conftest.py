@@ -8,7 +8,8 @@ from tests.application.conftest import open_engine_dependencies
 
 from spawn.adapters.ontology.bundled import BundledRegistry
 from spawn.application.dependencies import Dependencies
-from spawn.ports.schemas import SchemaRecord, SchemaState
+from spawn.application.schemas.activation import ensure_active_schemas
+from spawn.entrypoints.settings import Settings
 
 
 @pytest.fixture(params=["memory", "duckdb"])
@@ -24,13 +25,5 @@ async def _open(
     engine: str, registry: BundledRegistry, folder: Path
 ) -> AsyncIterator[Dependencies]:
     async with open_engine_dependencies(engine, registry, folder) as opened:
-        fetched = await registry.fetch("project_schema")
-        record = SchemaRecord(
-            schema=fetched.schema,
-            document=fetched.document,
-            state=SchemaState.ACTIVE,
-            provenance=fetched.provenance,
-            recorded_at=opened.clock.now(),
-        )
-        await opened.schemas.adopt(record)
+        await ensure_active_schemas(opened, Settings().schema_policies)
         yield opened

@@ -26,6 +26,7 @@ from spawn.adapters.duckdb.connection import (
     ReaderThreads,
     read_memory_bytes,
 )
+from spawn.adapters.duckdb.flow_sums import sum_columns
 from spawn.adapters.duckdb.journal import bookmarks
 from spawn.adapters.duckdb.journal.appender import JournalAppender
 from spawn.adapters.duckdb.journal.cache_update import Caches
@@ -75,6 +76,7 @@ from spawn.domain.errors import (
 )
 from spawn.domain.events.journal_entry import FeedPage, JournalEntry
 from spawn.domain.events.position import Position
+from spawn.domain.portfolios.flow_columns import FlowColumns
 from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.quality.measures import Measure, Measurement
 from spawn.domain.query import WHOLE_HISTORY, HistoryBounds, Operator, Page, Query
@@ -539,6 +541,10 @@ class DuckDbStore:
         """Return the newest position; see `ReadStore.position`."""
         return self._appender.feed_position()
 
+    async def latest_recorded_at(self) -> datetime | None:
+        """Return the time of the newest change; see `ReadStore.latest_recorded_at`."""
+        return self._appender.recorded_at
+
     async def count_rows_after(self, position: Position | None) -> int:
         """Return the number of later rows; see `ReadStore.count_rows_after`."""
         end = self._appender.position
@@ -552,6 +558,13 @@ class DuckDbStore:
     async def tables(self) -> list[Table]:
         """Return the tables of the file; see `ReadStore.tables`."""
         return await self._read(queries.read_tables)
+
+    async def sum_flows(self, flows: FlowColumns) -> dict[int, int]:
+        """Return the sums; see `FlowTotals.sum_flows`."""
+        sums = await self._scan_readers.run(lambda c: sum_columns(c, flows))
+        for cell, units in flows.wide.items():
+            sums[cell] = sums.get(cell, 0) + units
+        return sums
 
     async def measure(self, measures: Sequence[Measure]) -> Measurement:
         """Measure one snapshot; see `QualityStore.measure`."""

@@ -52,6 +52,8 @@ from spawn.domain.errors import (
 )
 from spawn.domain.events.journal_entry import FeedPage, JournalEntry
 from spawn.domain.events.position import Position
+from spawn.domain.portfolios import flow_columns
+from spawn.domain.portfolios.flow_columns import FlowColumns
 from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.quality.measures import Measure, Measurement
 from spawn.domain.query import WHOLE_HISTORY, HistoryBounds, Page, Query
@@ -328,6 +330,10 @@ class MemoryStore:
         """Return the newest position; see `ReadStore.position`."""
         return self._position()
 
+    async def latest_recorded_at(self) -> datetime | None:
+        """Return the time of the newest change; see `ReadStore.latest_recorded_at`."""
+        return self._last_recorded_at
+
     async def count_rows_after(self, position: Position | None) -> int:
         """Return the number of later rows; see `ReadStore.count_rows_after`."""
         end = len(self._entries)
@@ -359,6 +365,10 @@ class MemoryStore:
         ]
         entry = tuple(TableColumn(name, "object", nullable=False) for name in _ENTRY_FIELDS)
         return [Table("journal", entry, len(self._entries)), *state_tables]
+
+    async def sum_flows(self, flows: FlowColumns) -> dict[int, int]:
+        """Return the sums; see `FlowTotals.sum_flows`."""
+        return await asyncio.to_thread(flow_columns.sum_flows, flows)
 
     async def measure(self, measures: Sequence[Measure]) -> Measurement:
         """Measure the projects of this moment; see `QualityStore.measure`."""

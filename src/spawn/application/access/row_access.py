@@ -310,6 +310,10 @@ class ScopedReads:
         """Return the newest position of the whole journal: no response may show its number."""
         return await self._reads.position()
 
+    async def latest_recorded_at(self) -> datetime | None:
+        """Raise: the newest change may be one of a hidden row."""
+        _forbid()
+
     async def count_rows_after(self, position: Position | None) -> int:
         """Raise: the number counts hidden rows."""
         del position

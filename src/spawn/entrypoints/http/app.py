@@ -39,7 +39,12 @@ from spawn.entrypoints.http.middleware.access_log import AccessLog
 from spawn.entrypoints.http.middleware.edge import AccessRules, EdgeMiddleware
 from spawn.entrypoints.http.middleware.request_audit import RequestAudit
 from spawn.entrypoints.http.middleware.request_spans import RequestTracer
-from spawn.entrypoints.http.portfolios import fx_routes, portfolio_responses
+from spawn.entrypoints.http.portfolios import (
+    exposure_routes,
+    forecast_routes,
+    fx_routes,
+    portfolio_responses,
+)
 from spawn.entrypoints.http.portfolios import routes as portfolio_routes
 from spawn.entrypoints.http.product import routes as product_routes
 from spawn.entrypoints.http.projects import list_route, milestone_routes, response_codec
@@ -82,6 +87,8 @@ _RESOURCE_ROUTES: Final[Sequence[Route]] = (
     *quality_routes.ROUTES,
     *lineage_routes.ROUTES,
     *portfolio_routes.ROUTES,
+    *exposure_routes.ROUTES,
+    *forecast_routes.ROUTES,
     *fx_routes.ROUTES,
     *client_routes.ROUTES,
     *audit_routes.ROUTES,

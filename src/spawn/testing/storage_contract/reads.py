@@ -82,6 +82,16 @@ class TestSingleReads:
         with pytest.raises(NotFound):
             await harness.store.get("project", project.project_id, version=3)
 
+    async def test_every_change_is_recorded_after_the_newest_one(
+        self, harness: StorageHarness
+    ) -> None:
+        project = await harness.create()
+        created_at = (await harness.get(project)).updated_at
+        assert await harness.store.latest_recorded_at() == created_at
+        result = await harness.rename(project, 1, "b")
+        assert result.recorded_at > created_at
+        assert await harness.store.latest_recorded_at() == result.recorded_at
+
     async def test_the_state_as_of_an_instant_includes_that_instant(
         self, harness: StorageHarness
     ) -> None:

@@ -1,0 +1,217 @@
+"""Forecast of a portfolio: maturity ladder, cash flows, repricing, average life and margin."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import date
+from enum import StrEnum
+from fractions import Fraction
+
+import msgspec
+
+from spawn.application.dependencies import Dependencies
+from spawn.application.portfolios.exposure_reports import (
+    PortfolioSnapshot,
+    ReportQuery,
+    find_portfolio_rates,
+    view_portfolio,
+)
+from spawn.application.portfolios.fx_rate_sets import FxUse
+from spawn.domain.errors import InvalidInput
+from spawn.domain.money import get_exponent
+from spawn.domain.portfolios.cash_flows import (
+    FacilityForecast,
+    FlowInterval,
+    forecast_facility,
+    measure_average,
+    measure_average_life,
+)
+from spawn.domain.portfolios.exposure import convert_units
+from spawn.domain.portfolios.flow_columns import FlowColumns, sum_flows
+from spawn.domain.principal import Principal
+
+MAX_FORECAST_FACILITIES = 10_000
+"""Facilities of which one forecast computes the schedules."""
+
+
+class FlowPart(StrEnum):
+    """A part of a forecast that is summed on its own."""
+
+    AMORTISATION = "amortisation"
+    PRINCIPAL = "principal"
+    INTEREST = "interest"
+    FIXED = "fixed"
+    FLOATING = "floating"
+    OVERDUE = "overdue"
+    UNSCHEDULED = "unscheduled"
+
+
+class PeriodFlows(msgspec.Struct, frozen=True, kw_only=True):
+    """Amounts of a calendar period after the day, in minor units of the report's currency.
+
+    `fixed` and `floating` are the balances whose rates end or are fixed next in the period.
+    """
+
+    start: date
+    end: date
+    amortisation: int = 0
+    principal: int = 0
+    interest: int = 0
+    fixed: int = 0
+    floating: int = 0
+
+
+class ForecastReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The forecast of a portfolio in one currency.
+
+    outstanding = overdue + unscheduled + the amortisation of all periods. The averages are
+    weighted by what is outstanding; None without any.
+    """
+
+    snapshot: PortfolioSnapshot
+    currency_code: str
+    fx: FxUse | None
+    outstanding: int
+    overdue: int
+    unscheduled: int
+    periods: Sequence[PeriodFlows]
+    average_life_years: Fraction | None
+    average_rate: Fraction | None
+    average_margin: Fraction | None
+
+
+Cell = tuple[FlowPart, str, int | None]
+"""Part, currency and period of the flows that are summed together; None for no period."""
+
+
+async def report_forecast(
+    dependencies: Dependencies,
+    principal: Principal,
+    portfolio_id: str,
+    interval: FlowInterval,
+    query: ReportQuery,
+) -> ForecastReport:
+    """Return the forecast of a portfolio from a day on, as recorded at an instant.
+
+    Raises:
+        NotFound: no such portfolio, or none yet at that instant.
+        InvalidInput: an instant that is not in the past, a missing exchange rate, or too many
+            facilities.
+        Infeasible: the terms of a facility give no schedule.
+    """
+    snapshot = await view_portfolio(dependencies, principal, portfolio_id, query)
+    code = query.currency_code or snapshot.portfolio.state.currency_code
+    get_exponent(code, pointer="/currency")
+    facilities = snapshot.book.facilities
+    if len(facilities) > MAX_FORECAST_FACILITIES:
+        detail = f"more than {MAX_FORECAST_FACILITIES} facilities"
+        raise InvalidInput.at("/portfolio_id", "too_many", detail)
+    currencies = {position.facility.currency_code for position in facilities}
+    fx = await find_portfolio_rates(dependencies, snapshot, currencies - {code})
+    rates = {
+        one: Fraction(1)
+        if fx is None
+        else fx.rate_set.state.cross_rate(one, code, pointer="/currency")
+        for one in currencies
+    }
+    forecasts = []
+    for position in facilities:
+        await asyncio.sleep(0)  # a schedule takes a millisecond or more
+        forecasts.append(
+            (position.facility.currency_code, forecast_facility(position, snapshot.on))
+        )
+    cells, flows = _collect_flows(forecasts, interval)
+    totals = dependencies.flow_totals
+    sums = sum_flows(flows) if totals is None else await totals.sum_flows(flows)
+    amounts = _convert_cells(cells, sums, code, rates)
+    units = {c: rates[c] * Fraction(10) ** (get_exponent(code) - get_exponent(c)) for c in rates}
+    by_part = {part: _sum_part(amounts, part) for part in FlowPart}
+    amortisation = sum(by_part[FlowPart.AMORTISATION].values())
+    overdue = sum(by_part[FlowPart.OVERDUE].values())
+    unscheduled = sum(by_part[FlowPart.UNSCHEDULED].values())
+    weights = [(one, one.outstanding * units[c]) for c, one in forecasts]
+    days = ((f.day, f.amortisation * units[c]) for c, one in forecasts for f in one.flows)
+    return ForecastReport(
+        snapshot=snapshot,
+        currency_code=code,
+        fx=fx,
+        outstanding=amortisation + overdue + unscheduled,
+        overdue=overdue,
+        unscheduled=unscheduled,
+        periods=_list_periods(by_part, interval),
+        average_life_years=measure_average_life(days, snapshot.on),
+        average_rate=measure_average([(one.annual_rate, weight) for one, weight in weights]),
+        average_margin=measure_average(
+            [(one.margin, weight) for one, weight in weights if one.is_floating]
+        ),
+    )
+
+
+def _collect_flows(
+    forecasts: Sequence[tuple[str, FacilityForecast]], interval: FlowInterval
+) -> tuple[list[Cell], FlowColumns]:
+    """Return the flows of all facilities in columns, and the meaning of each cell."""
+    numbers: dict[Cell, int] = {}
+    flows = FlowColumns()
+
+    def add(part: FlowPart, code: str, day: date | None, units: int) -> None:
+        if not units:
+            return
+        cell = (part, code, None if day is None else interval.period_of(day))
+        flows.add(numbers.setdefault(cell, len(numbers)), units)
+
+    for code, one in forecasts:
+        add(FlowPart.OVERDUE, code, None, one.overdue)
+        add(FlowPart.UNSCHEDULED, code, None, one.unscheduled)
+        part = FlowPart.FLOATING if one.is_floating else FlowPart.FIXED
+        if one.repricing_on is not None:
+            add(part, code, one.repricing_on, one.outstanding)
+        for flow in one.flows:
+            add(FlowPart.AMORTISATION, code, flow.day, flow.amortisation)
+            add(FlowPart.PRINCIPAL, code, flow.day, flow.principal)
+            add(FlowPart.INTEREST, code, flow.day, flow.interest)
+    return list(numbers), flows
+
+
+_BALANCES = frozenset({FlowPart.AMORTISATION, FlowPart.OVERDUE, FlowPart.UNSCHEDULED})
+"""Parts that add up to what is outstanding, which is rounded once."""
+
+
+def _convert_cells(
+    cells: Sequence[Cell],
+    sums: Mapping[int, int],
+    currency_code: str,
+    rates: Mapping[str, Fraction],
+) -> dict[Cell, int]:
+    """Convert the sums of cells; those of each group of parts add up to its rounded exact sum."""
+    groups = [_BALANCES, *({part} for part in FlowPart if part not in _BALANCES)]
+    amounts: dict[Cell, int] = {}
+    for parts in groups:
+        numbers = [n for n, (part, _, _) in enumerate(cells) if part in parts]
+        natives = [(sums.get(n, 0), cells[n][1]) for n in numbers]
+        converted_units = convert_units(natives, currency_code, rates)
+        amounts |= dict(zip((cells[n] for n in numbers), converted_units, strict=True))
+    return amounts
+
+
+def _sum_part(amounts: Mapping[Cell, int], part: FlowPart) -> dict[int | None, int]:
+    """Return the amounts of a part by period."""
+    by_period: dict[int | None, int] = {}
+    for (one, _, period), units in amounts.items():
+        if one is part:
+            by_period[period] = by_period.get(period, 0) + units
+    return by_period
+
+
+def _list_periods(
+    by_part: Mapping[FlowPart, Mapping[int | None, int]], interval: FlowInterval
+) -> list[PeriodFlows]:
+    numbers = {n for by_period in by_part.values() for n in by_period if n is not None}
+    names = PeriodFlows.__struct_fields__[2:]
+    return [
+        PeriodFlows(
+            start=interval.start_of(number),
+            end=interval.end_of(number),
+            **{name: by_part[FlowPart(name)].get(number, 0) for name in names},
+        )
+        for number in sorted(numbers)
+    ]
