@@ -107,7 +107,9 @@ def test_an_invalid_attribute_is_named_beside_the_invalid_terms(
 def test_a_version_of_facilities_is_adopted_while_projects_keep_theirs(
     client: httpx.Client, ontology: Ontology, path: str
 ) -> None:
-    created = create(client, path, green_label="GBP-2", x_agent="First Bank")
+    request = {**EXAMPLE, "green_label": "GBP-2", "x_agent": "First Bank"}
+    key = {"idempotency-key": "facility-1"}
+    created = client.post(path, json=request, headers=key)
     label = {"name": "label", "type": "string(80)", "aliases": ["green_label"]}
     agent = {"name": "agent", "type": "string(80)"}
     ontology.publish(2, label, SPREAD, agent, schema_id="loan_schema")
@@ -117,6 +119,9 @@ def test_a_version_of_facilities_is_adopted_while_projects_keep_theirs(
     assert "green_label" not in body
     assert client.get(f"{SCHEMAS}/loan_schema").json()["version"] == 2
     assert client.get(f"{SCHEMAS}/project_schema").json()["version"] == 2
+    # A repeated request gets the response of the first one, under its version.
+    again = client.post(path, json=request, headers=key)
+    assert again.content == created.content, again.text
     # A request in the words of the older version is read under the newer one.
     assert create(client, path, green_label="GBP-3").json()["label"] == "GBP-3"
     (migration,) = client.get(f"{SCHEMAS}/loan_schema/migrations").json()["items"]

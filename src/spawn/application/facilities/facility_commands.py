@@ -188,7 +188,9 @@ def _decide(
     """Return the decision with its event; no change writes nothing."""
     version = before.version if before else 0
     names = list_changed_terms(before.state if before else None, after)
-    subject = VersionReference(FACILITY_KIND, after.facility_id, version + bool(names))
+    subject = VersionReference(
+        FACILITY_KIND, after.facility_id, version + bool(names), schema_version
+    )
     if not names:
         return _FacilityDecision(before=before, after=after, subject=subject)
     event = DomainEvent(type=event_type, kind=FACILITY_KIND, id=after.facility_id, changed=names)

@@ -1,4 +1,4 @@
-"""Projects as an adopted schema version defines their fields."""
+"""Governed states as an adopted schema version defines their fields."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from spawn.application.schemas.served_versions import find_conversion, find_sche
 from spawn.domain.aggregates import decode_state
 from spawn.domain.change import StoredAggregate, VersionReference
 from spawn.domain.errors import NotFound
-from spawn.domain.projects.project import Project
+from spawn.domain.schemas.evolution.version_conversion import G
 
 
 async def convert_to_version(
-    dependencies: Dependencies, aggregate: StoredAggregate[Project], version: int
-) -> StoredAggregate[Project]:
-    """Convert a project to an adopted schema version; return it unchanged if it has that version.
+    dependencies: Dependencies, aggregate: StoredAggregate[G], version: int
+) -> StoredAggregate[G]:
+    """Convert an aggregate to a version of its schema; return it unchanged if it has that version.
 
     A request keeps the version it began with, even if another becomes active meanwhile, and
     clients may request an earlier version.
@@ -25,15 +25,17 @@ async def convert_to_version(
     """
     if aggregate.schema_version == version:
         return aggregate
-    conversion = await find_conversion(dependencies, aggregate.schema_version, version)
+    conversion = await find_conversion(
+        dependencies, aggregate.schema_version, version, aggregate.kind
+    )
     state = conversion.convert(aggregate.state)
     return msgspec.structs.replace(aggregate, state=state, schema_version=version)
 
 
 async def get_recorded_version(
     dependencies: Dependencies, subject: VersionReference
-) -> StoredAggregate[Project]:
-    """Return a version of a project as the response to its commit showed it.
+) -> StoredAggregate[Any]:
+    """Return a version of a governed aggregate as the response to its commit showed it.
 
     The store itself returns states under the active schema version, which may lack a column.
 
@@ -45,9 +47,9 @@ async def get_recorded_version(
         subject.kind, subject.id, after_version=subject.version - 1, limit=1
     )
     if not entries or entries[0].version != subject.version:
-        raise NotFound("The project of the response is not there any more.")
+        raise NotFound(f"The {subject.kind} of the response is not there any more.")
     entry = entries[0]
-    schema = await find_schema(dependencies, entry.schema_version)
+    schema = await find_schema(dependencies, entry.schema_version, entry.kind)
     created_at = (await reads.get(subject.kind, subject.id)).created_at
     aggregate: StoredAggregate[Any] = StoredAggregate(
         kind=entry.kind,

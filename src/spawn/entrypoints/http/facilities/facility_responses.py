@@ -1,10 +1,11 @@
 """Responses to commands of facilities, rendered the first time and again for a repeated request."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Final
 
 from spawn.application.dependencies import Dependencies
+from spawn.application.projects.versioned_views import get_recorded_version
+from spawn.application.schemas.served_versions import find_schema
 from spawn.domain.change import IdempotencyReceipt, ResponseRecipe, StoredAggregate
 from spawn.domain.facilities.facility import FACILITY_KIND
 from spawn.domain.facilities.ledger import RecordedEntry
@@ -56,8 +57,11 @@ async def render_entry_recipe(dependencies: Dependencies, recipe: ResponseRecipe
 
 async def render_facility_recipe(dependencies: Dependencies, recipe: ResponseRecipe) -> Response:
     """Render the response to a command again, from the version that it showed."""
-    schema = (await dependencies.active_schema(FACILITY_KIND)).schema
-    return await _render(dependencies, recipe, partial(render_facility, schema=schema))
+    if recipe.subject is None:
+        raise RuntimeError("the receipt of a command must refer to what it wrote")
+    aggregate = await get_recorded_version(dependencies, recipe.subject)
+    schema = await find_schema(dependencies, aggregate.schema_version, FACILITY_KIND)
+    return render_facility(aggregate, recipe.epoch, recipe.status, schema)
 
 
 async def _render(
