@@ -74,6 +74,39 @@ def test_no_debt_comes_back_after_completion(ledger: LedgerClient) -> None:
     assert closing.status_code == 201, closing.text
 
 
+def test_no_debt_begins_after_the_day_of_completion(ledger: LedgerClient) -> None:
+    ledger.record("draw", "2021-06-01", "100000.00")
+    stopped = complete(ledger, on="2021-05-31")
+    assert stopped.status_code == 409
+    assert "100000" in stopped.json()["detail"]
+
+
+def test_terms_and_fixings_of_a_completed_project_stay(client: httpx.Client) -> None:
+    rate = {"curve": "EURIBOR-6M", "margin": "0.01"}
+    ledger = LedgerClient(client, project={"status": "OPERATION"}, rate=rate)
+    assert complete(ledger).status_code == 200
+    fees = {"fees": {"upfront_fee": "0.01"}}
+    assert client.patch(ledger.path, json=fees, headers={"if-match": "*"}).status_code == 409
+    fixing = {"kind": "rate_fixing", "value_date": DAY, "rate": "0.03"}
+    assert ledger.send(fixing).status_code == 409
+    assert ledger.read("balance").json()["fees_due"] == "0.00"
+
+
+def test_the_debt_of_a_cancelled_project_is_served(client: httpx.Client) -> None:
+    rate = {"curve": "EURIBOR-6M", "margin": "0.01"}
+    ledger = LedgerClient(client, project={"status": "CONSTRUCTION"}, rate=rate)
+    ledger.record("rate_fixing", DAY, rate="0.03")
+    ledger.record("draw", DAY, "100000.00")
+    cancel = {"to": "CANCELLED", "reason": "sponsor withdrew"}
+    done = client.post(f"{ledger.project}/transitions", json=cancel, headers={"if-match": "*"})
+    assert done.status_code == 200, done.text
+    assert ledger.send(DRAW).status_code == 409
+    ledger.record("rate_fixing", "2020-09-30", rate="0.02")
+    paid = ledger.record("prepayment", DAY, "40000.00")
+    assert ledger.reverse(paid["number"]).status_code == 201
+    assert ledger.read("balance", on=DAY).json()["balance"] == "100000.00"
+
+
 def test_completion_and_the_reversal_of_a_repayment_never_both_succeed(
     client: httpx.Client,
 ) -> None:

@@ -129,6 +129,7 @@ async def amend_facility_terms(
         NotFound: no such facility.
         SchemaVersionChanged: the patch was read under a version that is no longer active.
         StaleVersion: the facility is not at the expected version.
+        Conflict: the project is cancelled or completed, so that its terms do not change.
         InvalidInput: a rule of the terms is violated; each term is named.
         Infeasible: the entries of the ledger break a rule under the new terms.
     """
@@ -138,6 +139,9 @@ async def amend_facility_terms(
         before: StoredAggregate[Facility] = await dependencies.reads.get(FACILITY_KIND, facility_id)
         check_expected(before.version, context.expected_version, "facility")
         after = amend_facility(before.state, change_terms(before.state))
+        guards: tuple[Guard, ...] = ()
+        if list_changed_terms(before.state, after):
+            guards = (await _guard_open_project(dependencies, after.project_id),)
         if governed_input is not None:
             _check_schema_version(governed_input, before)
             after = set_governed_attributes(
@@ -145,7 +149,7 @@ async def amend_facility_terms(
             )
         ledger = await load_ledger(dependencies, facility_id)
         check_amendment(before.state, after, ledger.entries)
-        guards = (Guard(LEDGER_KIND, facility_id, ledger.version),)
+        guards = (*guards, Guard(LEDGER_KIND, facility_id, ledger.version))
         return _decide(before, after, FACILITY_AMENDED_EVENT, before.schema_version, guards)
 
     return await _execute(dependencies, principal, decide, context)
@@ -155,6 +159,13 @@ def _check_schema_version(governed_input: ProjectInput, before: StoredAggregate[
     """Raise SchemaVersionChanged if a patch was read under another version than the state."""
     if governed_input.schema_version not in {None, before.schema_version}:
         raise SchemaVersionChanged(f"Version {before.schema_version} of the schema is active now.")
+
+
+async def _guard_open_project(dependencies: Dependencies, project_id: str) -> Guard:
+    """Return the guard of a project that is open; raise Conflict if it is closed."""
+    project: StoredAggregate[Project] = await dependencies.reads.get(PROJECT_KIND, project_id)
+    check_is_open(project.state)
+    return Guard(PROJECT_KIND, project_id, project.version)
 
 
 def check_is_open(project: Project) -> None:

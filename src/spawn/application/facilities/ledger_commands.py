@@ -42,17 +42,16 @@ from spawn.domain.facilities.ledger import (
 )
 from spawn.domain.facilities.ledger_rules import build_entry, build_reversal
 from spawn.domain.principal import Principal, Scope
+from spawn.domain.projects.lifecycle import ProjectStatus
 from spawn.domain.projects.project import PROJECT_KIND, Project, list_draw_stops
 
-_RAISING_DEBT: Final = frozenset(
-    {
-        EntryKind.OPENING,
-        EntryKind.DRAW,
-        EntryKind.FEE,
-        EntryKind.CAPITALISATION,
-        EntryKind.REVERSAL,
-    }
-)
+_NEW_DEBT: Final = frozenset({EntryKind.OPENING, EntryKind.DRAW})
+_RAISING_DEBT: Final = _NEW_DEBT | {
+    EntryKind.FEE,
+    EntryKind.CAPITALISATION,
+    EntryKind.RATE_FIXING,
+    EntryKind.REVERSAL,
+}
 """Kinds of entries that may raise what is owed; a reversal may be that of a repayment."""
 
 
@@ -143,14 +142,16 @@ async def _record(
 async def _guard_project(dependencies: Dependencies, entry: LedgerEntry) -> Guard:
     """Return the guard of the project that an entry rests on.
 
-    A project is completed without debt, and none comes back afterwards.
+    A project is completed without debt, and none comes back afterwards. The debt that a cancelled
+    project has left is served until it is repaid: it bears interest and is corrected.
 
     Raises:
         Conflict: the project is closed, or a milestone stops a draw.
     """
     project_id = entry.project_id
     project: StoredAggregate[Project] = await dependencies.reads.get(PROJECT_KIND, project_id)
-    check_is_open(project.state)
+    if entry.kind in _NEW_DEBT or project.state.status is not ProjectStatus.CANCELLED:
+        check_is_open(project.state)
     stops = list_draw_stops(project.state) if entry.kind is EntryKind.DRAW else ()
     if stops:
         names = ", ".join(f"'{stop.milestone_id}'" for stop in stops[:5])

@@ -19,7 +19,11 @@ from spawn.domain.facilities.ledger import (
     StoredLedger,
     select_entries,
 )
-from spawn.domain.facilities.ledger_fold import LedgerPosition, fold
+from spawn.domain.facilities.ledger_fold import (
+    LedgerPosition,
+    find_highest_debt,
+    fold,
+)
 from spawn.domain.facilities.repayment_schedule import build_repayment_schedule
 from spawn.domain.facilities.statement import (
     Statement,
@@ -189,9 +193,10 @@ def compute_statement(view: LedgerView, start: date) -> Statement:
 async def sum_outstanding_debt(
     dependencies: Dependencies, principal: Principal, project_id: str, *, on: date
 ) -> dict[str, Decimal]:
-    """Return the debt of a project on a date by currency; empty if all of it is repaid.
+    """Return the debt of a project from a date on by currency; empty if all of it is repaid.
 
-    It is the balance of each loan with its interest, accrued or due, and the fees that are due.
+    It is the balance of each loan with its interest, accrued or due, and the fees that are due: the
+    highest of the day and of the later days that have entries.
 
     Raises:
         NotFound: no such project.
@@ -218,7 +223,6 @@ async def _add_debt(
     if not facility.kind.is_debt:
         return
     ledger = await load_ledger(dependencies, facility.facility_id)
-    position = fold(facility, select_entries(ledger.entries, on), on)
-    debt = position.balance + position.interest_due + position.accrued_interest + position.fees_due
+    debt = find_highest_debt(facility, select_entries(ledger.entries), on)
     if debt:
         totals[facility.currency_code] = totals.get(facility.currency_code, Decimal(0)) + debt

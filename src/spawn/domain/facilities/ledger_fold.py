@@ -475,3 +475,20 @@ def check_ledger(facility: Facility, entries: Sequence[LedgerEntry]) -> None:
     """
     if entries:
         LedgerFold(facility, entries).run(entries[-1].value_date, checks=True)
+
+
+def find_highest_debt(facility: Facility, entries: Sequence[LedgerEntry], since: date) -> Decimal:
+    """Return the highest debt at the end of a day and of the later days that have entries.
+
+    Debt is the balance with its interest, accrued or due, and the fees that are due.
+
+    Args:
+        facility: the terms.
+        entries: all in effect, from `select_entries`.
+        since: the first day.
+    """
+    ledger = LedgerFold(facility, entries)
+    days = sorted({since, *(e.value_date for e in entries if e.value_date > since)})
+    states = [ledger.run(day) for day in days]
+    debts = (s.balance + s.interest_due + s.accrued_interest + s.fees_due for s in states)
+    return ledger.to_amount(max(debts))
