@@ -54,9 +54,10 @@ def test_random_ledgers_equal_exact_fractions() -> None:
 
 
 @pytest.mark.slow
-def test_ten_thousand_random_ledgers_equal_exact_fractions() -> None:
-    kinds = compare_with_fractions(range(1_000, 11_000), 25)
-    assert min(kinds.values()) > 1_000
+@pytest.mark.parametrize("first", range(1_000, 11_000, 500))
+def test_ten_thousand_random_ledgers_equal_exact_fractions(first: int) -> None:
+    kinds = compare_with_fractions(range(first, first + 500), 25)
+    assert min(kinds.values()) > 50
 
 
 def test_interest_due_is_the_rounded_total_less_what_was_due_before() -> None:
