@@ -54,10 +54,10 @@ def test_random_ledgers_equal_exact_fractions() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", range(1_000, 11_000, 500))
+@pytest.mark.parametrize("first", range(1_000, 11_000, 200))
 def test_ten_thousand_random_ledgers_equal_exact_fractions(first: int) -> None:
-    kinds = compare_with_fractions(range(first, first + 500), 25)
-    assert min(kinds.values()) > 50
+    kinds = compare_with_fractions(range(first, first + 200), 25)
+    assert min(kinds.values()) > 20
 
 
 def test_interest_due_is_the_rounded_total_less_what_was_due_before() -> None:

@@ -4,7 +4,7 @@ from datetime import date
 from decimal import Decimal
 
 import pytest
-import QuantLib as ql  # noqa: N813 - as its manual does
+import QuantLib as ql  # type: ignore[import-untyped]  # noqa: N813 - as its manual does
 from tests.domain.facilities.facility_terms import a_facility
 from tests.domain.facilities.ledger_builder import LedgerBuilder
 

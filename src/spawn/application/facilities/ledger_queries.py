@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from typing import NamedTuple
 
 import msgspec
 
@@ -13,6 +14,7 @@ from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import InvalidInput, NotFound
 from spawn.domain.facilities.facility import FACILITY_KIND, Facility
 from spawn.domain.facilities.ledger import (
+    LEDGER_KIND,
     EntryKind,
     LedgerEntry,
     RecordedEntry,
@@ -105,6 +107,28 @@ async def get_ledger(dependencies: Dependencies, facility_id: str) -> StoredLedg
     """
     await dependencies.reads.head(FACILITY_KIND, facility_id)
     return await load_ledger(dependencies, facility_id)
+
+
+class LedgerVersions(NamedTuple):
+    """The versions that figures of a facility follow from."""
+
+    facility: int
+    ledger: int
+    epoch: int
+
+
+async def find_versions(dependencies: Dependencies, facility_id: str) -> LedgerVersions:
+    """Return the versions of a facility and of its ledger; cheap.
+
+    Raises:
+        NotFound: no such facility.
+    """
+    facility = await dependencies.reads.head(FACILITY_KIND, facility_id)
+    try:
+        ledger = await dependencies.reads.head(LEDGER_KIND, facility_id)
+    except NotFound:
+        return LedgerVersions(facility.version, 0, facility.epoch)
+    return LedgerVersions(facility.version, ledger.version, facility.epoch)
 
 
 async def get_entry(

@@ -1,11 +1,12 @@
 """Routes of ledgers: record and reverse entries; balances, schedules and statements."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from functools import cache
 from typing import Any, Final
 
+from spawn.application.bounded_cache import BoundedCache
 from spawn.application.facilities.facility_commands import FinanceContext
 from spawn.application.facilities.ledger_commands import (
     EntryResult,
@@ -18,6 +19,7 @@ from spawn.application.facilities.ledger_queries import (
     compute_balance,
     compute_schedule,
     compute_statement,
+    find_versions,
     get_entry,
     get_ledger,
     list_entries,
@@ -73,13 +75,21 @@ from spawn.entrypoints.http.protocol.query_params import (
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Response, encode_json
 from spawn.entrypoints.http.protocol.route import Result, Route, page_result, route
+from spawn.entrypoints.http.state import StateKey
 from spawn.entrypoints.http.wire import PageView
 
 ENTRIES: Final = FACILITY + "/entries"
+MAX_CACHED_FIGURES: Final = 8_192
+MAX_CACHED_FIGURE_BYTES: Final = 32 * 1024 * 1024
+"""Balances, schedules and statements in memory, by their number and their size."""
+
 _READ_SCOPES: Final = (Scope.FINANCE_READ,)
 _WRITE_SCOPES: Final = (Scope.FINANCE_WRITE, Scope.RESTATE)
 _ENTRY_PROBLEMS: Final = (*COMMAND_PROBLEMS, "stale_version", "precondition_required", "forbidden")
 _DATE: Final = {"type": "string", "format": "date"}
+_FIGURES: Final[StateKey[BoundedCache[Response]]] = StateKey(
+    lambda: BoundedCache(MAX_CACHED_FIGURES, MAX_CACHED_FIGURE_BYTES, _count_bytes)
+)
 _NUMBER: Final = re.compile(PATH_PATTERNS["number"], re.ASCII)
 _KEY: Final = Parameter(
     "Idempotency-Key",
@@ -323,8 +333,11 @@ async def read_entry(request: StrictRequest, facility_id: str, number: str) -> R
 )
 async def read_balance(request: StrictRequest, facility_id: str) -> Response:
     """Return what a facility amounts to on a date."""
-    view = await _view(request, facility_id, _read_day(request.query, "on"))
-    return _show(request, view, BalanceView.of_balance(view, compute_balance(view)))
+
+    def build(view: LedgerView) -> BalanceView:
+        return BalanceView.of_balance(view, compute_balance(view))
+
+    return await _show(request, facility_id, _read_day(request.query, "on"), build)
 
 
 @route(
@@ -344,8 +357,11 @@ async def read_balance(request: StrictRequest, facility_id: str) -> Response:
 )
 async def read_schedule(request: StrictRequest, facility_id: str) -> Response:
     """Return the schedule of a facility."""
-    view = await _view(request, facility_id, _read_day(request.query, "on"))
-    return _show(request, view, RepaymentScheduleView.of_schedule(view, compute_schedule(view)))
+
+    def build(view: LedgerView) -> RepaymentScheduleView:
+        return RepaymentScheduleView.of_schedule(view, compute_schedule(view))
+
+    return await _show(request, facility_id, _read_day(request.query, "on"), build)
 
 
 @route(
@@ -368,16 +384,15 @@ async def read_statement(request: StrictRequest, facility_id: str) -> Response:
     start = _read_day(request.query, "from")
     if start is None:
         raise InvalidInput.at("/from", "missing", "is required: the first day of the statement")
-    view = await _view(request, facility_id, _read_day(request.query, "to"))
-    statement = compute_statement(view, start)
-    return _show(request, view, StatementView.of_statement(view, start, statement), start)
+
+    def build(view: LedgerView) -> StatementView:
+        return StatementView.of_statement(view, start, compute_statement(view, start))
+
+    return await _show(request, facility_id, _read_day(request.query, "to"), build)
 
 
-async def _view(request: StrictRequest, facility_id: str, on: date | None) -> LedgerView:
-    as_of: datetime | None = read_moment(request.query, "as_of")
-    return await view_ledger(
-        request.dependencies, request.principal, facility_id, on=on, as_of=as_of
-    )
+def _count_bytes(response: Response) -> int:
+    return len(response.body_message["body"])
 
 
 def _read_day(parameters: Mapping[str, str], name: str) -> date | None:
@@ -385,16 +400,35 @@ def _read_day(parameters: Mapping[str, str], name: str) -> date | None:
     return None if text is None else parse_date(text, pointer=f"/{name}")
 
 
-def _show(
-    request: StrictRequest, view: LedgerView, body: object, start: date | None = None
+async def _show(
+    request: StrictRequest,
+    facility_id: str,
+    on: date | None,
+    build: Callable[[LedgerView], object],
 ) -> Response:
-    """Return a view of a ledger; its tag names the ledger's version and the dates."""
-    names = (str(start), view.on.isoformat(), view.as_of.isoformat())
-    tag = version_etag(view.ledger.version, view.ledger.epoch, 0, names)
-    headers = ((b"etag", tag.encode()),)
+    """Return figures of a ledger, cached by the versions and dates that they follow from.
+
+    Their tag names all of them, so that figures of the same tag are the same bytes.
+    """
+    dependencies, query = request.dependencies, request.query
+    as_of: datetime | None = read_moment(query, "as_of")
+    on = dependencies.clock.now().date() if on is None else on
+    versions = await find_versions(dependencies, facility_id)
+    names = (request.operation.id, query.get("from", ""), str(on), str(as_of), *map(str, versions))
+    key = (facility_id, *names)
+    cache = request.http_state[_FIGURES]
+    response = cache.get(key)
+    if response is None:
+        view = await view_ledger(dependencies, request.principal, facility_id, on=on, as_of=as_of)
+        tag = version_etag(view.ledger.version, view.ledger.epoch, 0, names)
+        body = encode_json(build(view))
+        response = Response(200, body, headers=((b"etag", tag.encode()),))
+        if view.ledger.version == versions.ledger:
+            cache.put(key, response)
+    tag = version_etag(versions.ledger, versions.epoch, 0, names)
     if is_not_modified(request.header(b"if-none-match"), tag):
-        return Response(304, headers=headers)
-    return Response(200, encode_json(body), headers=headers)
+        return Response(304, headers=((b"etag", tag.encode()),))
+    return response
 
 
 ROUTES: Final[list[Route]] = [
