@@ -14,6 +14,8 @@ from spawn.adapters.memory.store import MemoryStore
 from spawn.adapters.ontology.bundled import BundledRegistry
 from spawn.adapters.workers.subprocess_workers import SubprocessWorkers
 from spawn.application.dependencies import Dependencies
+from spawn.domain.facilities.facility import FACILITY_KIND
+from spawn.domain.schemas.document_parser import read_schema
 from spawn.ports.analytics import FlowTotals
 from spawn.ports.schemas import SchemaRecord, SchemaRegistry, SchemaState
 
@@ -31,14 +33,20 @@ async def open_test_dependencies(folder: Path) -> AsyncIterator[Dependencies]:
     store = MemoryStore(clock)
     registry = BundledRegistry()
     fetched = await registry.fetch("project_schema")
-    record = SchemaRecord(
-        schema=fetched.schema,
-        document=fetched.document,
-        state=SchemaState.ACTIVE,
-        provenance=fetched.provenance,
-        recorded_at=clock.now(),
+    core = b'{"id":"facility_schema","version":0,"name":"Core attributes","columns":[]}'
+    schemas = (
+        (fetched.schema, fetched.document),
+        (read_schema(core, kind=FACILITY_KIND), core),
     )
-    await store.adopt(record)
+    for schema, document in schemas:
+        record = SchemaRecord(
+            schema=schema,
+            document=document,
+            state=SchemaState.ACTIVE,
+            provenance=fetched.provenance,
+            recorded_at=clock.now(),
+        )
+        await store.adopt(record)
     yield build_dependencies(store, registry, folder)
     await store.close()
 
