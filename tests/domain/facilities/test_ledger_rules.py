@@ -9,7 +9,7 @@ from tests.domain.facilities.facility_terms import START, a_facility, a_grant, a
 from tests.domain.facilities.ledger_builder import LedgerBuilder
 
 from spawn.domain.errors import Conflict, Duplicate, Infeasible, InvalidInput, NotFound
-from spawn.domain.facilities.facility import RateBasis
+from spawn.domain.facilities.facility import DatedMargin, FacilityFees, RateBasis
 from spawn.domain.facilities.facility_rules import propose_facility
 from spawn.domain.facilities.ledger import EntryKind, WaivedPart
 from spawn.domain.facilities.ledger_rules import check_amendment
@@ -210,6 +210,41 @@ def test_amended_terms_keep_the_ledger_valid(ledger: LedgerBuilder) -> None:
         amend(availability_start=JUNE)
     with pytest.raises(InvalidInput, match="currency_code"):
         amend(currency_code="USD")
+
+
+def test_an_amendment_names_the_term_that_the_ledger_contradicts(ledger: LedgerBuilder) -> None:
+    ledger.add(EntryKind.DRAW, MAY, "100")
+
+    def pointer_of(**terms: Any) -> str:
+        with pytest.raises(InvalidInput) as caught:
+            check_amendment(ledger.facility, a_facility(**terms), ledger.recorded)
+        return caught.value.errors[0].pointer
+
+    assert pointer_of(commitment=Decimal(99)) == "/commitment"
+    assert pointer_of(rate=RateBasis(curve="EURIBOR-6M")) == "/rate/curve"
+    assert pointer_of(availability_start=JUNE) == "/availability_start"
+
+
+def test_terms_do_not_change_the_figures_of_closed_periods() -> None:
+    steps = (DatedMargin(from_date=JULY, margin=Decimal("0.02")),)
+    rate = RateBasis(curve="EURIBOR-6M", margin=Decimal("0.01"))
+    ledger = LedgerBuilder(a_facility(rate=rate))
+    ledger.add(EntryKind.RATE_FIXING, MAY, rate=Decimal("0.03"))
+    ledger.add(EntryKind.DRAW, MAY, "100000")
+
+    def amend(**terms: Any) -> None:
+        check_amendment(ledger.facility, a_facility(**{"rate": rate, **terms}), ledger.recorded)
+
+    amend(rate=RateBasis(curve="EURIBOR-6M", margin=Decimal("0.02")))
+    ledger.add(EntryKind.CLOSING, date(2026, 6, 30))
+    amend(name="Term loan B", commitment=Decimal(2_000_000))
+    amend(rate=RateBasis(curve="EURIBOR-6M", margin=Decimal("0.01"), margin_steps=steps))
+    with pytest.raises(Conflict, match="closed"):
+        amend(rate=RateBasis(curve="EURIBOR-6M", margin=Decimal("0.02")))
+    with pytest.raises(Conflict, match="2026-06-30"):
+        amend(fees=FacilityFees(upfront_fee=Decimal("0.01")))
+    ledger.reverse(3)
+    amend(rate=RateBasis(curve="EURIBOR-6M", margin=Decimal("0.02")))
 
 
 def test_the_state_known_at_an_instant_never_changes(ledger: LedgerBuilder) -> None:

@@ -144,6 +144,28 @@ def test_draws_bear_interest_from_their_date_and_are_levelled_in() -> None:
     assert dated.rows[0].interest == pytest.approx(interest)
 
 
+@pytest.mark.parametrize("profile", ["straight_line", "annuity"])
+def test_a_balance_within_the_balloon_pays_interest_alone(
+    profile: Literal["straight_line", "annuity"],
+) -> None:
+    draw = LoanDraw(date=QUARTERS[3], amount=700.0)
+    result = loan(profile=profile, principal=100.0, balloon=300.0, draws=(draw,))
+    assert [row.closing_balance for row in result.rows[:3]] == [100.0] * 3
+    assert [row.principal for row in result.rows[:3]] == [0.0, 0.0, 0.0]
+    assert result.rows[0].payment == pytest.approx(6.0 * years(*QUARTERS[:2]))
+    assert result.rows[-1].principal > 300.0
+    assert result.total_principal == pytest.approx(800.0)
+    if profile == "straight_line":
+        assert [row.principal for row in result.rows[3:7]] == pytest.approx([100.0] * 4)
+    prepaid = loan(
+        profile=profile,
+        balloon=500.0,
+        prepayments=(Prepayment(date=QUARTERS[1], amount=600.0),),
+    )
+    assert [row.principal for row in prepaid.rows[1:7]] == [0.0] * 6
+    assert prepaid.rows[-1].closing_balance == 0.0
+
+
 def test_a_prepayment_pays_the_interest_accrued_on_it() -> None:
     day = QUARTERS[1] + timedelta(30)
     prepayment = Prepayment(date=day, amount=350.0)

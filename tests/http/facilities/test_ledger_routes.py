@@ -278,3 +278,26 @@ def test_an_open_milestone_stops_draws_and_nothing_else(client: httpx.Client) ->
     ledger.record("draw", "2020-06-01", "1.00")
     client.patch(ledger.project, json=a_draw_stop(), headers={"if-match": "*"})
     assert problem(ledger.send(DRAW)) == (409, "conflict")
+
+
+def test_the_balance_of_a_loan_that_is_drawn_below_its_balloon_can_be_read(
+    client: httpx.Client,
+) -> None:
+    ledger = LedgerClient(client, repayment={"profile": "straight_line", "balloon": "500000.00"})
+    ledger.record("draw", "2020-03-31", "100000.00")
+    balance = ledger.read("balance", on="2021-03-31").json()
+    assert (balance["balance"], balance["principal_arrears"]) == ("100000.00", "0.00")
+    principal = [
+        row["principal"] for row in ledger.read("schedule", on="2021-03-31").json()["rows"]
+    ]
+    assert principal == ["0.00"] * 19 + ["100000.00"]
+
+
+def test_a_statement_begins_and_ends_at_the_ends_of_the_calendar(client: httpx.Client) -> None:
+    ledger = LedgerClient(client)
+    days = {"from": "9999-01-01", "to": "9999-12-31"}
+    assert ledger.read("statement", **days).json()["closing_balance"] == "0.00"
+    days = {"from": "0001-01-01", "to": "0001-12-31"}
+    response = client.get(f"{ledger.path}/statement", params=days)
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["pointer"] == "/from"

@@ -492,3 +492,22 @@ def find_highest_debt(facility: Facility, entries: Sequence[LedgerEntry], since:
     states = [ledger.run(day) for day in days]
     debts = (s.balance + s.interest_due + s.accrued_interest + s.fees_due for s in states)
     return ledger.to_amount(max(debts))
+
+
+def has_other_figures(
+    before: Facility, after: Facility, entries: Sequence[LedgerEntry], until: date
+) -> bool:
+    """Whether other terms give other movements, interest or fees up to a day.
+
+    Args:
+        before: the terms that the figures rest on.
+        after: the other terms.
+        entries: those in effect, from `select_entries`.
+        until: the last day.
+    """
+    figures = []
+    for facility in (before, after):
+        ledger = LedgerFold(facility, entries, traces=True)
+        state = ledger.run(until)
+        figures.append((ledger.lines, state.accrued_interest, state.accrued_fee))
+    return figures[0] != figures[1]

@@ -11,7 +11,14 @@ from typing import Final
 
 import msgspec
 
-from spawn.domain.errors import Conflict, Duplicate, FieldError, InvalidInput, NotFound
+from spawn.domain.errors import (
+    Conflict,
+    Duplicate,
+    FieldError,
+    Infeasible,
+    InvalidInput,
+    NotFound,
+)
 from spawn.domain.facilities.facility import Facility
 from spawn.domain.facilities.facility_timeline import build_timeline
 from spawn.domain.facilities.ledger import (
@@ -26,7 +33,7 @@ from spawn.domain.facilities.ledger import (
     select_entries,
     sort_in_effect,
 )
-from spawn.domain.facilities.ledger_fold import check_ledger
+from spawn.domain.facilities.ledger_fold import check_ledger, has_other_figures
 from spawn.domain.money import DECIMAL_CONTEXT, fit_amount
 from spawn.domain.text import check_line, check_prose
 
@@ -40,6 +47,14 @@ _RATE_QUANTUM: Final = Decimal("1E-12")
 _KINDS_WITHOUT_DEBT: Final = frozenset(
     {EntryKind.OPENING, EntryKind.DRAW, EntryKind.CANCELLATION, EntryKind.CLOSING}
 )
+_TERMS_OF_ERRORS: Final = {
+    "exceeds_commitment": "/commitment",
+    "exceeds_due": "",
+    "negative_balance": "",
+    "no_rate": "/rate/curve",
+    "out_of_range": "/payment_dates",
+    "outside_availability": "/availability_start",
+}
 _FIELD_USES: Final = {
     "rate": (EntryKind.RATE_FIXING, "states the curve of a rate_fixing"),
     "accrued_interest": (EntryKind.OPENING, "belongs to an opening position"),
@@ -125,8 +140,10 @@ def check_amendment(before: Facility, after: Facility, history: Sequence[Recorde
     """Check that the entries of a ledger keep every rule under other terms.
 
     Raises:
-        InvalidInput: the currency or the kind changes although there are entries.
+        InvalidInput: the currency or the kind changes although there are entries, or an entry lies
+            outside the time of the facility.
         Infeasible: a day breaks a rule; the detail names it.
+        Conflict: the figures of closed periods would change.
     """
     if not history:
         return
@@ -139,8 +156,23 @@ def check_amendment(before: Facility, after: Facility, history: Sequence[Recorde
     for entry in in_effect:
         _check_day(after, entry, errors)
     if errors:
-        raise InvalidInput(errors)
-    check_ledger(after, in_effect)
+        raise InvalidInput([_locate_term(error) for error in errors])
+    try:
+        check_ledger(after, in_effect)
+    except Infeasible as error:
+        raise Infeasible([_locate_term(one) for one in error.errors]) from error
+    last_closed = find_closed_date(in_effect)
+    if last_closed is not None and has_other_figures(before, after, in_effect, last_closed):
+        raise Conflict(
+            f"The periods up to {last_closed} are closed, and these terms change their figures: "
+            "state them from a later date on, or reverse the closing."
+        )
+
+
+def _locate_term(error: FieldError) -> FieldError:
+    """Return an error of an entry at the term that it is checked against."""
+    pointer = _TERMS_OF_ERRORS.get(error.code, error.pointer)
+    return msgspec.structs.replace(error, pointer=pointer)
 
 
 def _number_entry(

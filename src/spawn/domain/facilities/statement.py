@@ -99,9 +99,12 @@ def build_statement(
         InvalidInput: the last day is before the first, or a century after it.
         Infeasible: the terms give no schedule.
     """
-    if not start <= end <= start + timedelta(days=MAX_STATEMENT_YEARS * _YEAR_DAYS):
+    if not 0 <= (end - start).days <= MAX_STATEMENT_YEARS * _YEAR_DAYS:
         detail = f"must be from {start} to {MAX_STATEMENT_YEARS} years later"
         raise InvalidInput.at("/to", "out_of_range", detail)
+    if start == date.min:
+        detail = f"must be after {start}: a statement opens with the balance of the day before"
+        raise InvalidInput.at("/from", "out_of_range", detail)
     ledger = LedgerFold(facility, entries, traces=True)
     schedule = build_repayment_schedule(facility, entries)
     before = ledger.run(start - _DAY)

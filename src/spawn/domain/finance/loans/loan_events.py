@@ -187,8 +187,15 @@ class _LoanReplay:
         if due:
             self._receive("principal", due)
 
+    @property
+    def _is_balloon_alone(self) -> bool:
+        """Whether all of the balance is a part of the balloon, which is due on the last date."""
+        return 0.0 < self._balance <= self._balloon
+
     def _regular_principal(self) -> float:
         """Return the regular principal of this stop, before it is capped at the balance."""
+        if self._is_balloon_alone:
+            return 0.0
         if self._terms.profile == "annuity":
             if self._payment is None:
                 self._payment = self._solve_level_payment(self._index, has_accrued=True)
@@ -242,6 +249,8 @@ class _LoanReplay:
         """Level the payments after this stop anew; an instalment follows at its next date."""
         if self._terms.profile != "annuity":
             self._instalment = None
+        elif self._is_balloon_alone:
+            self._payment = None
         elif self._balance:
             self._payment = self._solve_level_payment(self._index + 1, has_accrued=False)
             self._record("relevel", 0.0)
