@@ -10,7 +10,7 @@ import pytest
 from tests.http.access.conftest import Headers, bearer
 
 from spawn.application.access.api_clients import create_api_client, revoke_api_client
-from spawn.application.projects.sample_data import seed_missing_projects
+from spawn.application.projects.sample_data import seed_sample_projects
 from spawn.domain.principal import LOCAL_PRINCIPAL, Scope
 from spawn.entrypoints.composition import Composition, open_composition
 from spawn.entrypoints.http.limits import HttpLimits
@@ -54,7 +54,7 @@ async def create_key(composition: Composition, name: str, *scopes: Scope) -> Hea
 @pytest.mark.parametrize("ending", ["revoked", "expired", "valid"])
 async def test_export_breaks_off_when_its_key_ends(composition: Composition, ending: str) -> None:
     dependencies = composition.dependencies
-    await seed_missing_projects(dependencies, LOCAL_PRINCIPAL, projects=400, seed=1)
+    await seed_sample_projects(dependencies, LOCAL_PRINCIPAL, projects=400, seed=1)
     headers = await create_key(composition, "exporter", Scope.DATA_EXPORT)
     authorization = headers["Authorization"].encode()
     aborts: list[bool] = []
@@ -163,7 +163,7 @@ async def test_stream_ends_before_its_next_event(composition: Composition, endin
             await revoke_api_client(dependencies, LOCAL_PRINCIPAL, "reader")
         else:
             SteppedClock.time += timedelta(hours=2)
-        await seed_missing_projects(dependencies, LOCAL_PRINCIPAL, projects=1, seed=1)
+        await seed_sample_projects(dependencies, LOCAL_PRINCIPAL, projects=1, seed=1)
         response = await task
     assert response.status_code == 200
     assert response.content.startswith(b"retry:")

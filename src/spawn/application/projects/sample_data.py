@@ -16,18 +16,16 @@ import msgspec
 
 from spawn.application.dependencies import Dependencies
 from spawn.application.projects.commands import create_project, transition_project
-from spawn.domain.errors import Duplicate, NotFound
+from spawn.domain.errors import Duplicate
 from spawn.domain.money import CURRENCIES
 from spawn.domain.principal import Principal
 from spawn.domain.projects.project import (
-    RESERVATION_KIND,
     ExternalRef,
     Milestone,
     MilestoneKind,
     ProjectStatus,
     Sponsor,
     Spv,
-    build_reservation_id,
 )
 from spawn.domain.schemas.validator import ProjectInput
 
@@ -140,23 +138,6 @@ class SampleProject(msgspec.Struct, frozen=True):
     transitions: tuple[SampleTransition, ...]
 
 
-async def seed_missing_projects(
-    dependencies: Dependencies, principal: Principal, *, projects: int, seed: int
-) -> int:
-    """Write the sample projects that a store lacks, and return their number.
-
-    Only the last one is looked up, which is quick.
-    """
-    if not projects:
-        return 0
-    last = build_reservation_id(ExternalRef(source=SOURCE, id=sample_reference_id(projects)))
-    try:
-        await dependencies.reads.get(RESERVATION_KIND, last)
-    except NotFound:
-        return await seed_sample_projects(dependencies, principal, projects=projects, seed=seed)
-    return 0
-
-
 async def seed_sample_projects(
     dependencies: Dependencies, principal: Principal, *, projects: int = 500, seed: int = 1
 ) -> int:
@@ -165,30 +146,33 @@ async def seed_sample_projects(
 
     async def write(sample: SampleProject) -> int:
         async with semaphore:
-            return await _create_sample(dependencies, principal, sample)
+            project_id = await write_sample_project(dependencies, principal, sample)
+            return int(project_id is not None)
 
     samples = generate_sample_projects(projects, seed)
     return sum(await asyncio.gather(*(write(sample) for sample in samples)))
 
 
-async def _create_sample(
+async def write_sample_project(
     dependencies: Dependencies, principal: Principal, sample: SampleProject
-) -> int:
+) -> str | None:
+    """Create a sample project in its current status; return its id, None if it is there already."""
     try:
         result = await create_project(dependencies, principal, attributes=sample.attributes)
     except Duplicate:
-        return 0
-    if result.aggregate is not None:
-        for sample_transition in sample.transitions:
-            await transition_project(
-                dependencies,
-                principal,
-                result.aggregate.id,
-                to=sample_transition.to,
-                reason=sample_transition.reason,
-                effective_on=sample_transition.effective_on,
-            )
-    return 1
+        return None
+    if result.aggregate is None:
+        return None
+    for sample_transition in sample.transitions:
+        await transition_project(
+            dependencies,
+            principal,
+            result.aggregate.id,
+            to=sample_transition.to,
+            reason=sample_transition.reason,
+            effective_on=sample_transition.effective_on,
+        )
+    return result.aggregate.id
 
 
 def generate_sample_projects(projects: int, seed: int) -> Iterator[SampleProject]:

@@ -3,13 +3,14 @@
 import asyncio
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from spawn.adapters.factory import parse_duckdb_url
 from spawn.adapters.local.served_address import AddressFile
 from spawn.application.access.api_clients import create_first_key
-from spawn.application.projects.sample_data import seed_missing_projects
+from spawn.application.samples.sample_book import seed_missing_book
 from spawn.domain.principal import Principal
 from spawn.domain.text import redact_url
 from spawn.entrypoints import service
@@ -66,8 +67,12 @@ def run_demo(settings: Settings, *, projects: int, seed: int) -> None:
     """Run the service with a sample portfolio, and print its addresses."""
 
     async def seed_and_report(composition: Composition) -> None:
-        count = await seed_missing_projects(
-            composition.dependencies, SEED_ACTOR, projects=projects, seed=seed
+        count = await seed_missing_book(
+            composition.dependencies,
+            SEED_ACTOR,
+            projects=projects,
+            seed=seed,
+            report=partial(_show_progress, projects=projects),
         )
         if count:
             # The scheduled measurement at the start saw an empty store.
@@ -77,6 +82,14 @@ def run_demo(settings: Settings, *, projects: int, seed: int) -> None:
         await _show_first_key(composition)
 
     _run_server(settings, seed_and_report)
+
+
+def _show_progress(count: int, *, projects: int) -> None:
+    """Count the sample projects on a terminal; a log gets no lines of progress."""
+    if sys.stderr.isatty():
+        end = "\n" if count == projects else ""
+        sys.stderr.write(f"\rWriting sample projects: {count} of {projects}{end}")
+        sys.stderr.flush()
 
 
 async def _show_first_key(composition: Composition) -> None:

@@ -1,0 +1,1 @@
+"""The sample portfolio: financing, cases, covenants and holdings of the sample projects."""

@@ -1,0 +1,237 @@
+"""The sample book: projects with their financing, and portfolios that hold it.
+
+Everything is written through the use cases of clients, many commands at a time, so that commits
+share transactions.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+
+from spawn.application.covenants.case_commands import create_case
+from spawn.application.covenants.covenant_commands import (
+    CovenantTestOrder,
+    create_covenant,
+    record_covenant_test,
+    waive_covenant,
+)
+from spawn.application.dependencies import Dependencies
+from spawn.application.facilities.facility_commands import FinanceContext, create_facility
+from spawn.application.facilities.ledger_commands import record_entry
+from spawn.application.portfolios.holding_commands import HoldingInput, add_holding
+from spawn.application.portfolios.portfolio_commands import create_portfolio
+from spawn.application.projects.commands import CommandContext
+from spawn.application.projects.sample_data import (
+    SOURCE,
+    SampleProject,
+    generate_sample_projects,
+    sample_reference_id,
+    write_sample_project,
+)
+from spawn.application.samples.sample_financing import (
+    OPERATING,
+    SampleCover,
+    SampleFinancing,
+    build_loan_terms,
+    generate_financing,
+    get_status,
+)
+from spawn.domain.covenants.covenant_record import CovenantFigures
+from spawn.domain.covenants.covenant_set import CovenantWaiver
+from spawn.domain.errors import NotFound
+from spawn.domain.facilities.facility import Facility, FacilityTermSheet
+from spawn.domain.portfolios.portfolio import ExposureKey, ExposureLimit
+from spawn.domain.principal import Principal
+from spawn.domain.projects.project import (
+    RESERVATION_KIND,
+    ExternalRef,
+    build_reservation_id,
+)
+
+CONCURRENT_PROJECTS: Final = 32
+"""Sample projects that are written at a time."""
+
+PORTFOLIOS: Final = (("Core infrastructure", "USD", "50"), ("Euro renewables", "EUR", "25"))
+"""Name, currency and share of each facility of the sample portfolios."""
+
+MAX_HOLDINGS: Final = 40
+"""Holdings of one sample portfolio."""
+
+_WAIVER_DAYS: Final = 364
+_RENEWABLES: Final = frozenset({"Solar", "Wind", "Offshore wind", "Hydro"})
+_CONTEXT: Final = FinanceContext()
+
+
+class SampleHolding(msgspec.Struct, frozen=True):
+    """A facility that a sample portfolio may hold."""
+
+    facility: Facility
+    sample: SampleProject
+
+
+async def seed_missing_book(
+    dependencies: Dependencies,
+    principal: Principal,
+    *,
+    projects: int,
+    seed: int,
+    report: Callable[[int], None] = lambda _: None,
+) -> int:
+    """Write the sample book that a store lacks, and return the number of its new projects.
+
+    Only the last project is looked up, which is quick.
+
+    Args:
+        dependencies: the ports.
+        principal: the caller.
+        projects: the number of projects.
+        seed: of the random figures.
+        report: takes the number of projects written so far, after each of them.
+    """
+    if not projects:
+        return 0
+    last = build_reservation_id(ExternalRef(source=SOURCE, id=sample_reference_id(projects)))
+    try:
+        await dependencies.reads.get(RESERVATION_KIND, last)
+    except NotFound:
+        book = _BookWriter(dependencies, principal, report)
+        return await book.write(projects, seed)
+    return 0
+
+
+class _BookWriter:
+    """The sample book on its way into a store."""
+
+    def __init__(
+        self, dependencies: Dependencies, principal: Principal, report: Callable[[int], None]
+    ) -> None:
+        self._dependencies = dependencies
+        self._principal = principal
+        self._report = report
+        self._semaphore = asyncio.Semaphore(CONCURRENT_PROJECTS)
+        self._count = 0
+        self._holdings: list[SampleHolding] = []
+
+    async def write(self, projects: int, seed: int) -> int:
+        """Write projects with their financing, then the portfolios; return the new projects."""
+        on = self._dependencies.clock.now().date()
+        operating = 0
+        jobs = []
+        for number, sample in enumerate(generate_sample_projects(projects, seed), start=1):
+            operating += get_status(sample) in OPERATING
+            jobs.append(self._write_project(sample, f"{seed}:{number}", on, operating))
+        await asyncio.gather(*map(self._queue, jobs))
+        await self._write_portfolios()
+        return self._count
+
+    async def _queue(self, job: Awaitable[None]) -> None:
+        async with self._semaphore:
+            await job
+
+    async def _write_project(
+        self, sample: SampleProject, seed: str, on: date, operating: int
+    ) -> None:
+        project_id = await write_sample_project(self._dependencies, self._principal, sample)
+        if project_id is None:
+            return
+        terms = build_loan_terms(sample, seed, on)
+        if terms is not None:
+            facility = await self._create_loan(project_id, terms)
+            self._holdings.append(SampleHolding(facility, sample))
+            financing = generate_financing(sample, facility, seed, on, operating)
+            await self._write_financing(facility, financing)
+        self._count += 1
+        self._report(self._count)
+
+    async def _create_loan(self, project_id: str, terms: FacilityTermSheet) -> Facility:
+        result = await create_facility(
+            self._dependencies, self._principal, project_id, terms, _CONTEXT
+        )
+        if result.aggregate is None:
+            raise RuntimeError("a command without an idempotency key is never replayed")
+        return result.aggregate.state
+
+    async def _write_financing(self, facility: Facility, financing: SampleFinancing) -> None:
+        for facts in financing.entries:
+            await record_entry(
+                self._dependencies, self._principal, facility.facility_id, facts, _CONTEXT
+            )
+        if financing.case is not None:
+            await self._write_covenant(facility.project_id, financing)
+
+    async def _write_covenant(self, project_id: str, financing: SampleFinancing) -> None:
+        dependencies, principal = self._dependencies, self._principal
+        case, covenant, tested_on = financing.case, financing.covenant, financing.tested_on
+        if case is None or covenant is None or tested_on is None:
+            return
+        context = CommandContext()
+        case_id = _id_of(await create_case(dependencies, principal, project_id, case, context))
+        covenant_id = _id_of(
+            await create_covenant(dependencies, principal, project_id, covenant, context)
+        )
+        order = CovenantTestOrder(
+            tested_on=tested_on, figures=CovenantFigures.CASE, case_id=case_id
+        )
+        await record_covenant_test(dependencies, principal, covenant_id, order, context)
+        if financing.cover is SampleCover.WAIVED:
+            await waive_covenant(
+                dependencies,
+                principal,
+                covenant_id,
+                lambda actor: _build_waiver(tested_on, actor),
+                context,
+            )
+
+    async def _write_portfolios(self) -> None:
+        """Write the portfolios with their holdings, the first facilities that each may hold."""
+        if not self._holdings:
+            return
+        self._holdings.sort(key=lambda one: one.sample.attributes.core["external_ref"].id)  # type: ignore[attr-defined]  # of a sample
+        for name, currency_code, share in PORTFOLIOS:
+            terms: dict[str, Any] = {
+                "name": name,
+                "currency_code": currency_code,
+                "limits": (ExposureLimit(by=ExposureKey.COUNTRY, max_share=Decimal(25)),),
+            }
+            result = await create_portfolio(self._dependencies, self._principal, terms, _CONTEXT)
+            portfolio_id = _id_of(result)
+            selection = [one for one in self._holdings if _may_hold(currency_code, one)]
+            inputs = (
+                HoldingInput(
+                    share=share,
+                    since=one.facility.availability_start,
+                    facility_id=one.facility.facility_id,
+                )
+                for one in selection[:MAX_HOLDINGS]
+            )
+            await asyncio.gather(*(self._hold(portfolio_id, one) for one in inputs))
+
+    async def _hold(self, portfolio_id: str, holding: HoldingInput) -> None:
+        await add_holding(self._dependencies, self._principal, portfolio_id, holding, _CONTEXT)
+
+
+def _may_hold(currency_code: str, holding: SampleHolding) -> bool:
+    core = holding.sample.attributes.core
+    if core["currency_code"] != currency_code:
+        return False
+    return currency_code != "EUR" or core["sector"] in _RENEWABLES
+
+
+def _build_waiver(tested_on: date, actor: str) -> CovenantWaiver:
+    return CovenantWaiver(
+        starts_on=tested_on,
+        ends_on=tested_on + timedelta(days=_WAIVER_DAYS),
+        reason="Insurers repay the outage of a transformer in the next period",
+        granted_by="Majority lenders",
+        recorded_by=actor,
+        covers_lockup=False,
+    )
+
+
+def _id_of(result: Any) -> str:
+    """Return the id of what a command has created; without an idempotency key it always has."""
+    return str(result.aggregate.id)

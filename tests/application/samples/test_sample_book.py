@@ -1,0 +1,110 @@
+"""The sample book: loans with plausible ledgers, covenants in each state, portfolios that hold."""
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from tests.application.conftest import open_test_dependencies
+
+from spawn.application.dependencies import Dependencies
+from spawn.application.facilities.ledger_queries import compute_balance, view_ledger
+from spawn.application.samples.sample_book import seed_missing_book
+from spawn.domain.change import StoredAggregate
+from spawn.domain.covenants.covenant_record import COVENANT_TEST_KIND
+from spawn.domain.covenants.covenant_set import COVENANT_KIND, CovenantStanding, fold_standing
+from spawn.domain.facilities.facility import FACILITY_KIND
+from spawn.domain.portfolios.holding import HOLDING_KIND
+from spawn.domain.portfolios.portfolio import PORTFOLIO_KIND
+from spawn.domain.principal import Principal
+from spawn.domain.projects.project import PROJECT_KIND, ProjectStatus
+from spawn.domain.query import Query
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+DEMO = Principal(id="demo")
+PROJECTS = 90
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def book(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Dependencies]:
+    """The dependencies over a store with a sample book."""
+    folder: Path = tmp_path_factory.mktemp("book")
+    async with open_test_dependencies(folder) as dependencies:
+        counts: list[int] = []
+        count = await seed_missing_book(
+            dependencies, DEMO, projects=PROJECTS, seed=1, report=counts.append
+        )
+        assert count == PROJECTS
+        assert counts == list(range(1, PROJECTS + 1))
+        yield dependencies
+
+
+async def read_all(dependencies: Dependencies, kind: str) -> list[StoredAggregate[Any]]:
+    page = await dependencies.reads.page(Query(kind=kind, limit=200))
+    assert page.next is None
+    return list(page.items)
+
+
+async def test_loans_follow_their_projects_and_only_a_default_leaves_arrears(
+    book: Dependencies,
+) -> None:
+    projects = {one.id: one.state for one in await read_all(book, PROJECT_KIND)}
+    facilities = await read_all(book, FACILITY_KIND)
+    in_arrears = set()
+    for stored in facilities:
+        project = projects[stored.state.project_id]
+        equity = 1 - stored.state.commitment / project.total_amount
+        assert Decimal("0.19") < equity < Decimal("0.42")
+        assert stored.state.currency_code == project.currency_code
+        assert stored.state.availability_start == project.financial_close_date
+        balance = compute_balance(await view_ledger(book, DEMO, stored.id))
+        position = balance.position
+        assert 0 <= position.balance <= stored.state.commitment
+        if project.status is ProjectStatus.FINANCIAL_CLOSE:
+            assert position.balance == 0
+        elif position.interest_overdue or balance.principal_arrears:
+            in_arrears.add(project.status)
+    assert in_arrears == {ProjectStatus.DEFAULTED}
+    with_loan = {one.state.project_id for one in facilities}
+    for key, project in projects.items():
+        if project.status is ProjectStatus.CONSTRUCTION:
+            assert key in with_loan
+        if project.status in {ProjectStatus.PROPOSED, ProjectStatus.MANDATED}:
+            assert key not in with_loan
+
+
+async def test_covenants_are_sound_near_lockup_locked_up_in_default_and_waived(
+    book: Dependencies,
+) -> None:
+    today = book.clock.now().date()
+    covenants = {one.id: one.state for one in await read_all(book, COVENANT_KIND)}
+    tests = [one.state for one in await read_all(book, COVENANT_TEST_KIND)]
+    assert len(tests) == len(covenants)
+    standings = Counter(fold_standing(one, today) for one in covenants.values())
+    assert set(standings) == set(CovenantStanding)
+    assert standings[CovenantStanding.OK] > 0.8 * len(covenants)
+    assert sum(bool(one.waivers) for one in covenants.values()) == 1
+    headroom = [
+        Decimal(one.printed_ratio) - one.lockup_level
+        for one in tests
+        if one.printed_ratio is not None and one.lockup_level is not None
+    ]
+    assert len(headroom) == len(tests)
+    assert any(0 < one < Decimal("0.03") for one in headroom)
+    assert all(one.tested_on <= today for one in tests)
+
+
+async def test_portfolios_hold_facilities_and_a_second_start_adds_nothing(
+    book: Dependencies,
+) -> None:
+    names = {one.id: one.state.name for one in await read_all(book, PORTFOLIO_KIND)}
+    assert sorted(names.values()) == ["Core infrastructure", "Euro renewables"]
+    holdings = await read_all(book, HOLDING_KIND)
+    assert {names[one.state.portfolio_id] for one in holdings} == set(names.values())
+    position = await book.reads.position()
+    assert await seed_missing_book(book, DEMO, projects=PROJECTS, seed=1) == 0
+    assert await book.reads.position() == position
