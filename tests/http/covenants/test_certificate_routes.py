@@ -72,6 +72,50 @@ def test_the_same_date_and_time_give_the_same_certificate_later(
     assert now["covenants"][0]["waivers"][0]["reason"] == "outage"
 
 
+def test_a_default_of_an_earlier_date_forbids_distributions(
+    client: httpx.Client, project_id: str, covenant: Json, run_test: Test, case_id: str
+) -> None:
+    run_test(DAY, figures="CASE", case_id=case_id)
+    terms = {
+        "name": "Gearing",
+        "metric": "GEARING",
+        "lockup_level": "0.9",
+        "test_dates": ["2030-06-30"],
+    }
+    other = client.post(f"/v1/ops/projects/{project_id}/covenants", json=terms).json()
+    tests = f"/v1/ops/covenants/{other['covenant_id']}/tests"
+    test = {"tested_on": "2030-06-30", "figures": "CASE", "case_id": case_id}
+    assert client.post(tests, json=test).json()["outcome"] == "OK"
+    dates = [day for day in covenant["test_dates"] if day != "2030-06-30"]
+    amended = {"test_dates": dates}
+    path = f"/v1/ops/covenants/{covenant['covenant_id']}"
+    assert client.patch(path, json=amended, headers=ANY).status_code == 200
+    certificate = client.get(address(project_id, "2030-06-30")).json()
+    assert [one["covenant"]["covenant_id"] for one in certificate["covenants"]] == [
+        other["covenant_id"]
+    ]
+    assert certificate["is_complete"] is True
+    assert certificate["in_default"] == [covenant["covenant_id"]]
+    assert certificate["allows_distributions"] is False
+    page = client.get(address(project_id, "2030-06-30"), headers=HTML).text
+    assert "without a test on this day: 1" in page
+
+
+def test_a_tested_date_stays_and_no_certificate_is_of_the_future(
+    client: httpx.Client, project_id: str, covenant: Json, run_test: Test, case_id: str
+) -> None:
+    run_test(DAY, figures="CASE", case_id=case_id)
+    dates = [day for day in covenant["test_dates"] if day != DAY]
+    path = f"/v1/ops/covenants/{covenant['covenant_id']}"
+    kept = client.patch(path, json={"test_dates": dates}, headers=ANY)
+    assert kept.status_code == 422
+    assert kept.json()["errors"][0]["pointer"] == "/test_dates"
+    assert DAY in kept.json()["errors"][0]["detail"]
+    later = client.get(address(project_id, as_of="2999-01-01T00:00:00Z"))
+    assert later.status_code == 422
+    assert later.json()["errors"][0]["pointer"] == "/as_of"
+
+
 def test_the_page_has_the_figures_of_the_certificate_and_escapes_texts(
     client: httpx.Client, project_id: str, run_test: Test, case_id: str
 ) -> None:

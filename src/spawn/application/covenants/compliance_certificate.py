@@ -5,6 +5,7 @@ inputs and the positions of the versions that these come from. The same date and
 certificate at any time later.
 """
 
+from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Final
 
@@ -28,7 +29,7 @@ from spawn.domain.covenants.covenant_set import (
     fold_standing,
     list_active_waivers,
 )
-from spawn.domain.errors import NotFound
+from spawn.domain.errors import InvalidInput, NotFound
 from spawn.domain.principal import Principal, Scope
 from spawn.domain.projects.project import PROJECT_KIND, Project
 
@@ -46,12 +47,16 @@ class CertifiedCovenant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ComplianceCertificate(msgspec.Struct, frozen=True, kw_only=True):
-    """The covenants of a project that have a test on a day, as they were known at a time."""
+    """The covenants of a project that have a test on a day, as they were known at a time.
+
+    `others` are the states of its other covenants after the day, by their ids.
+    """
 
     project: StoredAggregate[Project]
     on: date
     as_of: datetime
     covenants: tuple[CertifiedCovenant, ...]
+    others: Mapping[str, CovenantStanding]
 
     @property
     def is_complete(self) -> bool:
@@ -59,13 +64,17 @@ class ComplianceCertificate(msgspec.Struct, frozen=True, kw_only=True):
         return all(one.test is not None for one in self.covenants)
 
     def list_covenants_in(self, standing: CovenantStanding) -> tuple[str, ...]:
-        """Return the ids of the covenants in a state after the day."""
-        return tuple(one.covenant.id for one in self.covenants if one.standing is standing)
+        """Return the ids of the project's covenants in a state after the day."""
+        standings = {one.covenant.id: one.standing for one in self.covenants} | dict(self.others)
+        return tuple(key for key, each in standings.items() if each is standing)
 
     @property
     def allows_distributions(self) -> bool:
-        """Whether no covenant is in lock-up or default, and none lacks its test."""
-        is_free = all(one.standing is CovenantStanding.OK for one in self.covenants)
+        """Whether no covenant of the project is in lock-up or default, and none lacks its test."""
+        is_free = all(
+            standing is CovenantStanding.OK
+            for standing in (*(one.standing for one in self.covenants), *self.others.values())
+        )
         return is_free and self.is_complete
 
 
@@ -81,20 +90,31 @@ async def read_certificate(
 
     Raises:
         NotFound: no such project, or no covenant with a test on the day at that time.
+        InvalidInput: the instant is not in the past.
     """
     require(principal, Scope.FINANCE_READ)
+    now = dependencies.clock.now()
+    if as_of is not None and as_of > now:
+        detail = "must be in the past: what will be known then may still change"
+        raise InvalidInput.at("/as_of", "in_the_future", detail)
     project: StoredAggregate[Project] = await dependencies.reads.get(
         PROJECT_KIND, project_id, as_of=as_of
     )
-    instant = as_of or dependencies.clock.now()
     certified = []
+    others = {}
     for current in await list_of_project(dependencies, COVENANT_KIND, project_id):
         covenant = await _find_known(dependencies, current, as_of)
-        if covenant is not None and on in covenant.state.test_dates:
+        if covenant is None:
+            continue
+        if on in covenant.state.test_dates:
             certified.append(await _certify(dependencies, principal, covenant, on))
+        else:
+            others[covenant.id] = fold_standing(covenant.state, on)
     if not certified:
         raise NotFound(_NO_COVENANT)
-    return ComplianceCertificate(project=project, on=on, as_of=instant, covenants=tuple(certified))
+    return ComplianceCertificate(
+        project=project, on=on, as_of=as_of or now, covenants=tuple(certified), others=others
+    )
 
 
 async def _find_known(

@@ -209,11 +209,15 @@ def amend_covenant(covenant: CovenantSet, terms: CovenantTermSheet) -> CovenantS
     """Return the covenant with other terms; its tests and waivers stay.
 
     Raises:
-        InvalidInput: the metric of a tested covenant changes.
+        InvalidInput: the metric of a tested covenant changes, or a date with a test is left out.
     """
     if covenant.tests and terms.metric is not covenant.metric:
         detail = "the covenant has tests of its metric: create another covenant"
         raise InvalidInput.at("/metric", "not_applicable", detail)
+    left_out = sorted({test.tested_on for test in covenant.tests} - set(terms.test_dates))
+    if left_out:
+        detail = f"must have {left_out[0]}, which was tested: a test stays on its date"
+        raise InvalidInput.at("/test_dates", "not_changeable", detail)
     return msgspec.structs.replace(covenant, **msgspec.structs.asdict(terms))
 
 

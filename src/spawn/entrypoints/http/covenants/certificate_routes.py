@@ -97,8 +97,9 @@ class ComplianceCertificateView(WireStruct, frozen=True, kw_only=True):
     summary="Get the compliance certificate of a test date",
     description=(
         "Each covenant with a test on the day: levels, ratio, formula, inputs with the positions "
-        "of their versions, state and headroom. `text/html` is a page to print. The same `on` and "
-        "`as_of` give the same certificate later."
+        "of their versions, state and headroom. `in_lockup` and `in_default` name every covenant "
+        "of the project in that state on the day, tested on it or not. "
+        "`text/html` is a page to print. The same `on` and `as_of` give the same certificate later."
     ),
     parameters=(_TEST_DATE, AS_OF),
     returns=Success(ComplianceCertificateView, "The certificate.", alternatives={HTML: str}),
@@ -125,7 +126,9 @@ async def read_compliance_certificate(request: StrictRequest, project_id: str) -
 
 def build_certificate_page(view: ComplianceCertificateView) -> dict[str, object]:
     """Return the context of the page of a certificate."""
+    tested = {one.covenant.covenant_id for one in view.covenants}
     return {
+        "untested_in_breach": len({*view.in_lockup, *view.in_default} - tested),
         "certificate": view,
         "as_of": format_instant(view.as_of),
         "marks": {"OK": "ok", "LOCKUP": "warn", "DEFAULT": "bad", "NOT_TESTED": "warn"},
