@@ -46,6 +46,8 @@ from spawn.entrypoints.http.facilities.ledger_wire import (
     read_reversal_facts,
 )
 from spawn.entrypoints.http.facilities.routes import COMMAND_PROBLEMS, FACILITY, TAG
+from spawn.entrypoints.http.facilities.statement_page import TEMPLATE, build_statement_page
+from spawn.entrypoints.http.html.rendering import page_response
 from spawn.entrypoints.http.projects.preconditions import require_if_match
 from spawn.entrypoints.http.protocol.cursors import cursor_binding, decode_cursor_key
 from spawn.entrypoints.http.protocol.etags import (
@@ -58,6 +60,7 @@ from spawn.entrypoints.http.protocol.operation import (
     IDEMPOTENCY_KEY,
     IF_MATCH,
     IF_NONE_MATCH,
+    JSON,
     PATH_PATTERNS,
     Approvable,
     Body,
@@ -73,7 +76,7 @@ from spawn.entrypoints.http.protocol.query_params import (
     read_moment,
 )
 from spawn.entrypoints.http.protocol.request import StrictRequest
-from spawn.entrypoints.http.protocol.response import Response, encode_json
+from spawn.entrypoints.http.protocol.response import NO_CACHE, Response, encode_json
 from spawn.entrypoints.http.protocol.route import Result, Route, page_result, route
 from spawn.entrypoints.http.state import StateKey
 from spawn.entrypoints.http.wire import PageView
@@ -86,6 +89,7 @@ MAX_CACHED_FIGURE_BYTES: Final = 32 * 1024 * 1024
 _READ_SCOPES: Final = (Scope.FINANCE_READ,)
 _WRITE_SCOPES: Final = (Scope.FINANCE_WRITE, Scope.RESTATE)
 _ENTRY_PROBLEMS: Final = (*COMMAND_PROBLEMS, "stale_version", "precondition_required", "forbidden")
+_HTML: Final = "text/html"
 _DATE: Final = {"type": "string", "format": "date"}
 _FIGURES: Final[StateKey[BoundedCache[Response]]] = StateKey(
     lambda: BoundedCache(MAX_CACHED_FIGURES, MAX_CACHED_FIGURE_BYTES, _count_bytes)
@@ -373,14 +377,16 @@ async def read_schedule(request: StrictRequest, facility_id: str) -> Response:
     summary="Get a statement of a facility",
     description=(
         "Movements from one day to another (both included) with the allocation of each payment and "
-        "the lenders' parts of it, and totals and arrears of each period."
+        "the lenders' parts of it, and totals and arrears of each period. `text/html` is a page to "
+        "read and print."
     ),
     parameters=(_FROM, _TO, _AS_OF, IF_NONE_MATCH),
-    returns=Success(StatementView, "The statement.", headers=("ETag",)),
+    returns=Success(StatementView, "The statement.", headers=("ETag",), alternatives={_HTML: str}),
     problems=("not_found",),
+    formats={"json": JSON, "html": _HTML},
 )
 async def read_statement(request: StrictRequest, facility_id: str) -> Response:
-    """Return the statement of a facility."""
+    """Return the statement of a facility as JSON, or as a page by Accept."""
     start = _read_day(request.query, "from")
     if start is None:
         raise InvalidInput.at("/from", "missing", "is required: the first day of the statement")
@@ -388,7 +394,15 @@ async def read_statement(request: StrictRequest, facility_id: str) -> Response:
     def build(view: LedgerView) -> StatementView:
         return StatementView.of_statement(view, start, compute_statement(view, start))
 
-    return await _show(request, facility_id, _read_day(request.query, "to"), build)
+    end = _read_day(request.query, "to")
+    if request.media_type != _HTML:
+        return await _show(request, facility_id, end, build)
+    as_of = read_moment(request.query, "as_of")
+    view = await view_ledger(
+        request.dependencies, request.principal, facility_id, on=end, as_of=as_of
+    )
+    page = build_statement_page(build(view), view.facility)
+    return await page_response(TEMPLATE, page, headers=(NO_CACHE,))
 
 
 def _count_bytes(response: Response) -> int:
