@@ -129,7 +129,7 @@ class DailyLedger:
             "interest_paid": self.paid_interest,
             "accrued_fee": self.fee_total.cents - self.fee_settled,
             "fees_due": self.fees_due,
-            "undrawn": self._undrawn,
+            "undrawn": self._undrawn if on <= self._facility.availability_end else Fraction(0),
         }
 
     @property

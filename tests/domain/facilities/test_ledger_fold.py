@@ -171,6 +171,15 @@ def test_fees_of_the_terms_fall_due_on_their_dates() -> None:
     assert ledger.fold(date(2027, 12, 31)).accrued_fee == 0
 
 
+@pytest.mark.parametrize("is_revolving", [False, True])
+def test_nothing_can_be_drawn_after_the_availability_period(is_revolving: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    ledger = LedgerBuilder(a_facility(is_revolving=is_revolving))
+    ledger.add(EntryKind.DRAW, START, "400000.00")
+    last = ledger.facility.availability_end
+    assert ledger.fold(last).undrawn == 600_000
+    assert ledger.fold(last + timedelta(days=1)).undrawn == 0
+
+
 def test_a_revolving_facility_can_be_drawn_again() -> None:
     ledger = LedgerBuilder(a_facility(is_revolving=True, commitment=Decimal(100)))
     ledger.add(EntryKind.DRAW, START, "100.00")

@@ -411,7 +411,8 @@ def _exceeds(what: str) -> Infeasible:
 class LedgerPosition(msgspec.Struct, frozen=True, kw_only=True):
     """Figures of a facility at the end of a day; amounts are exact to the minor unit.
 
-    `commitment` is less what was cancelled. `accrued_interest` and `accrued_fee` are not due yet;
+    `commitment` is less what was cancelled. `undrawn` may still be drawn: nothing after the
+    availability period. `accrued_interest` and `accrued_fee` are not due yet;
     `interest_due` and `fees_due` are due and not paid, `interest_overdue` since before this day.
     `repaid` is the principal that payments and prepayments have repaid, `prepaid` the latter part.
     """
@@ -451,7 +452,7 @@ def fold(facility: Facility, entries: Sequence[LedgerEntry], on: date) -> Ledger
         currency_code=facility.currency_code,
         commitment=facility.commitment - amount(state.cancellations),
         drawn=amount(state.draws),
-        undrawn=amount(ledger.undrawn),
+        undrawn=amount(ledger.undrawn if on <= facility.availability_end else 0),
         balance=amount(state.balance),
         repaid=amount(state.repayments + state.prepayments),
         prepaid=amount(state.prepayments),
