@@ -107,6 +107,7 @@ def main() -> int:
         "three_facilities.py",
         "wind_farm.py",
         "finance_sensitivity.py",
+        "cli_reference.py",
         "notebook.py",
     ):
         runpy.run_path(str(ROOT / "docs" / script))["write_page"]()

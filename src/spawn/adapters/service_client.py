@@ -21,6 +21,7 @@ TIMEOUT_S: Final = 60.0
 _ADMIN: Final = "/v1/admin/"
 _APPROVALS: Final = "/v1/ops/approvals"
 _CLIENTS: Final = f"{_ADMIN}clients"
+_PROJECTS: Final = "/v1/ops/projects"
 _JSON_CONTENT: Final = {"Content-Type": "application/json"}
 
 
@@ -145,6 +146,20 @@ class ServiceClient:
                 raise _build_error(response)
             async for chunk in response.aiter_bytes():
                 yield chunk
+
+    async def list_projects(self, parameters: Mapping[str, str]) -> bytes:
+        """Return a page of projects as JSON."""
+        return (await self._request("GET", _PROJECTS, params=parameters)).content
+
+    async def get_project(self, project_id: str, parameters: Mapping[str, str]) -> bytes:
+        """Return a project as JSON."""
+        path = f"{_PROJECTS}/{quote(project_id, safe='')}"
+        return (await self._request("GET", path, params=parameters)).content
+
+    async def create_project(self, document: bytes) -> bytes:
+        """Create a project and return it, or the approval that it waits for, as JSON."""
+        response = await self._request("POST", _PROJECTS, content=document, headers=_JSON_CONTENT)
+        return response.content
 
     async def read_audit_log(self, parameters: Mapping[str, str]) -> bytes:
         """Return a page of the audit log as JSON."""

@@ -48,6 +48,18 @@ class Backend(Protocol):
         """Yield all projects as chunks of a file; close it if it is not read to its end."""
         ...
 
+    async def list_projects(self, parameters: Mapping[str, str]) -> bytes:
+        """Return a page of projects as JSON; the parameters are those of the API."""
+        ...
+
+    async def get_project(self, project_id: str, parameters: Mapping[str, str]) -> bytes:
+        """Return a project as JSON; the parameters are those of the API."""
+        ...
+
+    async def create_project(self, document: bytes) -> bytes:
+        """Create a project and return it, or the approval that it waits for, as JSON."""
+        ...
+
     async def read_audit_log(self, parameters: Mapping[str, str]) -> bytes:
         """Return a page of the audit log as JSON; the parameters are those of the API."""
         ...

@@ -48,18 +48,25 @@ from spawn.application.imports.queries import (
     get_pinned_mapping,
     stream_quarantined_rows,
 )
+from spawn.application.projects.commands import create_project
+from spawn.application.projects.queries import get_project, list_projects, project_fields
+from spawn.application.projects.versioned_views import convert_to_version
 from spawn.application.schemas.activation import SchemaPolicies
 from spawn.application.schemas.adoption import check_schema
 from spawn.application.schemas.consumers import get_readership
 from spawn.domain.access.api_client import API_CLIENT_KIND
+from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import Duplicate, StorageBusy
 from spawn.domain.imports.import_state import FileFormat
 from spawn.domain.imports.mapping_reader import read_mapping
 from spawn.domain.jobs import JobStatus
 from spawn.domain.json_tokens import parse_object
 from spawn.domain.principal import LOCAL_PRINCIPAL, Principal
+from spawn.domain.projects.project import Project
 from spawn.domain.query import MAX_LIMIT, Query
+from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
+from spawn.domain.schemas.validator import compile_schema
 from spawn.entrypoints.cli.errors import EXIT_UNREACHABLE, CommandError
 from spawn.entrypoints.cli.serve import find_store_file
 from spawn.entrypoints.composition import open_audit_log, open_dependencies
@@ -72,6 +79,8 @@ from spawn.entrypoints.http.access.wire import (
 )
 from spawn.entrypoints.http.backup_routes import BackupView
 from spawn.entrypoints.http.imports.wire import DryRunView, ImportView
+from spawn.entrypoints.http.protocol.cursors import encode_cursor
+from spawn.entrypoints.http.protocol.query_params import read_list_parameters, read_moment
 from spawn.entrypoints.http.schemas.wire import ProposalView, SchemaView
 from spawn.entrypoints.http.wire import PageView
 from spawn.entrypoints.settings import Settings, read_service_key, read_service_url
@@ -150,6 +159,13 @@ async def _open_client(url: str, admin_url: str = "") -> AsyncIterator[Backend]:
         raise CommandError(str(failure), EXIT_UNREACHABLE) from failure
     except ServiceError as failure:
         raise CommandError(str(failure)) from failure
+
+
+def _require_active(parameters: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the parameters; a file is read under its active schema version only."""
+    if "schema_version" in parameters:
+        raise CommandError("schema_version needs a running service: set SPAWN_URL")
+    return parameters
 
 
 class FileBackend:
@@ -243,6 +259,40 @@ class FileBackend:
         self._audit.record(
             kind, actor=OPERATOR.id, operation=command, status=0, detail=f"{command} {detail}"
         )
+
+    async def list_projects(self, parameters: Mapping[str, str]) -> bytes:
+        """Return a page of projects as JSON."""
+        schema = (await self._dependencies.active_schema()).schema
+        listing = read_list_parameters(_require_active(parameters), compile_schema(schema))
+        page = await list_projects(self._dependencies, OPERATOR, listing.query)
+        items = [await self._render(item, schema, listing.fields) for item in page.items]
+        cursor = None if page.next is None else encode_cursor(page.next, listing.binding)
+        return _encode({"items": items, "next": cursor})
+
+    async def get_project(self, project_id: str, parameters: Mapping[str, str]) -> bytes:
+        """Return a project as JSON."""
+        schema = (await self._dependencies.active_schema()).schema
+        as_of = read_moment(_require_active(parameters), "as_of")
+        aggregate = await get_project(self._dependencies, OPERATOR, project_id, as_of=as_of)
+        return _encode(await self._render(aggregate, schema))
+
+    async def create_project(self, document: bytes) -> bytes:
+        """Create a project and return it as JSON."""
+        schema = (await self._dependencies.active_schema()).schema
+        today = self._dependencies.clock.now().date()
+        attributes = compile_schema(schema).read(parse_object(document), on_date=today)
+        result = await create_project(self._dependencies, OPERATOR, attributes=attributes)
+        if result.aggregate is None:
+            raise RuntimeError("a command without a receipt must return a project")
+        return _encode(await self._render(result.aggregate, schema))
+
+    async def _render(
+        self, aggregate: StoredAggregate[Project], schema: Schema, names: tuple[str, ...] = ()
+    ) -> Mapping[str, object]:
+        aggregate_under_schema = await convert_to_version(
+            self._dependencies, aggregate, schema.version
+        )
+        return project_fields(aggregate_under_schema, schema, names)
 
     async def read_audit_log(self, parameters: Mapping[str, str]) -> bytes:
         """Return a page of the audit log as JSON."""

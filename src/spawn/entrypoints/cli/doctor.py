@@ -28,6 +28,8 @@ from spawn.application.diagnosis import (
 )
 from spawn.domain.errors import SpawnError
 from spawn.domain.text import redact_url
+from spawn.entrypoints.cli.errors import EXIT_USAGE, CommandError
+from spawn.entrypoints.cli.grammar.terminal import Colour, paint
 from spawn.entrypoints.cli.serve import build_local_url, find_store_file
 from spawn.entrypoints.composition import open_publishers
 from spawn.entrypoints.settings import (
@@ -35,18 +37,62 @@ from spawn.entrypoints.settings import (
     SettingsError,
     check_files,
     read_service_key,
+    read_service_url,
 )
 from spawn.entrypoints.store_access import find_access_problem
 
 TIMEOUT_S: Final = 5.0
+_COLOURS: Final = {
+    CheckStatus.OK: Colour.GREEN,
+    CheckStatus.WARNING: Colour.YELLOW,
+    CheckStatus.FAULT: Colour.RED,
+}
 
 
-async def run_checks(settings: Settings, *, renew_mark: bool = False) -> bool:
+async def run_checks(
+    settings: Settings, *, renew_mark: bool = False, as_json: bool = False
+) -> bool:
     """Print the result of each check and return whether the service can run.
 
-    `renew_mark` accepts a store whose high-water mark was lost; see `StoreOptions`.
+    With SPAWN_URL it is the service there whose health is checked, as its settings, disk and file
+    are elsewhere. `renew_mark` accepts a store whose high-water mark was lost; see `StoreOptions`.
     """
-    results = [
+    url = read_service_url(os.environ)
+    if url and renew_mark:
+        raise CommandError("--renew-mark opens the file: unset SPAWN_URL", EXIT_USAGE)
+    results = await (_check_service(url) if url else _check_all(settings, renew_mark=renew_mark))
+    for result in results:
+        if as_json:
+            sys.stdout.write(msgspec.json.encode(result).decode() + "\n")
+            continue
+        status = paint(f"{result.status:<4}", _COLOURS[result.status], sys.stdout)
+        sys.stdout.write(f"{status}  {result.name:<9} {result.detail}\n")
+        if result.advice:
+            sys.stdout.write(f"{'':<16}-> {result.advice}\n")
+    return all(result.status is not CheckStatus.FAULT for result in results)
+
+
+async def _check_service(url: str) -> list[CheckResult]:
+    """Check the health of the running service at a URL."""
+    service = redact_url(url)
+    try:
+        async with open_http_client(url, read_service_key(os.environ), TIMEOUT_S) as client:
+            response = await client.get("/monitoring/ready")
+    except httpx.HTTPError as failure:
+        detail = f"{service} cannot be reached: {str(failure) or type(failure).__name__}"
+        advice = "start the service, or correct SPAWN_URL"
+        return [CheckResult("service", CheckStatus.FAULT, detail, advice)]
+    try:
+        health = msgspec.json.decode(response.content, type=ReportedHealth)
+    except msgspec.DecodeError:
+        detail = f"{service} responded with {response.status_code} and no health of Spawn"
+        advice = "correct SPAWN_URL, or set SPAWN_KEY_FILE to a key that it accepts"
+        return [CheckResult("service", CheckStatus.FAULT, detail, advice)]
+    return judge_health(service, health)
+
+
+async def _check_all(settings: Settings, *, renew_mark: bool) -> list[CheckResult]:
+    return [
         _check_settings(settings),
         await asyncio.to_thread(_check_disk, settings),
         await _check_store(settings, StoreOptions(renew_mark=renew_mark)),
@@ -54,11 +100,6 @@ async def run_checks(settings: Settings, *, renew_mark: bool = False) -> bool:
         await _check_registry(settings),
         *await _check_publishers(settings),
     ]
-    for result in results:
-        sys.stdout.write(f"{result.status:<4}  {result.name:<9} {result.detail}\n")
-        if result.advice:
-            sys.stdout.write(f"{'':<16}-> {result.advice}\n")
-    return all(result.status is not CheckStatus.FAULT for result in results)
 
 
 def _check_settings(settings: Settings) -> CheckResult:

@@ -14,6 +14,7 @@ from spawn.application.datasets.file_formats import DataFormat
 from spawn.domain.imports.import_state import FileFormat
 from spawn.entrypoints.cli.backend import open_backend
 from spawn.entrypoints.cli.errors import EXIT_USAGE, CommandError
+from spawn.entrypoints.cli.grammar.terminal import Progress
 from spawn.entrypoints.http.imports.wire import DryRunView, ImportView
 from spawn.entrypoints.settings import Settings
 from spawn.ports.backend import UploadedFile
@@ -65,7 +66,7 @@ async def import_file(settings: Settings, options: ImportOptions) -> None:
             run = msgspec.json.decode(await backend.try_import(file), type=DryRunView)
             _print_dry_run(run, as_json=options.as_json)
             return
-        progress = _Progress()
+        progress = Progress()
         document = await backend.import_file(file, progress.report)
         progress.end()
         result = msgspec.json.decode(document, type=ImportView)
@@ -88,7 +89,20 @@ async def export_projects(settings: Settings, format_name: str | None, output: P
         open_backend(settings) as backend,
         aclosing(backend.export_projects(file_format)) as chunks,
     ):
-        await _write_output(chunks, output)
+        if output is None and sys.stdout.isatty():
+            await _write_output(chunks, output)  # whose lines would mix with those of progress
+            return
+        progress = Progress()
+        await _write_output(_report_chunks(chunks, progress), output)
+        progress.end()
+
+
+async def _report_chunks(chunks: AsyncIterator[bytes], progress: Progress) -> AsyncIterator[bytes]:
+    size_bytes = 0
+    async for chunk in chunks:
+        size_bytes += len(chunk)
+        progress.report(size_bytes)
+        yield chunk
 
 
 async def show_schema(settings: Settings) -> None:
@@ -151,24 +165,6 @@ async def _read_chunks(path: Path) -> AsyncIterator[bytes]:
 def _require_file(path: Path) -> None:
     with path.open("rb"):
         return
-
-
-class _Progress:
-    """Progress on one line of a terminal; silent if stderr is not a terminal."""
-
-    def __init__(self) -> None:
-        self._is_visible = False
-
-    def report(self, done: int, total: int) -> None:
-        if sys.stderr.isatty():
-            percent = 100 * done // total if total else 100
-            sys.stderr.write(f"\r{percent:3d} %  {done / 1e6:.1f} of {total / 1e6:.1f} MB")
-            sys.stderr.flush()
-            self._is_visible = True
-
-    def end(self) -> None:
-        if self._is_visible:
-            sys.stderr.write("\n")
 
 
 def _print_result(result: ImportView, *, as_json: bool) -> None:

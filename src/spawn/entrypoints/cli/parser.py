@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import gc
+import math
 import os
 import re
 import signal
@@ -28,6 +29,9 @@ from spawn.entrypoints.cli.errors import (
     EXPECTED_ERRORS,
     describe_error,
 )
+from spawn.entrypoints.cli.grammar.command_parser import CommandParser
+from spawn.entrypoints.cli.grammar.completion import Shell, build_completion
+from spawn.entrypoints.cli.grammar.terminal import Colour, paint
 from spawn.entrypoints.settings import (
     Settings,
     read_service_url,
@@ -53,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     namespace = build_parser().parse_args(arguments)
     try:
-        settings = read_settings(os.environ)
+        settings = read_settings({**os.environ, **_list_overrides(namespace)})
         if namespace.key is not None:
             os.environ["SPAWN_KEY_FILE"] = str(namespace.key)
             os.environ.pop("SPAWN_KEY", None)
@@ -67,14 +71,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _report_error(*describe_error(error))
 
 
+def _list_overrides(namespace: argparse.Namespace) -> dict[str, str]:
+    """Return the settings that options replace."""
+    options = {"SPAWN_HOST": "bind_host", "SPAWN_PORT": "bind_port"}
+    values = {name: getattr(namespace, option, None) for name, option in options.items()}
+    return {name: str(value) for name, value in values.items() if value is not None}
+
+
 def _report_error(sentence: str, code: int) -> int:
-    sys.stderr.write(f"spawn: {' '.join(sentence.split())}\n")
+    name = paint("spawn:", Colour.RED, sys.stderr)
+    sys.stderr.write(f"{name} {' '.join(sentence.split())}\n")
     return code
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> CommandParser:
     """Return the parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="spawn",
         description="A project-finance data product in a box.",
         epilog=_EPILOG,
@@ -95,12 +107,24 @@ def build_parser() -> argparse.ArgumentParser:
     _add_recovery_commands(commands)
     _add_audit_command(commands)
     _add_approvals_command(commands)
+    _add_project_commands(commands)
+    _add_size_command(commands)
+    completion = commands.add_parser(
+        "completion",
+        help="print a script that completes commands in a shell",
+        description="Print a script that completes commands, options and their values. Load it "
+        'with eval "$(spawn completion bash)" in ~/.bashrc, the same with zsh in ~/.zshrc, or '
+        "spawn completion fish | source in config.fish.",
+    )
+    completion.add_argument("shell", choices=[str(shell) for shell in Shell])
+    completion.set_defaults(run=_run_completion)
     return parser
 
 
 def _add_serve_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     serve = commands.add_parser("serve", help="run the service", description="Run the service.")
     serve.add_argument("--check-config", action="store_true", help="check the settings and exit")
+    _add_bind_options(serve)
     serve.set_defaults(run=_run_serve)
     demo = commands.add_parser(
         "demo",
@@ -118,6 +142,7 @@ def _add_serve_commands(commands: "argparse._SubParsersAction[argparse.ArgumentP
     demo.add_argument(
         "--seed", type=_parse_count, default=1, help="seed of the random portfolio (default 1)"
     )
+    _add_bind_options(demo)
     demo.set_defaults(run=_run_demo)
     ontology = commands.add_parser(
         "ontology-server",
@@ -135,6 +160,84 @@ def _add_serve_commands(commands: "argparse._SubParsersAction[argparse.ArgumentP
         "--directory", type=Path, help="directory of the published schemas (default: in memory)"
     )
     ontology.set_defaults(run=_run_ontology_server)
+
+
+def _add_bind_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--host", dest="bind_host", metavar="HOST", help="address to bind (default: SPAWN_HOST)"
+    )
+    parser.add_argument(
+        "--port",
+        dest="bind_port",
+        type=_parse_port,
+        metavar="PORT",
+        help="port to bind (default: SPAWN_PORT)",
+    )
+
+
+def _add_project_commands(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+) -> None:
+    projects = commands.add_parser(
+        "projects",
+        help="list, show and create projects",
+        description="List, show and create projects, in a running service (SPAWN_URL) or in the "
+        "file of a stopped one.",
+    )
+    actions = projects.add_subparsers(metavar="ACTION", required=True)
+    listing = actions.add_parser(
+        "list",
+        help="print projects",
+        description="Print a page of projects: id, status, amount and name. The cursor of the "
+        "next page goes to standard error.",
+    )
+    listing.add_argument(
+        "filters",
+        type=_parse_filter,
+        nargs="*",
+        metavar="FIELD=VALUE",
+        help="filters as those of the API: status=OPERATION, total_amount[gte]=1000000",
+    )
+    listing.add_argument("--sort", metavar="FIELDS", help="such as -total_amount,project_name")
+    listing.add_argument("--as-of", metavar="INSTANT", help="projects as recorded by then")
+    listing.add_argument("--limit", type=_parse_count, default=50, help="projects (default 50)")
+    listing.add_argument("--after", metavar="CURSOR", help="continue after an earlier page")
+    show = actions.add_parser("get", help="print a project")
+    show.add_argument("project", metavar="PROJECT", help="id of the project")
+    show.add_argument("--as-of", metavar="INSTANT", help="the project as recorded by then")
+    create = actions.add_parser("create", help="create a project, and print its id")
+    create.add_argument("file", type=Path, metavar="FILE", help="JSON of the project; - for stdin")
+    for name, action in actions.choices.items():
+        _add_json_option(action)
+        action.set_defaults(run=_run_projects, action=name)
+
+
+def _add_json_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def _add_size_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    size = commands.add_parser(
+        "size",
+        help="size a debt on its cash flows, without a service",
+        description="Size a debt on the cash flow available for debt service, as the calculator "
+        "debt-sizing does, without a service. The inputs are options, or a file that has a request "
+        "of the calculator.",
+    )
+    size.add_argument(
+        "file", type=Path, nargs="?", metavar="FILE", help="request as JSON; - for stdin"
+    )
+    size.add_argument(
+        "--cfads", type=_parse_figures, metavar="X,…", help="cash flow of each period"
+    )
+    size.add_argument(
+        "--rate", type=_parse_figure, metavar="X", help="annual rate as a fraction, such as 0.055"
+    )
+    size.add_argument("--dscr", type=_parse_figure, metavar="X", help="target DSCR, such as 1.3")
+    output = size.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", help="print the whole result as JSON")
+    output.add_argument("--csv", action="store_true", help="print the schedule as CSV")
+    size.set_defaults(run=_run_size)
 
 
 def _add_data_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -200,13 +303,15 @@ def _add_inspection_commands(
         "doctor",
         help="check settings, file, disk and ontology, with advice",
         description="Check settings, disk, file, address, ontology and publishers of events, and "
-        "print advice for each check that does not pass.",
+        "print advice for each check that does not pass; with SPAWN_URL, check the health of the "
+        "service there.",
     )
     doctor.add_argument(
         "--renew-mark",
         action="store_true",
         help="accept a store whose high-water mark was lost; cursors of its feed expire",
     )
+    _add_json_option(doctor)
     doctor.set_defaults(run=_run_doctor)
 
 
@@ -274,7 +379,9 @@ def _add_key_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPar
     revoke.add_argument(
         "number", metavar="NUMBER", type=_parse_count, nargs="?", help="of the key (default: all)"
     )
-    actions.add_parser("list", help="list clients and keys, without secrets")
+    listing = actions.add_parser("list", help="list clients and keys, without secrets")
+    for action in (create, rotate, listing):
+        _add_json_option(action)
     for name, action in actions.choices.items():
         action.set_defaults(run=_run_keys, action=name)
 
@@ -342,6 +449,7 @@ def _add_recovery_commands(
         "a running service (SPAWN_URL) or of the file of a stopped one.",
     )
     _add_head_option(backup, "write the head of the journal to this file: store it elsewhere")
+    _add_json_option(backup)
     backup.set_defaults(run=_run_backup)
     verify = commands.add_parser(
         "verify",
@@ -434,6 +542,27 @@ def _parse_seconds(text: str) -> float:
     return float(text)
 
 
+def _parse_figure(text: str) -> float:
+    try:
+        figure = float(text)
+    except ValueError:
+        figure = math.nan
+    if not math.isfinite(figure):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+    return figure
+
+
+def _parse_figures(text: str) -> list[float]:
+    return [_parse_figure(part) for part in text.split(",")]
+
+
+def _parse_filter(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a field, '=' and a value")
+    return name, value
+
+
 def _parse_position(text: str) -> tuple[int | None, int]:
     """Return the epoch, if the text names one, and the number."""
     match = re.fullmatch(r"(?:([0-9]{1,18})\.)?([0-9]{1,18})", text)
@@ -511,6 +640,9 @@ def _run_demo(settings: Settings, arguments: argparse.Namespace) -> int:
             f"spawn: SPAWN_URL is {redact_url(url)}, which demo does not use: it runs a service of"
             f" its own on {settings.listen_address}\n"
         )
+    if sys.stderr.isatty():
+        sys.stderr.write(f"Starting Spawn on {settings.listen_address} …\n")
+        sys.stderr.flush()
     serve.run_demo(settings, projects=arguments.projects, seed=arguments.seed)
     return EXIT_OK
 
@@ -594,7 +726,7 @@ def _run_schema_check(settings: Settings, arguments: argparse.Namespace) -> int:
 
 
 def _run_keys(settings: Settings, arguments: argparse.Namespace) -> int:
-    from spawn.entrypoints.cli.keys import KeyOptions, run_key_command
+    from spawn.entrypoints.cli.access.keys import KeyOptions, run_key_command
 
     options = KeyOptions(
         action=arguments.action,
@@ -603,6 +735,7 @@ def _run_keys(settings: Settings, arguments: argparse.Namespace) -> int:
         rows=tuple(getattr(arguments, "rows", ())),
         days=getattr(arguments, "days", 0),
         number=getattr(arguments, "number", None),
+        as_json=getattr(arguments, "json", False),
     )
     asyncio.run(run_key_command(settings, options))
     return EXIT_OK
@@ -612,7 +745,7 @@ def _run_backup(settings: Settings, arguments: argparse.Namespace) -> int:
     from spawn.entrypoints.cli.recovery_commands import take_backup
 
     os.umask(_PRIVATE_UMASK)
-    asyncio.run(take_backup(settings, arguments.head))
+    asyncio.run(take_backup(settings, arguments.head, as_json=arguments.json))
     return EXIT_OK
 
 
@@ -661,7 +794,7 @@ def _run_promote(settings: Settings, arguments: argparse.Namespace) -> int:
 
 
 def _run_approvals(settings: Settings, arguments: argparse.Namespace) -> int:
-    from spawn.entrypoints.cli import approvals
+    from spawn.entrypoints.cli.access import approvals
 
     if arguments.action == "list":
         names = ("state", "maker", "command", "limit")
@@ -677,8 +810,46 @@ def _run_approvals(settings: Settings, arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _run_projects(settings: Settings, arguments: argparse.Namespace) -> int:
+    from spawn.entrypoints.cli import projects
+
+    names = ("sort", "as_of", "limit", "after")
+    values = {name: getattr(arguments, name, None) for name in names}
+    parameters = {name: str(value) for name, value in values.items() if value is not None}
+    if arguments.action == "list":
+        parameters.update(arguments.filters)
+        run = projects.print_projects(settings, parameters, as_json=arguments.json)
+    elif arguments.action == "get":
+        run = projects.print_project(
+            settings, arguments.project, parameters, as_json=arguments.json
+        )
+    else:
+        run = projects.create_project(settings, arguments.file, as_json=arguments.json)
+    asyncio.run(run)
+    return EXIT_OK
+
+
+def _run_size(_: Settings, arguments: argparse.Namespace) -> int:
+    from spawn.entrypoints.cli.sizing import SizingOptions, size_debt
+
+    inputs = {
+        "cfads": arguments.cfads,
+        "annual_rates": arguments.rate,
+        "target_dscr": arguments.dscr,
+    }
+    output = "json" if arguments.json else "csv" if arguments.csv else "text"
+    figures = {name: value for name, value in inputs.items() if value is not None}
+    size_debt(SizingOptions(path=arguments.file, inputs=figures, output=output))
+    return EXIT_OK
+
+
+def _run_completion(_: Settings, arguments: argparse.Namespace) -> int:
+    sys.stdout.write(build_completion(build_parser(), Shell(arguments.shell)))
+    return EXIT_OK
+
+
 def _run_audit(settings: Settings, arguments: argparse.Namespace) -> int:
-    from spawn.entrypoints.cli.audit import run_audit_command
+    from spawn.entrypoints.cli.access.audit import run_audit_command
 
     names = ("kind", "actor", "operation", "since", "until", "limit")
     values = {name: getattr(arguments, name) for name in names}
@@ -690,5 +861,7 @@ def _run_audit(settings: Settings, arguments: argparse.Namespace) -> int:
 def _run_doctor(settings: Settings, arguments: argparse.Namespace) -> int:
     from spawn.entrypoints.cli.doctor import run_checks
 
-    is_fit = asyncio.run(run_checks(settings, renew_mark=arguments.renew_mark))
+    is_fit = asyncio.run(
+        run_checks(settings, renew_mark=arguments.renew_mark, as_json=arguments.json)
+    )
     return EXIT_OK if is_fit else EXIT_FAILED

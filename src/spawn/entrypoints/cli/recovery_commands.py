@@ -34,12 +34,16 @@ _UNCHECKED: Final = (
 _encode = msgspec.json.Encoder().encode
 
 
-async def take_backup(settings: Settings, head_file: Path | None) -> None:
+async def take_backup(settings: Settings, head_file: Path | None, *, as_json: bool) -> None:
     """Take a backup, of a running service or of the file, and print its newest position."""
     async with open_backend(settings) as backend:
-        view = msgspec.json.decode(await backend.take_backup(), type=BackupView)
+        document = await backend.take_backup()
+    view = msgspec.json.decode(document, type=BackupView)
     if head_file is not None:
         await asyncio.to_thread(write_file, head_file, _encode(view.head) + b"\n")
+    if as_json:
+        sys.stdout.write(document.decode() + "\n")
+        return
     sys.stdout.write(
         f"backup set {view.backup_set} is level with {view.position}:"
         f" {view.rows} rows, {view.size_bytes} bytes added\n"

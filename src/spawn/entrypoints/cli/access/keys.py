@@ -28,6 +28,7 @@ class KeyOptions(msgspec.Struct, frozen=True, kw_only=True):
     rows: tuple[tuple[str, tuple[str, ...]], ...] = ()
     days: int = 365
     number: int | None = None
+    as_json: bool = False
 
 
 async def run_key_command(settings: Settings, options: KeyOptions) -> None:
@@ -36,6 +37,9 @@ async def run_key_command(settings: Settings, options: KeyOptions) -> None:
     async with open_backend(settings, create=options.action == "create") as backend:
         if options.action == "list":
             document = await backend.list_api_clients()
+            if options.as_json:
+                sys.stdout.write(document.decode() + "\n")
+                return
             clients = msgspec.json.decode(document, type=list[ApiClientView])
             sys.stdout.write("\n".join(_format_table(_list_rows(clients))) + "\n")
         elif options.action == "create":
@@ -45,17 +49,22 @@ async def run_key_command(settings: Settings, options: KeyOptions) -> None:
                 expires_at=expires_at,
                 row_scope=dict(options.rows) or None,
             )
-            _print_key(await backend.create_api_client(msgspec.json.encode(request)))
+            new_key = await backend.create_api_client(msgspec.json.encode(request))
+            _print_key(new_key, as_json=options.as_json)
         elif options.action == "rotate":
             document = msgspec.json.encode(KeyRequestView(expires_at=expires_at))
-            _print_key(await backend.rotate_api_key(options.client, document))
+            new_key = await backend.rotate_api_key(options.client, document)
+            _print_key(new_key, as_json=options.as_json)
         else:
             await backend.revoke_api_key(options.client, options.number)
             what = "every key" if options.number is None else f"key {options.number}"
             sys.stderr.write(f"{what} of {options.client} is revoked\n")
 
 
-def _print_key(document: bytes) -> None:
+def _print_key(document: bytes, *, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(document.decode() + "\n")
+        return
     new_key = msgspec.json.decode(document, type=IssuedKeyView)
     sys.stderr.write(
         f"key {new_key.number} of {new_key.client.name}, shown only now; send it as"

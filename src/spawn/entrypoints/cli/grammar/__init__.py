@@ -1,0 +1,1 @@
+"""Grammar of the command line: parser, completion, output on a terminal."""
