@@ -164,6 +164,11 @@ def test_a_balance_within_the_balloon_pays_interest_alone(
     )
     assert [row.principal for row in prepaid.rows[1:7]] == [0.0] * 6
     assert prepaid.rows[-1].closing_balance == 0.0
+    first = loan(profile=profile, balloon=500.0).rows[0]
+    whole = Prepayment(date=QUARTERS[1], amount=first.closing_balance)
+    repaid = loan(profile=profile, balloon=500.0, prepayments=(whole,))
+    assert [row.closing_balance for row in repaid.rows] == [0.0] * 8
+    assert repaid.total_principal == pytest.approx(800.0)
 
 
 def test_a_prepayment_pays_the_interest_accrued_on_it() -> None:

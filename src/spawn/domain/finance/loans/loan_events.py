@@ -190,7 +190,7 @@ class _LoanReplay:
     @property
     def _is_balloon_alone(self) -> bool:
         """Whether all of the balance is a part of the balloon, which is due on the last date."""
-        return 0.0 < self._balance <= self._balloon
+        return bool(self._balloon) and self._balance <= self._balloon
 
     def _regular_principal(self) -> float:
         """Return the regular principal of this stop, before it is capped at the balance."""
