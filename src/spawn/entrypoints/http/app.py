@@ -39,6 +39,7 @@ from spawn.entrypoints.http.middleware.access_log import AccessLog
 from spawn.entrypoints.http.middleware.edge import AccessRules, EdgeMiddleware
 from spawn.entrypoints.http.middleware.request_audit import RequestAudit
 from spawn.entrypoints.http.middleware.request_spans import RequestTracer
+from spawn.entrypoints.http.pages import project_page
 from spawn.entrypoints.http.portfolios import (
     exposure_routes,
     forecast_routes,
@@ -70,6 +71,7 @@ _RESOURCE_ROUTES: Final[Sequence[Route]] = (
     *covenant_routes.ROUTES,
     *certificate_routes.ROUTES,
     *ledger_routes.ROUTES,
+    *project_page.ROUTES,
     *reserve_routes.ROUTES,
     *import_routes.ROUTES,
     *jobs.ROUTES,

@@ -1,0 +1,169 @@
+"""The page of a project: facts, sponsors, history, loans, cash against debt service, covenants."""
+
+from datetime import date
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+
+from spawn.application.covenants.case_queries import list_cases
+from spawn.application.covenants.covenant_queries import (
+    CovenantOutlook,
+    StandingOnDay,
+    list_covenants,
+    read_covenant_state,
+    read_outlook,
+)
+from spawn.application.facilities.facility_queries import list_facilities, query_facilities
+from spawn.application.facilities.ledger_queries import Balance, compute_balance, view_ledger
+from spawn.application.projects.queries import get_project, list_project_history
+from spawn.domain.change import StoredAggregate
+from spawn.domain.covenants.cfads_case import CfadsCase
+from spawn.domain.covenants.covenant_set import CovenantSet
+from spawn.domain.errors import InvalidInput
+from spawn.domain.facilities.facility import Facility
+from spawn.domain.principal import Scope
+from spawn.entrypoints.http.html.rendering import page_response
+from spawn.entrypoints.http.pages.line_charts import LineChart, lay_out_lines
+from spawn.entrypoints.http.protocol.operation import Success
+from spawn.entrypoints.http.protocol.request import StrictRequest
+from spawn.entrypoints.http.protocol.response import NO_CACHE, Response
+from spawn.entrypoints.http.protocol.route import Route, route
+
+PATH: Final = "/pages/projects/{project_id}"
+TEMPLATE: Final = "project.html"
+MAX_PAGE_ITEMS: Final = 20
+"""Facilities, covenants or versions that the page shows."""
+
+_MARKS: Final = {"OK": "ok", "LOCKUP": "warn", "DEFAULT": "bad", "NOT_TESTED": "warn"}
+
+
+class StatusOfVersion(msgspec.Struct, frozen=True):
+    """The status that the document of a version has."""
+
+    status: str
+    status_effective_on: date | None = None
+
+
+_read_status: Final = msgspec.json.Decoder(StatusOfVersion).decode
+
+
+class ShownFacility(msgspec.Struct, frozen=True):
+    """A facility with its figures today."""
+
+    facility: Facility
+    balance: Balance
+
+
+class ShownCovenant(msgspec.Struct, frozen=True):
+    """A covenant with its state today, and its ratios on the first case of the project."""
+
+    covenant: CovenantSet
+    state: StandingOnDay
+    outlook: CovenantOutlook | None
+    chart: LineChart | None
+
+
+@route(
+    "GET",
+    PATH,
+    "getProjectPage",
+    scopes=(Scope.FINANCE_READ,),
+    tag="operations",
+    summary="Get the page of a project",
+    description=(
+        "Facts, sponsors, history, facilities with their balance today, cash against debt service "
+        "and the state of the covenants. It needs `projects:read` too."
+    ),
+    returns=Success(str, "The page.", media_types=("text/html",)),
+    problems=("not_found", "forbidden"),
+)
+async def read_project_page(request: StrictRequest, project_id: str) -> Response:
+    """Return the page of a project."""
+    dependencies, principal = request.dependencies, request.principal
+    facilities = await _load_facilities(request, project_id)
+    project = await get_project(dependencies, principal, project_id)
+    after = max(0, project.version - MAX_PAGE_ITEMS)
+    entries = await list_project_history(
+        dependencies, principal, project_id, after_version=after, limit=MAX_PAGE_ITEMS
+    )
+    cases = await list_cases(dependencies, principal, project_id, 1, None)
+    case = cases.items[0] if cases.items else None
+    context = {
+        "project": project,
+        "history": [(one, _read_status(one.document)) for one in reversed(entries)],
+        "facilities": facilities,
+        "case": case,
+        "cash_chart": None if case is None else _draw_cash(case.state),
+        "covenants": await _load_covenants(request, project_id, case),
+        "today": dependencies.clock.now().date(),
+        "marks": _MARKS,
+        "limit": MAX_PAGE_ITEMS,
+    }
+    return await page_response(TEMPLATE, context, headers=(NO_CACHE,))
+
+
+async def _load_facilities(request: StrictRequest, project_id: str) -> list[ShownFacility]:
+    dependencies, principal = request.dependencies, request.principal
+    page = await list_facilities(
+        dependencies, principal, project_id, query_facilities(project_id, MAX_PAGE_ITEMS)
+    )
+    return [
+        ShownFacility(
+            one.state, compute_balance(await view_ledger(dependencies, principal, one.id))
+        )
+        for one in page.items
+    ]
+
+
+async def _load_covenants(
+    request: StrictRequest, project_id: str, case: StoredAggregate[CfadsCase] | None
+) -> list[ShownCovenant]:
+    dependencies, principal = request.dependencies, request.principal
+    page = await list_covenants(dependencies, principal, project_id, MAX_PAGE_ITEMS, None)
+    covenants = []
+    for stored in page.items:
+        state = await read_covenant_state(dependencies, principal, stored.id)
+        outlook = None if case is None else await _find_outlook(request, stored.id, case.id)
+        chart = None if outlook is None else _draw_ratios(stored.state, outlook)
+        covenants.append(ShownCovenant(stored.state, state, outlook, chart))
+    return covenants
+
+
+async def _find_outlook(
+    request: StrictRequest, covenant_id: str, case_id: str
+) -> CovenantOutlook | None:
+    """Return the ratios of a covenant on a case; None if the case lacks what the metric needs."""
+    try:
+        return await read_outlook(
+            request.dependencies, request.principal, covenant_id, case_id, None
+        )
+    except InvalidInput:
+        return None
+
+
+def _draw_cash(case: CfadsCase) -> LineChart | None:
+    def values(name: str) -> list[tuple[date, Decimal]]:
+        return [(period.ends_on, getattr(period, name)) for period in case.periods]
+
+    return lay_out_lines(
+        (("CFADS", "curve", values("cfads")), ("Debt service", "", values("debt_service"))),
+        from_zero=True,
+    )
+
+
+def _draw_ratios(covenant: CovenantSet, outlook: CovenantOutlook) -> LineChart | None:
+    ratios = [
+        (one.tested_on, Decimal(one.printed_ratio))
+        for one in outlook.dates
+        if one.printed_ratio is not None
+    ]
+    stated: tuple[tuple[str, str, Any], ...] = (
+        ("Lock-up", "lockup", covenant.lockup_level),
+        ("Default", "default", covenant.default_level),
+    )
+    levels = [level for level in stated if level[2] is not None]
+    return lay_out_lines(((str(covenant.metric), "curve", ratios),), levels=levels)
+
+
+ROUTES: Final[list[Route]] = [read_project_page]
