@@ -85,6 +85,9 @@ def test_periods_do_not_overlap_and_do_not_end_before_they_start() -> None:
     assert errors_of(periods) == [("/periods/1/starts_on", "overlap")]
     periods[1] = msgspec.structs.replace(periods[1], ends_on=date(2027, 6, 1))
     assert ("/periods/1/ends_on", "date_order") in errors_of(periods)
+    first = msgspec.structs.replace(periods[0], ends_on=date.max)
+    last = msgspec.structs.replace(periods[0], starts_on=date.max, ends_on=date.max)
+    assert errors_of([first, last]) == [("/periods/1/starts_on", "overlap")]
 
 
 def test_lines_add_up_to_the_cfads_exactly() -> None:

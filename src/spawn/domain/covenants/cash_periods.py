@@ -91,10 +91,11 @@ def _check_period(
     if before is None:
         return
     expected_day = next_day(before.ends_on)
-    if period.starts_on != expected_day:
-        code, relation = ("gap", "after") if period.starts_on > expected_day else ("overlap", "by")
+    if period.starts_on != expected_day or period.starts_on <= before.ends_on:
+        is_gap = period.starts_on > expected_day
+        code, relation = ("gap", "a gap after") if is_gap else ("overlap", "an overlap with")
         detail = (
-            f"period {number} starts on {period.starts_on}: a {code} {relation} period {index},"
+            f"period {number} starts on {period.starts_on}: {relation} period {index},"
             f" which ends on {before.ends_on}; it must start on {expected_day}"
         )
         errors.append(FieldError(f"{pointer}/starts_on", code, detail))
