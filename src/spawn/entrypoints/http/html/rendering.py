@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
+from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -87,6 +88,7 @@ def _environment() -> "Environment":
     environment.filters |= {
         "count": _format_count,
         "duration": format_duration,
+        "grouped": _group_digits,
         "instant": format_instant,
         "minute": _format_minute,
         "second": _format_second,
@@ -109,6 +111,11 @@ def _encode_json(value: Any, **_: object) -> str:
 
 def _format_count(number: int | None) -> str:
     return ABSENT if number is None else f"{number:,}"
+
+
+def _group_digits(amount: str | None) -> str:
+    """Format the text of an amount with commas between groups of three digits."""
+    return ABSENT if amount is None else f"{Decimal(amount):,}"
 
 
 def _format_percent(share: float | None, decimals: int = 0) -> str:
