@@ -1,9 +1,12 @@
 """Render the Markdown pages to `build/docs` and fail on a broken link.
 
+Each page has the groups of the index as navigation.
+
 The figures and plots of `finance.md` and other pages are computed first, by the engine itself, and
 the notebook of the examples is run against a service.
 """
 
+import os
 import re
 import runpy
 import shutil
@@ -25,15 +28,33 @@ PAGE_TEMPLATE = """<!doctype html>
 <meta name="viewport" content="width=device-width">
 <title>{title}</title>
 <style>
-body {{ font: 16px/1.55 system-ui, sans-serif; max-width: 54rem; margin: 2rem auto }}
+body {{ font: 16px/1.55 system-ui, sans-serif; max-width: 74rem }}
+body {{ margin: 2rem auto; padding: 0 1rem }}
+main {{ min-width: 0; max-width: 54rem }}
+nav h2 {{ font-size: 1rem; margin: 1rem 0 .2rem }}
+nav ul {{ list-style: none; margin: 0; padding: 0 }}
+[aria-current] {{ font-weight: bold; color: inherit; text-decoration: none }}
+@media (min-width: 60rem) {{
+  body {{ display: grid; grid-template-columns: 14rem 1fr; gap: 2.5rem }}
+  nav {{ order: -1 }}
+}}
+@media (max-width: 60rem) {{ nav ul {{ display: flex; flex-wrap: wrap; gap: 0 1rem }} }}
+@media print {{ nav {{ display: none }} body {{ display: block }} }}
 table {{ border-collapse: collapse; display: block; overflow-x: auto }}
+td code {{ overflow-wrap: anywhere }}
 th, td {{ border: 1px solid #ccd; padding: .3rem .6rem; text-align: left; vertical-align: top }}
 pre {{ background: #f5f5f0; padding: .8rem; overflow-x: auto }}
 img {{ max-width: 100% }}
 </style>
+<main>
 {body}
+</main>
+<nav aria-label="Pages">
+{navigation}
+</nav>
 </html>
 """
+INDEX = ROOT / "docs" / "index.md"
 _MARKDOWN = MarkdownIt("commonmark").enable("table")
 
 
@@ -87,9 +108,42 @@ def render_page(page: Path) -> str:
     for text, token in headings:
         token.attrSet("id", build_anchor(text))
     body = _MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {})
-    body = re.sub(r'(href="[^":]*)\.md([#"])', r"\1.html\2", body)
     title = headings[0][0] if headings else page.stem
-    return PAGE_TEMPLATE.format(title=escape(title), body=body)
+    return PAGE_TEMPLATE.format(
+        title=escape(title),
+        navigation=_link_to_html(render_navigation(page)),
+        body=_link_to_html(body),
+    )
+
+
+def list_groups() -> dict[str, list[tuple[str, Path]]]:
+    """Return the pages in the tables of the index by its headings, each with its title."""
+    groups: dict[str, list[tuple[str, Path]]] = {}
+    for section in INDEX.read_text().split("\n## ")[1:]:
+        heading, _, text = section.partition("\n")
+        rows = re.findall(r"^\| \[(.+?)\]\((.+?)\) \|", text, re.MULTILINE)
+        groups[heading] = [(title, (INDEX.parent / target).resolve()) for title, target in rows]
+    return groups
+
+
+def render_navigation(page: Path) -> str:
+    """Return the groups of the index as lists of links, relative to the page."""
+    home = _render_entry("Overview", INDEX, page)
+    parts = [f"<ul>{home}</ul>"]
+    for heading, entries in list_groups().items():
+        items = "".join(_render_entry(title, target, page) for title, target in entries)
+        parts.append(f"<h2>{escape(heading)}</h2>\n<ul>{items}</ul>")
+    return "\n".join(parts)
+
+
+def _render_entry(title: str, target: Path, page: Path) -> str:
+    link = escape(Path(os.path.relpath(target, page.parent)).as_posix())
+    current = ' aria-current="page"' if target == page else ""
+    return f'<li><a href="{link}"{current}>{escape(title)}</a></li>'
+
+
+def _link_to_html(text: str) -> str:
+    return re.sub(r'(href="[^":]*)\.md([#"])', r"\1.html\2", text)
 
 
 def _list_headings(tokens: list[Token]) -> list[tuple[str, Token]]:
@@ -108,6 +162,8 @@ def main() -> int:
         "wind_farm.py",
         "finance_sensitivity.py",
         "cli_reference.py",
+        "metrics_reference.py",
+        "event_types_reference.py",
         "notebook.py",
     ):
         runpy.run_path(str(ROOT / "docs" / script))["write_page"]()

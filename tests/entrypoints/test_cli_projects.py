@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import runpy
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -238,11 +237,6 @@ def test_a_completion_script_has_every_command(
     paths = [path for path, _ in build_parser().list_commands() if path]
     assert len(paths) > 25
     assert [path for path in paths if f"' {path}'" not in script] == []
-
-
-def test_the_page_of_the_command_line_is_that_of_the_parser() -> None:
-    page = runpy.run_path(str(ROOT / "docs" / "cli_reference.py"))
-    assert page["PAGE"].read_text() == page["render_page"](), "run python docs/cli_reference.py"
 
 
 def test_docker_ignores_the_files_that_other_builders_ignore() -> None:

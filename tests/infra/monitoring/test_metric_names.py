@@ -1,11 +1,14 @@
 """Every metric and label of rules and dashboards is in the output of a service that works."""
 
 import json
+import re
 import ssl
+from pathlib import Path
 
 import httpx
 import pytest
 import tenacity
+from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from tests.adapters.publishers.certificates import write_certificate
 from tests.http.conftest import WIND, Service, discard_access_log
@@ -15,6 +18,7 @@ from tests.product.ontology import run_ontology_server, send_json
 
 __all__ = ["discard_access_log"]
 
+PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
 SCHEMA = {"id": "project_schema", "version": 1, "columns": [{"name": "a", "type": "date"}]}
 OF_PROMETHEUS = {"up", "ALERTS"}
 """Series that Prometheus itself writes."""
@@ -44,8 +48,8 @@ def use(client: httpx.Client) -> None:
 
 
 @pytest.fixture(scope="module")
-def series(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, set[str]]]:
-    """The labels with their values of each series, by its name."""
+def families(tmp_path_factory: pytest.TempPathFactory) -> list[Metric]:
+    """The metrics of a service that has done what they measure."""
     folder = tmp_path_factory.mktemp("metrics")
     write_certificate(folder, "service")
     document = json.dumps(SCHEMA).encode()
@@ -64,8 +68,14 @@ def series(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, set[
             use(client)
             text = scrape(client)
         service.stop()
+    return list(text_string_to_metric_families(text))
+
+
+@pytest.fixture(scope="module")
+def series(families: list[Metric]) -> dict[str, dict[str, set[str]]]:
+    """The labels with their values of each series, by its name."""
     found: dict[str, dict[str, set[str]]] = {}
-    for family in text_string_to_metric_families(text):
+    for family in families:
         found.setdefault(family.name, {})
         for sample in family.samples:
             labels = found.setdefault(sample.name, {})
@@ -107,3 +117,31 @@ def test_values_of_labels_that_rules_name_exist(
     series: dict[str, dict[str, set[str]]], metric: str, label: str, values: set[str]
 ) -> None:
     assert values <= series[metric][label]
+
+
+def read_page() -> dict[str, tuple[str, set[str], str]]:
+    """Return type, labels and meaning of each documented metric."""
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.*) \| (.*) \|$", PAGE.read_text(), re.MULTILINE)
+    return {
+        name: (type_, set(re.findall(r"`(\w+)`", labels)), meaning)
+        for name, type_, labels, meaning in rows
+    }
+
+
+def list_labels(family: Metric) -> set[str]:
+    names = {name for sample in family.samples for name in sample.labels}
+    return names - {"le"} if family.type == "histogram" else names
+
+
+def test_the_page_of_metrics_has_those_of_the_service(families: list[Metric]) -> None:
+    page = read_page()
+    exposed = {
+        f"{family.name}_total" if family.type == "counter" else family.name: family
+        for family in families
+    }
+    assert page.keys() == exposed.keys()
+    for name, family in exposed.items():
+        type_, labels, meaning = page[name]
+        assert type_ == family.type, name
+        assert labels == list_labels(family) or not family.samples, name
+        assert meaning == family.documentation or name.startswith("process_"), name

@@ -23,11 +23,17 @@ class StoreMetrics:
         """Yield the metrics of commits, queries, caches and memory."""
         activity = self._activity
         if activity.commit_seconds is not None:
-            text = "Duration of the commit of a group of changes, its sync included."
-            yield _build_histogram("spawn_storage_commit_seconds", text, activity.commit_seconds)
+            yield _build_histogram(
+                "spawn_storage_commit_seconds",
+                "Duration of the commit of a group of changes, its sync included.",
+                activity.commit_seconds,
+            )
         if activity.group_changes is not None:
-            text = "Changes of a group that was committed as one."
-            yield _build_histogram("spawn_storage_group_changes", text, activity.group_changes)
+            yield _build_histogram(
+                "spawn_storage_group_changes",
+                "Changes of a group that was committed as one.",
+                activity.group_changes,
+            )
         queries = GaugeMetricFamily(
             "spawn_storage_queries", "Queries by state: running, waiting.", labels=("state",)
         )
