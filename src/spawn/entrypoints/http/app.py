@@ -39,7 +39,7 @@ from spawn.entrypoints.http.middleware.access_log import AccessLog
 from spawn.entrypoints.http.middleware.edge import AccessRules, EdgeMiddleware
 from spawn.entrypoints.http.middleware.request_audit import RequestAudit
 from spawn.entrypoints.http.middleware.request_spans import RequestTracer
-from spawn.entrypoints.http.pages import portfolio_page, project_page
+from spawn.entrypoints.http.pages import approval_page, portfolio_page, project_page
 from spawn.entrypoints.http.portfolios import (
     exposure_routes,
     forecast_routes,
@@ -73,6 +73,7 @@ _RESOURCE_ROUTES: Final[Sequence[Route]] = (
     *ledger_routes.ROUTES,
     *project_page.ROUTES,
     *portfolio_page.ROUTES,
+    *approval_page.ROUTES,
     *reserve_routes.ROUTES,
     *import_routes.ROUTES,
     *jobs.ROUTES,
