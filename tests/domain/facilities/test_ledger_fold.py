@@ -54,8 +54,8 @@ def test_random_ledgers_equal_exact_fractions() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", range(1_000, 11_000, 200))
-def test_ten_thousand_random_ledgers_equal_exact_fractions(first: int) -> None:
+@pytest.mark.parametrize("first", range(1_000, 2_000, 200))
+def test_a_thousand_random_ledgers_equal_exact_fractions(first: int) -> None:
     kinds = compare_with_fractions(range(first, first + 200), 25)
     assert min(kinds.values()) > 20
 
@@ -201,3 +201,7 @@ def test_a_waiver_forgives_the_part_that_it_names() -> None:
     assert position.balance == 9_000
     assert position.fees_due == position.interest_due == 0
     assert position.repaid == 0
+
+
+if __name__ == "__main__":  # ten thousand ledgers, two minutes of processor time
+    compare_with_fractions(range(1_000, 11_000), 25)
