@@ -68,8 +68,12 @@ def test_projects_lead_to_their_pages_and_stages_add_up(
     moved = client.post(f"/v1/ops/projects/{first}/transitions", json=body, headers=ANY)
     assert moved.status_code == 200, moved.text
     text = client.get(page_of(portfolio), params=DAY).text
-    for one in (first, second):
+    name = client.get(portfolio).json()["name"]
+    for one, share in ((first, "1/3"), (second, "50")):
         assert f'href="/pages/projects/{one}"' in text
+        project = client.get(f"/pages/projects/{one}").text
+        assert f'<a href="{page_of(portfolio)}">{name}</a>' in project
+        assert {share, "2026-03-31"} <= set(Texts(project).texts)
     texts = Texts(text).texts
     stages = texts[texts.index("Projects by status, in EUR.") : texts.index("Exposure by country")]
     shown = [one for one in stages if one]
@@ -136,6 +140,24 @@ async def test_pages_need_the_scopes_of_financing_and_of_projects(guarded: Guard
             assert (await guarded.client.get(one, headers=headers)).status_code == status
     for one in (page_of(PORTFOLIOS), path):
         assert (await guarded.client.get(one)).status_code == 401
+
+
+async def test_the_product_page_leads_to_the_pages_that_the_caller_may_read(
+    guarded: Guarded,
+) -> None:
+    expected = {
+        ("projects:read",): (False, False),
+        ("projects:read", "finance:write"): (True, False),
+        ("projects:read", "approvals:decide"): (False, True),
+    }
+    for scopes, shown in expected.items():
+        headers = await guarded.key(*scopes)
+        home = (await guarded.client.get("/", headers=headers)).text
+        paths = ("/pages/portfolios", "/pages/approvals")
+        assert tuple(f'href="{path}"' in home for path in paths) == shown
+        for path, may_read in zip(paths, shown, strict=True):
+            status = (await guarded.client.get(path, headers=headers)).status_code
+            assert (status == 200) is may_read
 
 
 def test_bars_share_one_scale_from_zero() -> None:

@@ -13,8 +13,18 @@ from spawn.domain.portfolios.portfolio import PORTFOLIO_KIND, Portfolio
 from spawn.domain.principal import Principal, Scope
 from spawn.domain.query import Filter, Operator, Page, Query
 
+MAX_PROJECT_HOLDINGS: Final = 100
+"""Holdings of one project that a query returns."""
+
 PORTFOLIO_READERS: Final = (Scope.FINANCE_READ, Scope.FINANCE_WRITE)
 """Scopes of which a reader of portfolios has one."""
+
+
+class ProjectHolding(msgspec.Struct, frozen=True):
+    """An active holding of a project or of its facility, with its portfolio."""
+
+    holding: Holding
+    portfolio: Portfolio
 
 
 async def get_portfolio(
@@ -78,3 +88,25 @@ async def list_holdings(
     return await dependencies.reads.page(
         msgspec.structs.replace(query, kind=HOLDING_KIND, filters=filters)
     )
+
+
+async def list_project_holdings(
+    dependencies: Dependencies, principal: Principal, project_id: str
+) -> list[ProjectHolding]:
+    """Return the active holdings of a project in order of creation, `MAX_PROJECT_HOLDINGS` at most.
+
+    A holding that has ended, or that begins later, is one of them.
+    """
+    require(principal, *PORTFOLIO_READERS)
+    filters = (
+        Filter("project_id", Operator.EQ, (project_id,)),
+        Filter("is_active", Operator.EQ, (True,)),
+    )
+    query = Query(kind=HOLDING_KIND, filters=filters, limit=MAX_PROJECT_HOLDINGS)
+    page: Page[StoredAggregate[Holding]] = await dependencies.reads.page(query)
+    portfolios: dict[str, Portfolio] = {}
+    for aggregate in page.items:
+        key = aggregate.state.portfolio_id
+        if key not in portfolios:
+            portfolios[key] = (await dependencies.reads.get(PORTFOLIO_KIND, key)).state
+    return [ProjectHolding(one.state, portfolios[one.state.portfolio_id]) for one in page.items]

@@ -9,7 +9,7 @@ from spawn.application.product.snapshot import take_snapshot
 from spawn.domain.errors import NotFound
 from spawn.domain.principal import Scope
 from spawn.entrypoints.http.html import home
-from spawn.entrypoints.http.html.home import LiveStatus, build_home
+from spawn.entrypoints.http.html.home import LiveStatus, build_home, list_pages
 from spawn.entrypoints.http.html.rendering import page_response
 from spawn.entrypoints.http.product.routes import MEASUREMENTS
 from spawn.entrypoints.http.protocol.etags import content_etag, is_not_modified
@@ -63,9 +63,8 @@ async def read_home(request: StrictRequest) -> Response:
         position=str(await dependencies.reads.position()),
         measurement=await http_state[MEASUREMENTS].measure(dependencies),
     )
-    return await page_response(
-        home.TEMPLATE, build_home(snapshot, status), headers=(link_header("/"), NO_CACHE)
-    )
+    context = build_home(snapshot, status, list_pages(request.principal))
+    return await page_response(home.TEMPLATE, context, headers=(link_header("/"), NO_CACHE))
 
 
 @route(

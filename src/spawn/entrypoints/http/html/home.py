@@ -1,6 +1,6 @@
 """HTML product page: purpose, quality, columns, events, documents and APIs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -30,6 +30,7 @@ from spawn.application.product.snapshot import (
     ProductSnapshot,
     schema_path,
 )
+from spawn.domain.principal import Principal, Scope
 from spawn.domain.quality.measures import Measurement
 from spawn.entrypoints.http.html.rendering import format_age, render
 
@@ -46,6 +47,15 @@ _APIS: Final = (
     ("/v1/governance/schemas", "Active schema and its earlier versions"),
     ("/v1/ops/import-mappings", "Import mappings"),
     ("/v1/admin/tables", "Tables of the store"),
+)
+_FINANCE_READERS: Final = frozenset({Scope.FINANCE_READ, Scope.FINANCE_WRITE})
+_PAGES: Final = (
+    ("/pages/portfolios", "Portfolios, each with its projects", _FINANCE_READERS),
+    (
+        "/pages/approvals",
+        "Commands that wait for your decision",
+        frozenset({Scope.APPROVALS_DECIDE}),
+    ),
 )
 _MONITORING: Final = (
     (QUALITY.path, "Data quality, rule by rule"),
@@ -67,13 +77,24 @@ class LiveStatus(msgspec.Struct, frozen=True, kw_only=True):
     measurement: Measurement | None
 
 
+def list_pages(principal: Principal) -> tuple[tuple[str, str], ...]:
+    """Return the path and the text of each page that a principal may read."""
+    if principal.row_scope is not None:
+        return ()
+    return tuple(
+        (path, text) for path, text, scopes in _PAGES if not principal.scopes.isdisjoint(scopes)
+    )
+
+
 def render_home(snapshot: ProductSnapshot, status: LiveStatus) -> str:
     """Return the page."""
     return render(TEMPLATE, build_home(snapshot, status))
 
 
-def build_home(snapshot: ProductSnapshot, status: LiveStatus) -> dict[str, object]:
-    """Return the context of the page's template."""
+def build_home(
+    snapshot: ProductSnapshot, status: LiveStatus, pages: Sequence[tuple[str, str]] = ()
+) -> dict[str, object]:
+    """Return the context of the page's template; `pages` are those that the caller may read."""
     measurement, report = status.measurement, snapshot.report
     changed_at = measurement.changed_at if measurement is not None else None
     results = [result for _, result in snapshot.rules_with_results() if result is not None]
@@ -111,6 +132,7 @@ def build_home(snapshot: ProductSnapshot, status: LiveStatus) -> dict[str, objec
         "documents": DOCUMENTS,
         "docs_path": DOCS.path,
         "apis": ((DOCS.path, "API documentation"), *_APIS),
+        "pages": pages,
         "monitoring": _MONITORING,
         "json_ld": build_schema_org_dataset(snapshot),
     }

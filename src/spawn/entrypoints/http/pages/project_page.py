@@ -16,6 +16,7 @@ from spawn.application.covenants.covenant_queries import (
 )
 from spawn.application.facilities.facility_queries import list_facilities, query_facilities
 from spawn.application.facilities.ledger_queries import Balance, compute_balance, view_ledger
+from spawn.application.portfolios.portfolio_queries import list_project_holdings
 from spawn.application.projects.queries import get_project, list_project_history
 from spawn.domain.change import StoredAggregate
 from spawn.domain.covenants.cfads_case import CfadsCase
@@ -72,8 +73,9 @@ class ShownCovenant(msgspec.Struct, frozen=True):
     tag="operations",
     summary="Get the page of a project",
     description=(
-        "Facts, sponsors, history, facilities with their balance today, cash against debt service "
-        "and the state of the covenants. It needs `projects:read` too."
+        "Facts, sponsors, history, facilities with their balance today, the portfolios that hold "
+        "them, cash against debt service and the state of the covenants. It needs `projects:read` "
+        "too."
     ),
     returns=Success(str, "The page.", media_types=("text/html",)),
     problems=("not_found", "forbidden"),
@@ -93,6 +95,7 @@ async def read_project_page(request: StrictRequest, project_id: str) -> Response
         "project": project,
         "history": [(one, _read_status(one.document)) for one in reversed(entries)],
         "facilities": facilities,
+        "holdings": await list_project_holdings(dependencies, principal, project_id),
         "case": case,
         "cash_chart": None if case is None else _draw_cash(case.state),
         "covenants": await _load_covenants(request, project_id, case),
