@@ -108,6 +108,7 @@ def render_page(page: Path) -> str:
     for text, token in headings:
         token.attrSet("id", build_anchor(text))
     body = _MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {})
+    body = re.sub(r"(?<=<td><code>)\w+(?=</code>)", _allow_breaks, body)
     title = headings[0][0] if headings else page.stem
     return PAGE_TEMPLATE.format(
         title=escape(title),
@@ -140,6 +141,11 @@ def _render_entry(title: str, target: Path, page: Path) -> str:
     link = escape(Path(os.path.relpath(target, page.parent)).as_posix())
     current = ' aria-current="page"' if target == page else ""
     return f'<li><a href="{link}"{current}>{escape(title)}</a></li>'
+
+
+def _allow_breaks(name: re.Match[str]) -> str:
+    """Return a long name that may break after its underscores, so that a table fits its page."""
+    return name[0].replace("_", "_<wbr>")
 
 
 def _link_to_html(text: str) -> str:

@@ -53,6 +53,12 @@ def test_a_rendered_page_links_to_every_page_of_the_groups(page: Path) -> None:
     assert "<script" not in html
 
 
+def test_names_in_tables_break_after_underscores_and_others_do_not() -> None:
+    html = BUILD["render_page"](DOCS / "metrics.md")
+    assert "<td><code>spawn_<wbr>jobs_<wbr>running</code></td>" in html
+    assert "…_bucket" in html
+
+
 @pytest.mark.parametrize("script", GENERATED)
 def test_a_generated_page_is_that_of_the_code(script: str) -> None:
     page = runpy.run_path(str(DOCS / script))
