@@ -1,12 +1,13 @@
 """The ports that every use case depends on."""
 
+from datetime import datetime
 from typing import Final
 
 import msgspec
 
 from spawn.application.bounded_cache import BoundedCache
 from spawn.application.command_queues import CommandQueues
-from spawn.domain.errors import Forbidden, Unavailable
+from spawn.domain.errors import Forbidden, InvalidInput, Unavailable
 from spawn.domain.events.position import Position
 from spawn.domain.facilities.ledger import StoredLedger
 from spawn.domain.portfolios.held_facility import PortfolioBook
@@ -110,3 +111,20 @@ def require(principal: Principal, *scopes: Scope) -> None:
     if principal.scopes.isdisjoint(scopes):
         names = tuple(scope.value for scope in scopes)
         raise Forbidden(f"This needs the scope {' or '.join(names)}.", scopes=names)
+
+
+async def require_past(dependencies: Dependencies, as_of: datetime | None) -> None:
+    """Check that what was recorded by an instant is final: the instant has passed.
+
+    A replica whose clock is ahead may have recorded a change at a time that is yet to come here;
+    up to the newest change everything is final too. None, for the present, passes.
+
+    Raises:
+        InvalidInput: the instant is neither in the past nor that of the newest change.
+    """
+    if as_of is None or as_of < dependencies.clock.now():
+        return
+    latest = await dependencies.reads.latest_recorded_at()
+    if latest is None or as_of > latest:
+        detail = "must be in the past: what will be known then may still change"
+        raise InvalidInput.at("/as_of", "in_the_future", detail)

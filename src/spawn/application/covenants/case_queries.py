@@ -6,7 +6,7 @@ from datetime import date, datetime
 import msgspec
 
 from spawn.application.covenants.state_saving import query_of_project, require_project
-from spawn.application.dependencies import Dependencies, require
+from spawn.application.dependencies import Dependencies, require, require_past
 from spawn.domain.change import StoredAggregate
 from spawn.domain.covenants.case_comparison import (
     ComparedPeriod,
@@ -69,8 +69,10 @@ async def get_case(
 
     Raises:
         NotFound: no such case, version, or none yet at that instant.
+        InvalidInput: the instant is not in the past.
     """
     require(principal, Scope.FINANCE_READ)
+    await require_past(dependencies, as_of)
     case: StoredAggregate[CfadsCase] = await dependencies.reads.get(
         CASE_KIND, case_id, version=version, as_of=as_of
     )
@@ -131,8 +133,10 @@ async def read_known_actuals(
 
     Raises:
         NotFound: no such project.
+        InvalidInput: the instant is not in the past.
     """
     require(principal, Scope.FINANCE_READ)
+    await require_past(dependencies, as_of)
     await require_project(dependencies, project_id)
     try:
         stored: StoredAggregate[CfadsActuals] = await dependencies.reads.get(
@@ -179,7 +183,8 @@ async def read_variance(
 
     Raises:
         NotFound: no such case or version.
-        InvalidInput: the actuals have another currency than the case.
+        InvalidInput: the actuals have another currency than the case, or the instant is not in the
+            past.
     """
     case = await get_case(dependencies, principal, case_id, version=version)
     actuals = await read_known_actuals(

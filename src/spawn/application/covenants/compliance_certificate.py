@@ -17,7 +17,7 @@ from spawn.application.covenants.covenant_queries import (
     measure_recorded,
 )
 from spawn.application.covenants.state_saving import list_of_project
-from spawn.application.dependencies import Dependencies, require
+from spawn.application.dependencies import Dependencies, require, require_past
 from spawn.domain.change import StoredAggregate
 from spawn.domain.covenants.covenant_record import RecordedCovenantTest
 from spawn.domain.covenants.covenant_set import (
@@ -29,7 +29,7 @@ from spawn.domain.covenants.covenant_set import (
     fold_standing,
     list_active_waivers,
 )
-from spawn.domain.errors import InvalidInput, NotFound
+from spawn.domain.errors import NotFound
 from spawn.domain.principal import Principal, Scope
 from spawn.domain.projects.project import PROJECT_KIND, Project
 
@@ -93,10 +93,8 @@ async def read_certificate(
         InvalidInput: the instant is not in the past.
     """
     require(principal, Scope.FINANCE_READ)
+    await require_past(dependencies, as_of)
     now = dependencies.clock.now()
-    if as_of is not None and as_of > now:
-        detail = "must be in the past: what will be known then may still change"
-        raise InvalidInput.at("/as_of", "in_the_future", detail)
     project: StoredAggregate[Project] = await dependencies.reads.get(
         PROJECT_KIND, project_id, as_of=as_of
     )

@@ -7,7 +7,7 @@ import msgspec
 
 from spawn.application.covenants.figure_sources import RatioComputer, load_case_figures
 from spawn.application.covenants.state_saving import query_of_project, require_project
-from spawn.application.dependencies import Dependencies, require
+from spawn.application.dependencies import Dependencies, require, require_past
 from spawn.domain.change import StoredAggregate
 from spawn.domain.covenants.covenant_record import (
     COVENANT_TEST_KIND,
@@ -87,8 +87,10 @@ async def get_covenant(
 
     Raises:
         NotFound: no such covenant, or none yet at that instant.
+        InvalidInput: the instant is not in the past.
     """
     require(principal, Scope.FINANCE_READ)
+    await require_past(dependencies, as_of)
     covenant: StoredAggregate[CovenantSet] = await dependencies.reads.get(
         COVENANT_KIND, covenant_id, as_of=as_of
     )
@@ -166,6 +168,7 @@ async def read_covenant_state(
 
     Raises:
         NotFound: no such covenant, or none yet at that instant.
+        InvalidInput: the instant is not in the past.
     """
     stored = await get_covenant(dependencies, principal, covenant_id, as_of=as_of)
     day = on or dependencies.clock.now().date()

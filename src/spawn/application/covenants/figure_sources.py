@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from spawn.application.dependencies import Dependencies
+from spawn.application.dependencies import Dependencies, require_past
 from spawn.domain.change import StoredAggregate
 from spawn.domain.covenants.cash_periods import CashPeriod
 from spawn.domain.covenants.cfads_actuals import ACTUALS_KIND, CfadsActuals, select_known
@@ -91,8 +91,9 @@ async def load_actual_figures(
     """Return the actuals of periods that had ended by a day, as they were known.
 
     Raises:
-        InvalidInput: nothing was recorded by then.
+        InvalidInput: nothing was recorded by then, or the instant is not in the past.
     """
+    await require_past(dependencies, as_of)
     try:
         stored: StoredAggregate[CfadsActuals] = await dependencies.reads.get(
             ACTUALS_KIND, project_id, as_of=as_of

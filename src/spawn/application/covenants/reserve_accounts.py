@@ -17,7 +17,7 @@ from spawn.application.covenants.state_saving import (
     require_project,
     save_state,
 )
-from spawn.application.dependencies import Dependencies, require
+from spawn.application.dependencies import Dependencies, require, require_past
 from spawn.application.projects.commands import CommandContext
 from spawn.domain.change import StoredAggregate
 from spawn.domain.covenants.cash_periods import add_exactly
@@ -175,9 +175,11 @@ async def read_reserve(
 
     Raises:
         NotFound: no such account, or none yet at that instant.
-        InvalidInput: the project has no such case, or the case has another currency.
+        InvalidInput: the project has no such case, the case has another currency, or the instant is
+            not in the past.
     """
     require(principal, Scope.FINANCE_READ)
+    await require_past(dependencies, as_of)
     account: StoredAggregate[ReserveAccountState] = await dependencies.reads.get(
         RESERVE_KIND, account_id, as_of=as_of
     )

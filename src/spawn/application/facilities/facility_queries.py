@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from spawn.application.dependencies import Dependencies, require
+from spawn.application.dependencies import Dependencies, require, require_past
 from spawn.domain.change import StoredAggregate
 from spawn.domain.facilities.facility import FACILITY_KIND, Facility
 from spawn.domain.principal import Principal, Scope
@@ -21,8 +21,10 @@ async def get_facility(
 
     Raises:
         NotFound: no such facility, or none yet at that instant.
+        InvalidInput: the instant is not in the past.
     """
     require(principal, Scope.FINANCE_READ)
+    await require_past(dependencies, as_of)
     aggregate: StoredAggregate[Facility] = await dependencies.reads.get(
         FACILITY_KIND, facility_id, as_of=as_of
     )

@@ -10,7 +10,7 @@ from fractions import Fraction
 
 import msgspec
 
-from spawn.application.dependencies import Dependencies, require
+from spawn.application.dependencies import Dependencies, require, require_past
 from spawn.application.portfolios.fx_rate_sets import FxUse, find_rates
 from spawn.application.portfolios.held_exposures import load_book
 from spawn.application.portfolios.portfolio_queries import PORTFOLIO_READERS
@@ -77,9 +77,7 @@ async def view_portfolio(
     latest = await dependencies.reads.latest_recorded_at()
     if latest is None:
         raise NotFound(_NOTHING_RECORDED)
-    if query.as_of is not None and query.as_of > max(now, latest):
-        detail = "must be in the past: what will be known then may still change"
-        raise InvalidInput.at("/as_of", "in_the_future", detail)
+    await require_past(dependencies, query.as_of)
     # Later changes are recorded after the newest one, so that states as of it are final.
     as_of = latest if query.as_of is None else min(query.as_of, latest)
     on = now.date() if query.on is None else query.on

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from spawn.application.commands import Decision, execute
-from spawn.application.dependencies import Dependencies, require
+from spawn.application.dependencies import Dependencies, require, require_past
 from spawn.domain.change import StoredAggregate, Write
 from spawn.domain.errors import Duplicate, InvalidInput, NotFound, StaleVersion
 from spawn.domain.events.event import DomainEvent
@@ -165,16 +165,23 @@ async def get_rate_set(
 
     Raises:
         NotFound: no such set or revision, or none yet at that instant.
+        InvalidInput: the instant is not in the past.
     """
     require(principal, *_READERS)
+    await require_past(dependencies, as_of)
     return await dependencies.reads.get(FX_RATE_SET_KIND, set_id, version=revision, as_of=as_of)
 
 
 async def list_rate_sets(
     dependencies: Dependencies, principal: Principal, query: Query
 ) -> Page[StoredAggregate[FxRateSet]]:
-    """Return one page of sets, the newest revision of each."""
+    """Return one page of sets, the newest revision of each.
+
+    Raises:
+        InvalidInput: the instant is not in the past.
+    """
     require(principal, *_READERS)
+    await require_past(dependencies, query.as_of)
     return await dependencies.reads.page(msgspec.structs.replace(query, kind=FX_RATE_SET_KIND))
 
 
@@ -192,9 +199,11 @@ async def convert_amount(
     """Return money in another currency by the rates of a source on a day.
 
     Raises:
-        InvalidInput: no set of the source is recent enough, or it lacks a rate of the pair.
+        InvalidInput: no set of the source is recent enough, it lacks a rate of the pair, or the
+            instant is not in the past.
     """
     require(principal, *_READERS)
+    await require_past(dependencies, as_of)
     fx = await find_rates(
         dependencies, source=source, on=on, max_age_days=max_age_days, as_of=as_of
     )

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from spawn.application.dependencies import Dependencies, require
+from spawn.application.dependencies import Dependencies, require, require_past
 from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import NotFound
 from spawn.domain.portfolios.holding import HOLDING_KIND, Holding
@@ -38,16 +38,23 @@ async def get_portfolio(
 
     Raises:
         NotFound: no such portfolio, or none yet at that instant.
+        InvalidInput: the instant is not in the past.
     """
     require(principal, *PORTFOLIO_READERS)
+    await require_past(dependencies, as_of)
     return await dependencies.reads.get(PORTFOLIO_KIND, portfolio_id, as_of=as_of)
 
 
 async def list_portfolios(
     dependencies: Dependencies, principal: Principal, query: Query
 ) -> Page[StoredAggregate[Portfolio]]:
-    """Return one page of portfolios, in order of creation."""
+    """Return one page of portfolios, in order of creation.
+
+    Raises:
+        InvalidInput: the instant is not in the past.
+    """
     require(principal, *PORTFOLIO_READERS)
+    await require_past(dependencies, query.as_of)
     return await dependencies.reads.page(msgspec.structs.replace(query, kind=PORTFOLIO_KIND))
 
 
@@ -63,8 +70,10 @@ async def get_holding(
 
     Raises:
         NotFound: the portfolio has, or then had, no such holding.
+        InvalidInput: the instant is not in the past.
     """
     require(principal, *PORTFOLIO_READERS)
+    await require_past(dependencies, as_of)
     aggregate = await dependencies.reads.get(HOLDING_KIND, holding_id, as_of=as_of)
     if aggregate.state.portfolio_id != portfolio_id or not aggregate.state.is_active:
         raise NotFound("The portfolio has no holding of this id.")
@@ -78,8 +87,10 @@ async def list_holdings(
 
     Raises:
         NotFound: no such portfolio, or none yet at the instant of the query.
+        InvalidInput: the instant is not in the past.
     """
     require(principal, *PORTFOLIO_READERS)
+    await require_past(dependencies, query.as_of)
     await dependencies.reads.get(PORTFOLIO_KIND, portfolio_id, as_of=query.as_of)
     filters = (
         Filter("portfolio_id", Operator.EQ, (portfolio_id,)),

@@ -54,6 +54,7 @@ from spawn.entrypoints.http.protocol.operation import (
 )
 from spawn.entrypoints.http.protocol.query_params import (
     AFTER,
+    KNOWN_AS_OF,
     LIMIT,
     read_after,
     read_limit,
@@ -74,11 +75,6 @@ COMMAND_PROBLEMS: Final = (
 CHANGE_PROBLEMS: Final = (*COMMAND_PROBLEMS, "stale_version", "precondition_required")
 ON: Final = Parameter(
     "on", {"type": "string", "format": "date"}, "Value date: figures of periods ended by this day."
-)
-AS_OF: Final = Parameter(
-    "as_of",
-    {"type": "string", "format": "date-time"},
-    "Figures as they were recorded at this time; a date is meant to its end.",
 )
 VERSION: Final = Parameter(
     "version",
@@ -194,7 +190,7 @@ async def read_case_page(request: StrictRequest, project_id: str) -> Result:
     tag=TAG,
     summary="Get a CFADS case",
     description="The case now, at a version, or as recorded at an instant (`as_of`).",
-    parameters=(VERSION, AS_OF),
+    parameters=(VERSION, KNOWN_AS_OF),
     returns=Success(CaseView, "The case.", headers=("ETag",)),
     problems=("not_found",),
 )
@@ -280,7 +276,7 @@ async def post_comparison(request: StrictRequest) -> CaseComparisonView:
     tag=TAG,
     summary="Get the variance of the actuals from a case",
     description="Actual less case for each period of the case, where a fact has its very days.",
-    parameters=(VERSION, ON, AS_OF),
+    parameters=(VERSION, ON, KNOWN_AS_OF),
     returns=Success(CaseVarianceView, "The variance."),
     problems=("not_found",),
 )
@@ -352,7 +348,7 @@ async def post_actuals(request: StrictRequest, project_id: str) -> Response:
     tag=TAG,
     summary="Get the actual CFADS of a project",
     description="The newest fact of each period, with the time at which it was recorded.",
-    parameters=(ON, AS_OF),
+    parameters=(ON, KNOWN_AS_OF),
     returns=Success(ActualsView, "The actuals."),
     problems=("not_found",),
 )

@@ -12,7 +12,7 @@ from spawn.domain.covenants.covenant_set import CovenantStanding, CovenantWaiver
 from spawn.domain.dates import format_instant
 from spawn.domain.errors import InvalidInput
 from spawn.domain.principal import Scope
-from spawn.entrypoints.http.covenants.case_routes import AS_OF, PROJECT, TAG, read_day
+from spawn.entrypoints.http.covenants.case_routes import PROJECT, TAG, read_day
 from spawn.entrypoints.http.covenants.covenant_wire import (
     CovenantView,
     LevelHeadroomView,
@@ -20,7 +20,7 @@ from spawn.entrypoints.http.covenants.covenant_wire import (
 )
 from spawn.entrypoints.http.html.rendering import page_response
 from spawn.entrypoints.http.protocol.operation import JSON, Parameter, Success
-from spawn.entrypoints.http.protocol.query_params import read_moment
+from spawn.entrypoints.http.protocol.query_params import KNOWN_AS_OF, read_moment
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import NO_CACHE, Response
 from spawn.entrypoints.http.protocol.route import Result, Route, route
@@ -101,7 +101,7 @@ class ComplianceCertificateView(WireStruct, frozen=True, kw_only=True):
         "of the project in that state on the day, tested on it or not. "
         "`text/html` is a page to print. The same `on` and `as_of` give the same certificate later."
     ),
-    parameters=(_TEST_DATE, AS_OF),
+    parameters=(_TEST_DATE, KNOWN_AS_OF),
     returns=Success(ComplianceCertificateView, "The certificate.", alternatives={HTML: str}),
     problems=("not_found",),
     formats={"json": JSON, "html": HTML},

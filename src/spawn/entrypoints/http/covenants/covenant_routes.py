@@ -23,7 +23,6 @@ from spawn.domain.covenants.covenant_set import COVENANT_KIND, CovenantTermSheet
 from spawn.domain.errors import InvalidInput
 from spawn.domain.principal import Scope
 from spawn.entrypoints.http.covenants.case_routes import (
-    AS_OF,
     CHANGE_PROBLEMS,
     COMMAND_PROBLEMS,
     PROJECT,
@@ -63,6 +62,7 @@ from spawn.entrypoints.http.protocol.operation import (
 )
 from spawn.entrypoints.http.protocol.query_params import (
     AFTER,
+    KNOWN_AS_OF,
     LIMIT,
     read_after,
     read_limit,
@@ -176,7 +176,7 @@ async def read_covenant_page(request: StrictRequest, project_id: str) -> Result:
     tag=TAG,
     summary="Get a covenant",
     description="The terms, waivers and tests now, or as recorded at an instant (`as_of`).",
-    parameters=(AS_OF,),
+    parameters=(KNOWN_AS_OF,),
     returns=Success(CovenantView, "The covenant.", headers=("ETag",)),
     problems=("not_found",),
 )
@@ -373,7 +373,7 @@ def read_id(request: StrictRequest, name: str) -> str:
         "A default lasts until it is waived, a lock-up until its release level is reached. A test "
         "date without a test changes nothing, and is named as overdue."
     ),
-    parameters=(_DAY, AS_OF),
+    parameters=(_DAY, KNOWN_AS_OF),
     returns=Success(CovenantStateView, "The state."),
     problems=("not_found",),
 )

@@ -26,7 +26,6 @@ from spawn.domain.json_tokens import parse_object
 from spawn.domain.principal import Scope
 from spawn.domain.struct_reader import compile_reader, prose_reader
 from spawn.entrypoints.http.covenants.case_routes import (
-    AS_OF,
     CHANGE_PROBLEMS,
     COMMAND_PROBLEMS,
     PROJECT,
@@ -54,6 +53,7 @@ from spawn.entrypoints.http.protocol.operation import (
 )
 from spawn.entrypoints.http.protocol.query_params import (
     AFTER,
+    KNOWN_AS_OF,
     LIMIT,
     read_after,
     read_limit,
@@ -173,7 +173,7 @@ async def read_reserve_page(request: StrictRequest, project_id: str) -> Result:
         "The newest balance up to the day beside the target. A target in months is the debt "
         "service of the case after the day; without `case_id` it is null."
     ),
-    parameters=(_DAY, AS_OF, OPTIONAL_CASE, CASE_VERSION),
+    parameters=(_DAY, KNOWN_AS_OF, OPTIONAL_CASE, CASE_VERSION),
     returns=Success(ReserveOnDayView, "The account.", headers=("ETag",)),
     problems=("not_found",),
 )

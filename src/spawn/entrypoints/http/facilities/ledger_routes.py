@@ -70,6 +70,7 @@ from spawn.entrypoints.http.protocol.operation import (
 )
 from spawn.entrypoints.http.protocol.query_params import (
     AFTER,
+    KNOWN_AS_OF,
     LIMIT,
     read_choice,
     read_limit,
@@ -104,11 +105,6 @@ _KEY: Final = Parameter(
     component="RequiredIdempotencyKey",
 )
 _ON: Final = Parameter("on", _DATE, "The value date, by default today in UTC.")
-_AS_OF: Final = Parameter(
-    "as_of",
-    {"anyOf": [{"type": "string", "format": "date-time"}, _DATE]},
-    "An instant in the past, or the end of a day: entries that were recorded later are unknown.",
-)
 _FROM: Final = Parameter("from", _DATE, "The first day of the statement.", is_required=True)
 _TO: Final = Parameter("to", _DATE, "The last day of the statement, by default today in UTC.")
 _RECORDED: Final = Success(EntryView, "Recorded.", status=201, headers=("Location", "ETag"))
@@ -331,7 +327,7 @@ async def read_entry(request: StrictRequest, facility_id: str, number: str) -> R
         "Balance, undrawn commitment, interest, fees and arrears at the end of a day (`on`), as "
         "known at an instant (`as_of`). The same dates give the same bytes at any later time."
     ),
-    parameters=(_ON, _AS_OF, IF_NONE_MATCH),
+    parameters=(_ON, KNOWN_AS_OF, IF_NONE_MATCH),
     returns=Success(BalanceView, "The balance.", headers=("ETag",)),
     problems=("not_found",),
 )
@@ -355,7 +351,7 @@ async def read_balance(request: StrictRequest, facility_id: str) -> Response:
         "What the terms and the entries up to a day (`on`) make due, by the engine of the "
         "calculators. What falls due is taken as paid on its date."
     ),
-    parameters=(_ON, _AS_OF, IF_NONE_MATCH),
+    parameters=(_ON, KNOWN_AS_OF, IF_NONE_MATCH),
     returns=Success(RepaymentScheduleView, "The schedule.", headers=("ETag",)),
     problems=("not_found",),
 )
@@ -380,7 +376,7 @@ async def read_schedule(request: StrictRequest, facility_id: str) -> Response:
         "the lenders' parts of it, and totals and arrears of each period. `text/html` is a page to "
         "read and print."
     ),
-    parameters=(_FROM, _TO, _AS_OF, IF_NONE_MATCH),
+    parameters=(_FROM, _TO, KNOWN_AS_OF, IF_NONE_MATCH),
     returns=Success(StatementView, "The statement.", headers=("ETag",), alternatives={_HTML: str}),
     problems=("not_found",),
     formats={"json": JSON, "html": _HTML},

@@ -33,7 +33,6 @@ from spawn.entrypoints.http.facilities.wire import (
     read_facility_patch,
 )
 from spawn.entrypoints.http.projects.preconditions import read_expected_version
-from spawn.entrypoints.http.projects.wire import AS_OF
 from spawn.entrypoints.http.protocol.cursors import cursor_binding
 from spawn.entrypoints.http.protocol.idempotency import render_stored_response
 from spawn.entrypoints.http.protocol.operation import (
@@ -48,6 +47,7 @@ from spawn.entrypoints.http.protocol.operation import (
 )
 from spawn.entrypoints.http.protocol.query_params import (
     AFTER,
+    KNOWN_AS_OF,
     LIMIT,
     read_after,
     read_limit,
@@ -217,7 +217,7 @@ async def patch_facility(request: StrictRequest, facility_id: str) -> Response:
     tag=TAG,
     summary="Get a facility",
     description="The terms now, or as recorded at an instant (`as_of`).",
-    parameters=(AS_OF,),
+    parameters=(KNOWN_AS_OF,),
     returns=Success(FacilityView, "The facility.", headers=("ETag",)),
     problems=("not_found",),
 )

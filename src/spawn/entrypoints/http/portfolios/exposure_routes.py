@@ -16,11 +16,11 @@ from spawn.entrypoints.http.portfolios.exposure_wire import (
     PortfolioConcentrationView,
     PortfolioExposureView,
 )
-from spawn.entrypoints.http.portfolios.fx_routes import AS_RECORDED, DAY, READERS, TAG
+from spawn.entrypoints.http.portfolios.fx_routes import DAY, READERS, TAG
 from spawn.entrypoints.http.portfolios.fx_wire import CURRENCY_CODE
 from spawn.entrypoints.http.portfolios.routes import PORTFOLIO
 from spawn.entrypoints.http.protocol.operation import Cache, Parameter, Success
-from spawn.entrypoints.http.protocol.query_params import read_moment
+from spawn.entrypoints.http.protocol.query_params import KNOWN_AS_OF, read_moment
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.route import Route, route
 
@@ -36,7 +36,7 @@ REPORT_PARAMETERS: Final = (
         "The day of the amounts (value date); default: today in UTC.",
         examples={"quarter": {"value": "2026-09-30"}},
     ),
-    AS_RECORDED,
+    KNOWN_AS_OF,
     Parameter(
         "currency",
         CURRENCY_CODE,

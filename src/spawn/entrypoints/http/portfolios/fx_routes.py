@@ -30,6 +30,7 @@ from spawn.entrypoints.http.protocol.operation import (
 )
 from spawn.entrypoints.http.protocol.query_params import (
     AFTER,
+    KNOWN_AS_OF,
     LIMIT,
     read_after,
     read_limit,
@@ -45,12 +46,6 @@ TAG: Final = "portfolios"
 READERS: Final = (Scope.FINANCE_READ, Scope.FINANCE_WRITE)
 WRITE_PROBLEMS: Final = ("conflict", "overloaded", "storage_full")
 DAY: Final = {"type": "string", "format": "date"}
-AS_RECORDED: Final = Parameter(
-    "as_of",
-    {"type": "string"},
-    "As recorded at this instant, or at the end of this day in UTC; default: now.",
-    examples={"day": {"value": "2026-11-30"}},
-)
 _SOURCE: Final = Parameter(
     "source",
     {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,39}$"},
@@ -105,7 +100,7 @@ async def post_rate_set(request: StrictRequest) -> Result:
     parameters=(
         _SOURCE,
         Parameter("on", DAY, "Sets of this day.", examples={"day": {"value": "2026-11-27"}}),
-        AS_RECORDED,
+        KNOWN_AS_OF,
         LIMIT,
         AFTER,
     ),
@@ -148,7 +143,7 @@ async def get_rate_set_page(request: StrictRequest) -> Result:
     description="The newest revision, or that of a number, or the one recorded at an instant.",
     parameters=(
         Parameter("revision", {"type": "integer", "minimum": 1}, "An earlier revision of the set."),
-        AS_RECORDED,
+        KNOWN_AS_OF,
     ),
     returns=Success(FxRateSetView, "The set."),
     problems=("not_found",),
@@ -212,7 +207,7 @@ async def read_rate_set(request: StrictRequest, name: str) -> FxRateSetView:
             },
             "Days that the set may be older than the day `on`.",
         ),
-        AS_RECORDED,
+        KNOWN_AS_OF,
     ),
     returns=Success(FxConversionView, "The amount in the other currency."),
 )

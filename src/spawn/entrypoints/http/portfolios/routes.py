@@ -18,7 +18,7 @@ from spawn.domain.portfolios.holding import HOLDING_KIND
 from spawn.domain.portfolios.portfolio import PORTFOLIO_KIND
 from spawn.domain.principal import Scope
 from spawn.domain.query import Query
-from spawn.entrypoints.http.portfolios.fx_routes import AS_RECORDED, READERS, TAG
+from spawn.entrypoints.http.portfolios.fx_routes import READERS, TAG
 from spawn.entrypoints.http.portfolios.portfolio_responses import (
     PORTFOLIOS,
     carry_out,
@@ -46,6 +46,7 @@ from spawn.entrypoints.http.protocol.operation import (
 )
 from spawn.entrypoints.http.protocol.query_params import (
     AFTER,
+    KNOWN_AS_OF,
     LIMIT,
     read_after,
     read_limit,
@@ -119,7 +120,7 @@ async def post_portfolio(request: StrictRequest) -> Response:
     scopes=READERS,
     tag=TAG,
     summary="List portfolios",
-    parameters=(AS_RECORDED, LIMIT, AFTER),
+    parameters=(KNOWN_AS_OF, LIMIT, AFTER),
     returns=Success(PageView[PortfolioView], "One page, in order of creation.", headers=("Link",)),
     problems=("cursor_invalid",),
 )
@@ -137,7 +138,7 @@ async def read_portfolio_page(request: StrictRequest) -> Result:
     scopes=READERS,
     tag=TAG,
     summary="Get a portfolio",
-    parameters=(AS_RECORDED,),
+    parameters=(KNOWN_AS_OF,),
     returns=Success(PortfolioView, "The portfolio.", headers=("ETag",)),
     problems=("not_found",),
 )
@@ -224,7 +225,7 @@ async def post_holding(request: StrictRequest, portfolio_id: str) -> Response:
     scopes=READERS,
     tag=TAG,
     summary="List the holdings of a portfolio",
-    parameters=(AS_RECORDED, LIMIT, AFTER),
+    parameters=(KNOWN_AS_OF, LIMIT, AFTER),
     returns=Success(PageView[HoldingView], "One page, in order of creation.", headers=("Link",)),
     problems=("not_found", "cursor_invalid"),
 )
@@ -242,7 +243,7 @@ async def read_holding_page(request: StrictRequest, portfolio_id: str) -> Result
     scopes=READERS,
     tag=TAG,
     summary="Get a holding",
-    parameters=(AS_RECORDED,),
+    parameters=(KNOWN_AS_OF,),
     returns=Success(HoldingView, "The holding.", headers=("ETag",)),
     problems=("not_found",),
 )

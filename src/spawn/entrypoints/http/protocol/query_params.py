@@ -32,6 +32,17 @@ AFTER: Final = Parameter(
     "The `next` of the previous page.",
     component="After",
 )
+KNOWN_AS_OF: Final = Parameter(
+    "as_of",
+    {"type": "string", "anyOf": [{"format": "date-time"}, {"format": "date"}]},
+    "As recorded at an instant in the past, or by the end of a past day in UTC; by default now.",
+    examples={
+        "year_end": {"value": "2025-12-31"},
+        "instant": {"value": "2025-12-31T17:00:00+01:00"},
+    },
+)
+"""The instant of figures that must not change any more: one that is yet to come is an error."""
+
 _LIMIT: Final = re.compile(r"[0-9]{1,6}")
 _POSITIVE: Final = re.compile(r"[1-9][0-9]{0,8}")
 _UNBOUND_PARAMETERS: Final = frozenset({"fields", "limit", "after", "schema_version"})
