@@ -134,6 +134,23 @@ def test_each_day_count_accrues_as_the_engine_counts(day_count: DayCount) -> Non
         years += schedule.count_part(number, first, end)
 
 
+def test_interest_accrues_to_the_end_of_the_calendar() -> None:
+    ledger = LedgerBuilder(a_facility(day_count="ACT/ACT ICMA"))
+    ledger.add(EntryKind.DRAW, START, "100.00")
+    # 6,965 years from the maturity on 31 March 2036; 7,963.5 and 92 of 182 days of a half.
+    assert ledger.fold(date(9001, 3, 31)).accrued_interest == Decimal("27860.00")
+    assert ledger.fold(date(9999, 12, 31)).accrued_interest == Decimal("31855.01")
+
+
+def test_interest_after_a_late_payment_accrues_to_the_end_of_the_calendar() -> None:
+    ledger = LedgerBuilder(a_facility(day_count="ACT/ACT ICMA"))
+    ledger.add(EntryKind.DRAW, START, "100.00")
+    ledger.add(EntryKind.PREPAYMENT, date(9500, 3, 31), "50.00")
+    accrued = ledger.fold(date(9500, 3, 31)).accrued_interest
+    # A year of the 50.00 that are left, at 4 %.
+    assert ledger.fold(date(9501, 3, 31)).accrued_interest - accrued == Decimal("2.00")
+
+
 def test_interest_of_unadjusted_dates_stops_between_the_date_and_its_payment() -> None:
     # 31 May 2026 is a Sunday: paid on Monday, accrued through Sunday.
     dates: dict[str, Any] = {

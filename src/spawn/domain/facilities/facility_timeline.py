@@ -18,6 +18,7 @@ import msgspec
 
 from spawn.domain.facilities.facility import Facility, RateBasis
 from spawn.domain.facilities.loan_projection import resolve_facility_time
+from spawn.domain.finance.limits import LAST_YEAR
 from spawn.domain.finance.time_base.day_count import DayCount, add_months
 from spawn.domain.finance.time_base.period_schedule import PeriodSchedule
 
@@ -29,6 +30,9 @@ RATE_UNITS: Final = 10**12
 
 _MAX_ICMA_DENOMINATOR: Final = 200_000
 _YEAR_DAYS: Final = {DayCount.ACT_360: 360, DayCount.ACT_365F: 365}
+_CALENDAR_YEARS: Final = 1_200
+"""Three times the years after which the calendar repeats: from 9999 to before `LAST_YEAR`."""
+
 _CACHED_TIMELINES: Final = 4_096
 _YEAR_MONTHS: Final = 12
 _MAX_AGENCY_YEARS: Final = 200
@@ -79,9 +83,25 @@ class FacilityTimeline(msgspec.Struct, frozen=True, kw_only=True):
             if start <= first and last <= end:
                 days = schedule.frequency * (end - start).days
                 return (last - first).days * (self.year_units // days)
+        if last.year > LAST_YEAR:
+            return self._count_late_icma_units(schedule, number, first, last)
         part = Fraction(schedule.count_part(number, first, last))
         units = part.limit_denominator(_MAX_ICMA_DENOMINATOR) * self.year_units
         return units.numerator if units.denominator == 1 else units
+
+    def _count_late_icma_units(
+        self, schedule: PeriodSchedule, number: int, first: date, last: date
+    ) -> int | Fraction:
+        """Count to a day after the years of the engine, by the days of an earlier calendar.
+
+        The loan has matured by then, so that both days are after its last notional period.
+        """
+        earlier = last.replace(year=last.year - _CALENDAR_YEARS)
+        if first <= earlier:
+            units = self._count_icma_units(schedule, number, first, earlier)
+            return units + _CALENDAR_YEARS * self.year_units
+        first = first.replace(year=first.year - _CALENDAR_YEARS)
+        return self._count_icma_units(schedule, number, first, earlier)
 
     def to_accrual_day(self, day: date) -> date:
         """Return the day through which interest has accrued on a calendar day.
