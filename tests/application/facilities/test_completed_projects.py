@@ -1,5 +1,6 @@
 """Completion of a project against entries of its ledgers, one between load and commit."""
 
+import msgspec
 import pytest
 from tests.application.facilities.stored_projects import (
     create_stored_facility,
@@ -16,7 +17,7 @@ from spawn.application.projects.commands import transition_project
 from spawn.application.projects.queries import get_project
 from spawn.domain.errors import Conflict
 from spawn.domain.facilities.ledger import EntryFacts, EntryKind
-from spawn.domain.principal import LOCAL_PRINCIPAL
+from spawn.domain.principal import LOCAL_PRINCIPAL, Principal, Scope
 from spawn.domain.projects.lifecycle import ProjectStatus
 
 
@@ -29,10 +30,12 @@ async def repay(dependencies: Dependencies) -> tuple[str, str, int]:
     return project_id, facility_id, repaid.entry.number
 
 
-async def complete(dependencies: Dependencies, project_id: str) -> None:
+async def complete(
+    dependencies: Dependencies, project_id: str, principal: Principal = LOCAL_PRINCIPAL
+) -> None:
     await transition_project(
         dependencies,
-        LOCAL_PRINCIPAL,
+        principal,
         project_id,
         to=ProjectStatus.COMPLETED,
         reason="repaid",
@@ -43,6 +46,25 @@ async def complete(dependencies: Dependencies, project_id: str) -> None:
 async def reverse(dependencies: Dependencies, facility_id: str, number: int) -> None:
     facts = EntryFacts(kind=EntryKind.REVERSAL, value_date=START, reason="mistaken")
     await reverse_entry(dependencies, LOCAL_PRINCIPAL, facility_id, number, facts, FinanceContext())
+
+
+@pytest.mark.parametrize(
+    ("scopes", "amount"),
+    [
+        ({Scope.PROJECTS_WRITE}, "some"),
+        ({Scope.PROJECTS_WRITE, Scope.FINANCE_READ}, "1000.00 EUR"),
+        ({Scope.PROJECTS_WRITE, Scope.FINANCE_WRITE}, "1000.00 EUR"),
+    ],
+)
+async def test_the_debt_is_stated_to_those_who_may_read_it(
+    dependencies: Dependencies, scopes: set[Scope], amount: str
+) -> None:
+    project_id, facility_id, number = await repay(dependencies)
+    await reverse(dependencies, facility_id, number)
+    caller = msgspec.structs.replace(LOCAL_PRINCIPAL, scopes=frozenset(scopes))
+    with pytest.raises(Conflict) as error:
+        await complete(dependencies, project_id, caller)
+    assert error.value.detail == f"a project completes without debt; {amount} is outstanding"
 
 
 async def test_completion_loses_against_the_reversal_of_a_repayment_before_its_commit(

@@ -43,7 +43,7 @@ async def test_a_row_completes_a_project_once_its_debt_is_repaid(
     warnings = await client.get(result["quarantine_url"].replace("quarantine", "warnings"))
     (reason,) = warnings.json()["reasons"]
     assert reason["code"] == "status_out_of_reach"
-    assert "EUR is outstanding" in reason["detail"]
+    assert "without debt; some is outstanding" in reason["detail"]
     statuses = {n: (await client.get(a)).json()["status"] for n, a in addresses.items()}
     assert statuses == {"Owing": "OPERATION", "Free": "COMPLETED"}
     await record(client, facility, "prepayment", "repaid")

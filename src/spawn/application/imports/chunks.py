@@ -420,10 +420,13 @@ class ChunkDecider:
         debt = OutstandingDebt()
         if status is ProjectStatus.COMPLETED:
             debt = context.existing.debts.get(project.project_id, debt)
-        owed = debt.by_currency
         try:
             after = apply_transition(
-                project, status, reason=MOVED_STATUS_REASON, debt_outstanding=owed
+                project,
+                status,
+                reason=MOVED_STATUS_REASON,
+                debt_outstanding=debt.by_currency,
+                states_debt=False,  # readers of an import need no scope of finance
             )
         except (IllegalTransition, Conflict) as error:
             field = context.reader.to_reason(FieldError("/status", "", "")).field

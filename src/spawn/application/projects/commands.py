@@ -234,6 +234,7 @@ async def transition_project(
             reason=reason,
             effective_on=effective_on,
             debt_outstanding=debt.by_currency,
+            states_debt=debt.is_stated,
         )
         decision = await _build_decision(
             dependencies, before, after, TRANSITIONED_EVENT, before.schema_version, reason

@@ -14,14 +14,18 @@ from spawn.domain.change import Guard, StoredAggregate
 from spawn.domain.errors import NotFound
 from spawn.domain.facilities.facility import FACILITY_KIND
 from spawn.domain.facilities.ledger import LEDGER_KIND
-from spawn.domain.principal import Principal
+from spawn.domain.principal import Principal, Scope
 from spawn.domain.query import MAX_LIMIT, Page, Query
 
 
 class OutstandingDebt(msgspec.Struct, frozen=True, kw_only=True):
-    """The debt of a project by currency, and guards of every ledger that it was added up from."""
+    """The debt of a project by currency, and guards of every ledger that it was added up from.
+
+    `is_stated` is whether the caller may read its amount.
+    """
 
     by_currency: Mapping[str, Decimal] = msgspec.field(default_factory=dict)
+    is_stated: bool = True
     guards: tuple[Guard, ...] = ()
 
 
@@ -43,7 +47,8 @@ async def read_outstanding_debt(
             guards.append(Guard(LEDGER_KIND, facility.id, version))
         query = msgspec.structs.replace(query, after=page.next) if page.next else None
     totals = await sum_outstanding_debt(dependencies, principal, project_id, on=on)
-    return OutstandingDebt(by_currency=totals, guards=tuple(guards))
+    is_stated = not principal.scopes.isdisjoint((Scope.FINANCE_READ, Scope.FINANCE_WRITE))
+    return OutstandingDebt(by_currency=totals, is_stated=is_stated, guards=tuple(guards))
 
 
 async def _find_ledger_version(dependencies: Dependencies, facility_id: str) -> int:

@@ -272,10 +272,12 @@ def apply_transition(
     reason: str,
     effective_on: date | None = None,
     debt_outstanding: Mapping[str, Decimal] = _NO_DEBT,
+    states_debt: bool = True,
 ) -> Project:
     """Return the project after a status transition, with its reason and business date.
 
-    `debt_outstanding` is the outstanding amount of all its debt by currency.
+    `debt_outstanding` is the outstanding amount of all its debt by currency; an error states it to
+    those who may read it (`states_debt`).
 
     Raises:
         InvalidInput: the reason is empty or invalid, at `/reason`.
@@ -293,7 +295,9 @@ def apply_transition(
         names = ", ".join(milestone.milestone_id for milestone in unmet[:10])
         raise Conflict(f"{len(unmet)} conditions precedent are open: {names}")
     if to is ProjectStatus.COMPLETED and any(debt_outstanding.values()):
-        amounts = ", ".join(f"{debt} {code}" for code, debt in debt_outstanding.items() if debt)
+        amounts = "some"
+        if states_debt:
+            amounts = ", ".join(f"{debt} {code}" for code, debt in debt_outstanding.items() if debt)
         raise Conflict(f"a project completes without debt; {amounts} is outstanding")
     return msgspec.structs.replace(
         project,
