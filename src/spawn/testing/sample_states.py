@@ -30,6 +30,7 @@ from spawn.domain.covenants.project_reserve import (
     ReserveBalance,
     ReserveKind,
 )
+from spawn.domain.facilities.facility import FACILITY_KIND, Facility, FacilityTermSheet
 from spawn.domain.projects.milestones import Milestone, MilestoneKind
 from spawn.domain.projects.parties import Spv
 from spawn.domain.projects.project import PROJECT_KIND, ExternalRef, Project, ProjectStatus
@@ -236,8 +237,26 @@ def _build_reserve(number: int) -> ReserveAccountState:
     )
 
 
+def _build_facility(number: int) -> Facility:
+    """Build a facility; every third one has no fields beside its terms."""
+    is_sparse = number % 3 == 2
+    terms = _build(inspect.type_info(FacilityTermSheet), number, "")
+    more: dict[str, Any] = {
+        "attributes": {"green_label": f"label {number % 4} ñ"},
+        "extensions": {"x_note": msgspec.Raw(b'{"a":1.50}')},
+        "hidden_attributes": {"former": "value"},
+    }
+    return Facility(
+        facility_id=f"facility {number}",
+        project_id=f"project {number % 4}",
+        **{name: getattr(terms, name) for name in terms.__struct_fields__},
+        **({} if is_sparse else more),
+    )
+
+
 _BUILT_BY_HAND: Final[dict[str, Callable[[int], msgspec.Struct]]] = {
     PROJECT_KIND: _build_project,
+    FACILITY_KIND: _build_facility,
     CASE_KIND: _build_case,
     COVENANT_KIND: _build_covenant,
     RESERVE_KIND: _build_reserve,

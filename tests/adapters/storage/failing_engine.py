@@ -1,5 +1,6 @@
 """The engine with failures injected at its boundary: `duckdb.connect` and `execute`."""
 
+import re
 import threading
 from typing import Any
 
@@ -46,17 +47,22 @@ class FailingEngine:
                 )
             self.statements.append(statement)
             for part, failure in self.failures.items():
-                if part in statement:
+                if _names(statement, part):
                     self.is_invalidated = isinstance(failure, duckdb.FatalException)
                     raise failure
 
     def check_late(self, statement: str) -> None:
         with self._lock:
             for part in list(self.late_failures):
-                if part in statement:
+                if _names(statement, part):
                     failure = self.late_failures.pop(part)
                     self.is_invalidated = isinstance(failure, duckdb.FatalException)
                     raise failure
+
+
+def _names(statement: str, part: str) -> bool:
+    """Return whether a statement has these words: `commit` is no part of `commitment`."""
+    return re.search(rf"(?<!\w){re.escape(part)}(?!\w)", statement) is not None
 
 
 class _Connection:

@@ -70,7 +70,12 @@ def replace_column(path: Path, column: str) -> None:
 
 def recorded_names(path: Path) -> set[str]:
     with duckdb.connect(str(path), read_only=True) as connection:
-        return {name for (name,) in connection.execute("select name from core_names").fetchall()}
+        return {
+            name
+            for (name,) in connection.execute(
+                "select name from core_names where kind = 'project'"
+            ).fetchall()
+        }
 
 
 async def test_a_column_that_fits_becomes_the_core_attribute(tmp_path: Path) -> None:

@@ -21,7 +21,12 @@ from spawn.domain.aggregates import AGGREGATE_TYPES
 from spawn.domain.errors import StorageDamaged
 from spawn.domain.query import Query
 from spawn.testing.sample_states import SAMPLE_COUNT
-from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, a_record
+from spawn.testing.storage_contract.harness import (
+    ManualClock,
+    StorageHarness,
+    a_record,
+    adopt_every_schema,
+)
 from spawn.testing.storage_contract.kinds import build_write
 from spawn.testing.storage_contract.migration_properties import run_history
 from spawn.testing.storage_contract.properties import url_suffix
@@ -121,7 +126,7 @@ async def open_at(path: Path, report: ReportRebuild | None = None) -> DuckDbStor
 async def write_every_kind(path: Path) -> DuckDbStore:
     """Write samples of every kind, projects first, and each first sample once more."""
     store = await open_at(path)
-    await store.adopt(a_record())
+    await adopt_every_schema(store)
     harness = StorageHarness(store, ManualClock())
     kinds = sorted(AGGREGATE_TYPES.values(), key=lambda t: not t.is_governed)
     for aggregate_type in kinds:

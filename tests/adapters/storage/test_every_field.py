@@ -10,12 +10,17 @@ from spawn.adapters.factory import open_store
 from spawn.application.projects.queries import project_fields
 from spawn.domain.aggregates import AGGREGATE_TYPES, AggregateType
 from spawn.domain.events.cloudevents import EventEnvelope
-from spawn.domain.projects.project import CORE_FIELDS
+from spawn.domain.projects.project import CORE_FIELDS, PROJECT_KIND
 from spawn.testing.sample_states import SAMPLE_COUNT, a_state
-from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, a_record
+from spawn.testing.storage_contract.harness import (
+    ManualClock,
+    StorageHarness,
+    adopt_every_schema,
+    schema_of,
+)
 from spawn.testing.storage_contract.kinds import build_write
 
-SCHEMA = a_record().schema
+SCHEMA = schema_of(AGGREGATE_TYPES[PROJECT_KIND])
 
 
 @pytest.mark.parametrize("aggregate_type", AGGREGATE_TYPES.values(), ids=lambda t: t.kind)
@@ -32,7 +37,7 @@ async def test_each_field_goes_from_the_state_to_the_wire(
 ) -> None:
     url = "memory://" if scheme == "memory" else f"duckdb:///{tmp_path}/store.duckdb"
     store = await open_store(url, clock=ManualClock())
-    await store.adopt(a_record())
+    await adopt_every_schema(store)
     harness = StorageHarness(store, ManualClock())
     for aggregate_type in AGGREGATE_TYPES.values():
         with subtests.test(kind=aggregate_type.kind):
@@ -58,8 +63,11 @@ async def _check_sample(
         if not aggregate_type.is_governed:
             assert field.encode_name in on_the_wire
             assert getattr(decoded, field.name) == value, field.name
-    if aggregate_type.is_governed:
+    if aggregate_type.kind == PROJECT_KIND:
         _check_project_on_the_wire(item, write.state, on_the_wire)
+    elif aggregate_type.is_governed:
+        for name, value in write.state.attributes.items():
+            assert on_the_wire[name] == value, name
 
 
 def _check_project_on_the_wire(item: Any, project: Any, event: dict[str, Any]) -> None:

@@ -36,6 +36,7 @@ import pytest
 from spawn.adapters.embedded.options import StoreOptions
 from spawn.adapters.factory import Store, open_store
 from spawn.adapters.local.ids import Uuid7Ids
+from spawn.domain.aggregates import AggregateType
 from spawn.domain.change import (
     Change,
     CommitResult,
@@ -47,7 +48,9 @@ from spawn.domain.change import (
     Write,
 )
 from spawn.domain.events.event import DomainEvent
-from spawn.domain.projects.project import Project
+from spawn.domain.facilities.facility import FACILITY_KIND
+from spawn.domain.projects.project import PROJECT_KIND, Project
+from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.document_parser import read_schema
 from spawn.ports.schemas import Provenance, SchemaRecord, SchemaState
 from spawn.testing.builders import a_project
@@ -58,6 +61,10 @@ SCHEMA_DOCUMENT = b"""{"id": "project_schema", "version": 1, "name": "Projects",
  {"name": "units", "type": "integer"}, {"name": "grid_id", "type": "bigint"},
  {"name": "load", "type": "double"}, {"name": "merchant", "type": "boolean"},
  {"name": "metered_at", "type": "timestamp"}]}"""
+
+
+FACILITY_SCHEMA_DOCUMENT = b"""{"id": "facility_schema", "version": 1, "name": "Facilities",
+ "columns": [{"name": "green_label", "type": "string(50)"}]}"""
 
 
 class ManualClock:
@@ -84,16 +91,36 @@ class ManualClock:
 
 
 def a_record(
-    document: bytes = SCHEMA_DOCUMENT, state: SchemaState = SchemaState.ACTIVE
+    document: bytes = SCHEMA_DOCUMENT,
+    state: SchemaState = SchemaState.ACTIVE,
+    kind: str = PROJECT_KIND,
 ) -> SchemaRecord:
     """Build a schema record as the application does from a registry's document."""
     return SchemaRecord(
-        schema=read_schema(document),
+        schema=read_schema(document, kind=kind),
         document=document,
         state=state,
         provenance=Provenance.LIVE,
         recorded_at=datetime(2026, 3, 1, tzinfo=UTC),
     )
+
+
+SCHEMA_RECORDS = {
+    PROJECT_KIND: a_record(),
+    FACILITY_KIND: a_record(FACILITY_SCHEMA_DOCUMENT, kind=FACILITY_KIND),
+}
+"""The schema that the samples of each governed kind are written under."""
+
+
+def schema_of(aggregate_type: AggregateType) -> Schema:
+    """Return the schema of the samples of a kind."""
+    return SCHEMA_RECORDS.get(aggregate_type.kind, SCHEMA_RECORDS[PROJECT_KIND]).schema
+
+
+async def adopt_every_schema(store: Store) -> None:
+    """Adopt the schema of the samples of each governed kind."""
+    for record in SCHEMA_RECORDS.values():
+        await store.adopt(record)
 
 
 class StorageHarness:
