@@ -39,6 +39,17 @@ async def test_a_waiting_command_is_shown_with_its_changes_until_it_is_decided(d
     assert document["approval_id"] not in await read(desk)
 
 
+async def test_a_value_is_shown_whole_or_said_to_be_longer(desk: Desk) -> None:
+    project = await desk.create()
+    for length, is_whole in ((1_999, True), (2_001, False)):
+        text = "n" * (length - 1) + "!"
+        sent = await desk.amend(project, {**LARGE, "x_note": text})
+        assert sent.status_code == 202, sent.text
+        page = await read(desk)
+        assert (text in page) is is_whole
+        assert ("more than is shown here" in page) is not is_whole
+
+
 async def test_a_stale_command_cannot_be_approved(desk: Desk) -> None:
     project = await desk.create()
     approval_id = (await desk.request(project)).rpartition("/")[2]

@@ -19,6 +19,9 @@ from spawn.entrypoints.http.protocol.response import NO_CACHE, Response
 from spawn.entrypoints.http.protocol.route import Route, route
 
 PATH: Final = "/pages/approvals"
+MAX_VALUE_CHARACTERS: Final = 2_000
+"""Characters of a value that the page shows; it says so where it leaves some out."""
+
 _PAGE_APPROVALS: Final = 20
 _PROJECT_PAGE_SCOPES: Final = frozenset({Scope.FINANCE_READ, Scope.PROJECTS_READ})
 
@@ -34,10 +37,14 @@ class ShownChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ShownApproval(msgspec.Struct, frozen=True, kw_only=True):
-    """An approval with its changes, and whether the caller may approve it."""
+    """An approval with its changes, and whether the caller may approve it.
+
+    `is_whole` says whether every changed field is shown, with the whole of its values.
+    """
 
     view: ApprovalView
     changes: tuple[ShownChange, ...]
+    is_whole: bool
     may_approve: bool
 
 
@@ -78,12 +85,18 @@ def _show_approval(waiting: WaitingApproval, principal: Principal) -> ShownAppro
             subject=f"{one.kind} {one.id}",
             path=f"/pages/projects/{one.id}" if has_pages and one.kind == PROJECT_KIND else None,
             pointer=one.pointer,
-            before=_show_value(one.before),
-            after=_show_value(one.after),
+            before=shorten(_show_value(one.before), MAX_VALUE_CHARACTERS),
+            after=shorten(_show_value(one.after), MAX_VALUE_CHARACTERS),
         )
         for one in view.changes
     )
-    return ShownApproval(view=view, changes=changes, may_approve=waiting.may_approve)
+    values = (value for one in view.changes for value in (one.before, one.after))
+    is_whole = not view.has_more_changes and all(
+        len(_show_value(value)) <= MAX_VALUE_CHARACTERS for value in values
+    )
+    return ShownApproval(
+        view=view, changes=changes, is_whole=is_whole, may_approve=waiting.may_approve
+    )
 
 
 def _show_value(value: Any) -> str:
@@ -91,7 +104,7 @@ def _show_value(value: Any) -> str:
     if value is None:
         return ABSENT
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    return escape_unprintable(shorten(text))
+    return escape_unprintable(text)
 
 
 ROUTES: Final[list[Route]] = [read_approvals_page]
