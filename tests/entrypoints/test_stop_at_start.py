@@ -31,6 +31,6 @@ def test_sigterm_during_the_start_ends_the_service(tmp_path: Path) -> None:
             connection, _ = silent_server.accept()
             with connection:
                 process.send_signal(signal.SIGTERM)
-                _, errors = process.communicate(timeout=30)
+                _, errors = process.communicate(timeout=120)
     assert process.returncode == 130
     assert errors.splitlines()[-1] == "spawn: interrupted"

@@ -211,7 +211,7 @@ async def test_small_changes_go_before_large_ones(
         finish_order.append(name)
 
     release = threading.Event()
-    blocking_call = asyncio.ensure_future(store._writer.run(lambda: release.wait(10), "block"))
+    blocking_call = asyncio.ensure_future(store._writer.run(lambda: release.wait(200), "block"))
     running = [asyncio.ensure_future(commit("large", change)) for change in large]
     while store.status().queued < 3:  # noqa: ASYNC110 -- no event reports the queue length
         await asyncio.sleep(0.001)
