@@ -12,7 +12,10 @@ from tests.loopback import free_port
 
 
 @pytest.mark.real
-def test_sigterm_during_the_start_ends_the_service(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_background", [False, True], ids=["foreground", "background"])
+def test_sigterm_during_the_start_ends_the_service(tmp_path: Path, *, is_background: bool) -> None:
+    # A shell starts its background jobs with SIGINT ignored.
+    starter = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"] if is_background else []
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SPAWN_")}
     with socket.create_server(("127.0.0.1", 0)) as silent_server:
         settings = {
@@ -22,7 +25,7 @@ def test_sigterm_during_the_start_ends_the_service(tmp_path: Path) -> None:
             "SPAWN_ONTOLOGY_TIMEOUT_S": "60",
         }
         with subprocess.Popen(
-            [sys.executable, "-m", "spawn.entrypoints.cli", "serve"],
+            [*starter, sys.executable, "-m", "spawn.entrypoints.cli", "serve"],
             env=environment | settings,
             stderr=subprocess.PIPE,
             text=True,

@@ -604,9 +604,10 @@ def _interrupt_on_sigterm() -> None:
     """End on SIGTERM like on SIGINT until the server handles both itself.
 
     The first process of a container ignores a signal without a handler, so that one sent during
-    the start would be lost.
+    the start would be lost. A shell's background job has SIGINT ignored, and would lose it too.
     """
     with suppress(ValueError):  # outside the main thread (tests)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
