@@ -53,7 +53,7 @@ from spawn.entrypoints.http.wire import PageView
 
 _TAG: Final = "approvals"
 _APPROVAL: Final = PATH + "/{approval_id}"
-_NAME: Final = {"type": "string", "minLength": 1, "maxLength": 200}
+_NAME: Final = {"type": "string"}
 
 
 @route(
