@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from tests.loopback import free_port
 
 from spawn.entrypoints.cli import main
 from spawn.entrypoints.store_access import find_access_problem
@@ -73,6 +74,8 @@ def test_the_doctor_reports_a_foreign_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SPAWN_STORAGE_URL", f"duckdb:///{tmp_path}/spawn.duckdb")
+    monkeypatch.setenv("SPAWN_PORT", str(free_port()))
+    monkeypatch.delenv("SPAWN_URL", raising=False)
     monkeypatch.setattr(os, "access", lambda path, _mode: path != tmp_path)
     assert main(["doctor"]) == 1
     output = capsys.readouterr().out

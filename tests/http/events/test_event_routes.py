@@ -113,8 +113,9 @@ def test_an_event_id_names_its_store_and_is_a_cursor(client: httpx.Client) -> No
 def test_events_are_given_in_the_fields_of_a_schema_version(client: httpx.Client) -> None:
     client.post("/v1/ops/projects", json=WIND)
     page = client.get("/v1/events", params={"schema_version": "0"}).json()
-    assert page["events"][0]["dataschema"].endswith("/project_schema/versions/0")
-    assert page["events"][0]["data"]["after"]["project_name"] == WIND["project_name"]
+    event = next(e for e in page["events"] if e["type"] == "spawn.project.created.v1")
+    assert event["dataschema"].endswith("/project_schema/versions/0")
+    assert event["data"]["after"]["project_name"] == WIND["project_name"]
 
 
 @pytest.mark.parametrize("path", ["/v1/events", "/v1/events/stream"])
