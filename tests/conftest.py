@@ -56,3 +56,8 @@ def pytest_collection_finish() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the slow tests: in a parallel run a slow last one would run alone."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_runtest_teardown() -> None:
+    """Forget the key of a command that ran in this process, which it keeps for its own end."""
+    os.environ.pop("SPAWN_KEY_FILE", None)

@@ -73,9 +73,10 @@ def test_no_service_asks_for_a_folder_above_that_of_the_store(foreign_folder: Pa
 def test_the_doctor_reports_a_foreign_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    for name in [name for name in os.environ if name.startswith("SPAWN_")]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv("SPAWN_STORAGE_URL", f"duckdb:///{tmp_path}/spawn.duckdb")
     monkeypatch.setenv("SPAWN_PORT", str(free_port()))
-    monkeypatch.delenv("SPAWN_URL", raising=False)
     monkeypatch.setattr(os, "access", lambda path, _mode: path != tmp_path)
     assert main(["doctor"]) == 1
     output = capsys.readouterr().out

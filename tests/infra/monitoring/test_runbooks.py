@@ -60,6 +60,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         key = {"authorization": f"Bearer {service.key}"}
         created = httpx.post(f"{service.url}/v1/ops/projects", json=WIND, headers=key)
         assert created.status_code == 201
+        measured = httpx.post(f"{service.url}/v1/governance/quality/runs", headers=key)
+        assert measured.status_code == 201
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("SPAWN_")}
         yield {
             **inherited,
