@@ -23,7 +23,7 @@ from spawn.ports.audit import AuditEntry, AuditKind, AuditQuery
 
 AUDIT: Final = "/v1/admin/audit"
 _MOMENT: Final = {"type": "string", "format": "date-time"}
-_NAME: Final = {"type": "string", "minLength": 1, "maxLength": 200}
+_NAME: Final = {"type": "string"}
 
 
 class AuditEntryView(WireStruct, frozen=True, kw_only=True):
