@@ -10,6 +10,7 @@ from spawn.application.portfolios.exposure_reports import (
 )
 from spawn.domain.dates import parse_date
 from spawn.domain.errors import InvalidInput
+from spawn.domain.money import get_currency
 from spawn.domain.portfolios.exposure import MAX_KEYS
 from spawn.domain.portfolios.portfolio import ExposureKey
 from spawn.entrypoints.http.portfolios.exposure_wire import (
@@ -140,9 +141,10 @@ def read_report_query(parameters: Mapping[str, str]) -> ReportQuery:
         InvalidInput: one of them is malformed.
     """
     on = parse_date(parameters["on"], pointer="/on") if "on" in parameters else None
-    return ReportQuery(
-        on=on, as_of=read_moment(parameters, "as_of"), currency_code=parameters.get("currency")
-    )
+    code = parameters.get("currency")
+    if code is not None:
+        code = get_currency(code, pointer="/currency").code
+    return ReportQuery(on=on, as_of=read_moment(parameters, "as_of"), currency_code=code)
 
 
 def _read_keys(parameters: Mapping[str, str], default: str) -> tuple[ExposureKey, ...]:
