@@ -121,6 +121,8 @@ def test_concentration_has_an_index_and_the_largest_groups(
         ("exposure", {"as_of": "9999-12-31"}, "/as_of", "in_the_future"),
         ("exposure", {"currency": "BRL"}, "/currency", "missing_rate"),
         ("exposure", {"currency": "brl"}, "/currency", "unknown_currency"),
+        ("exposure", {"currency": ""}, "/currency", "unknown_currency"),
+        ("forecast", {"currency": ""}, "/currency", "unknown_currency"),
         ("exposure", {"on": "2026-12-30"}, "/on", "missing_rates"),
         ("concentration", {"top": "0"}, "/top", "out_of_range"),
         ("concentration", {"top": "101"}, "/top", "out_of_range"),
