@@ -111,9 +111,9 @@ def test_an_event_id_names_its_store_and_is_a_cursor(client: httpx.Client) -> No
 
 
 def test_events_are_given_in_the_fields_of_a_schema_version(client: httpx.Client) -> None:
-    client.post("/v1/ops/projects", json=WIND)
-    page = client.get("/v1/events", params={"schema_version": "0"}).json()
-    event = next(e for e in page["events"] if e["type"] == "spawn.project.created.v1")
+    project_id = client.post("/v1/ops/projects", json=WIND).json()["project_id"]
+    subject = {"subject": f"projects/{project_id}"}
+    (event,) = client.get("/v1/events", params={"schema_version": "0", **subject}).json()["events"]
     assert event["dataschema"].endswith("/project_schema/versions/0")
     assert event["data"]["after"]["project_name"] == WIND["project_name"]
 
