@@ -5,7 +5,7 @@ from datetime import date, datetime
 
 import msgspec
 
-from spawn.application.covenants.state_saving import query_of_project, require_project
+from spawn.application.covenants.state_saving import require_project
 from spawn.application.dependencies import Dependencies, require, require_past
 from spawn.domain.change import StoredAggregate
 from spawn.domain.covenants.case_comparison import (
@@ -23,7 +23,7 @@ from spawn.domain.covenants.cfads_actuals import (
 from spawn.domain.covenants.cfads_case import CASE_KIND, CfadsCase
 from spawn.domain.errors import InvalidInput, NotFound
 from spawn.domain.principal import Principal, Scope
-from spawn.domain.query import MAX_LIMIT, Page
+from spawn.domain.query import MAX_LIMIT
 
 
 class CaseReference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -77,26 +77,6 @@ async def get_case(
         CASE_KIND, case_id, version=version, as_of=as_of
     )
     return case
-
-
-async def list_cases(
-    dependencies: Dependencies,
-    principal: Principal,
-    project_id: str,
-    limit: int,
-    after: tuple[object, ...] | None,
-) -> Page[StoredAggregate[CfadsCase]]:
-    """Return a page of the cases of a project, oldest first.
-
-    Raises:
-        NotFound: no such project.
-    """
-    require(principal, Scope.FINANCE_READ)
-    await require_project(dependencies, project_id)
-    page: Page[StoredAggregate[CfadsCase]] = await dependencies.reads.page(
-        query_of_project(CASE_KIND, project_id, limit, after)
-    )
-    return page
 
 
 async def compare_stored_cases(

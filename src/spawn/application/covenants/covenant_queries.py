@@ -97,26 +97,6 @@ async def get_covenant(
     return covenant
 
 
-async def list_covenants(
-    dependencies: Dependencies,
-    principal: Principal,
-    project_id: str,
-    limit: int,
-    after: tuple[Any, ...] | None,
-) -> Page[StoredAggregate[CovenantSet]]:
-    """Return a page of the covenants of a project, oldest first.
-
-    Raises:
-        NotFound: no such project.
-    """
-    require(principal, Scope.FINANCE_READ)
-    await require_project(dependencies, project_id)
-    page: Page[StoredAggregate[CovenantSet]] = await dependencies.reads.page(
-        query_of_project(COVENANT_KIND, project_id, limit, after)
-    )
-    return page
-
-
 async def get_covenant_test(
     dependencies: Dependencies, principal: Principal, test_id: str
 ) -> StoredAggregate[RecordedCovenantTest]:

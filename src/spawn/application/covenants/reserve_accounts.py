@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
 
 import msgspec
 
@@ -13,7 +12,6 @@ from spawn.application.covenants.state_saving import (
     StateDecision,
     check_expected_version,
     decide_state,
-    query_of_project,
     require_project,
     save_state,
 )
@@ -35,7 +33,6 @@ from spawn.domain.covenants.project_reserve import (
 )
 from spawn.domain.errors import InvalidInput
 from spawn.domain.principal import Principal, Scope
-from spawn.domain.query import Page
 
 
 class ReserveOnDay(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,26 +136,6 @@ async def _load(
     )
     check_expected_version(before, context)
     return before
-
-
-async def list_reserves(
-    dependencies: Dependencies,
-    principal: Principal,
-    project_id: str,
-    limit: int,
-    after: tuple[Any, ...] | None,
-) -> Page[StoredAggregate[ReserveAccountState]]:
-    """Return a page of the reserve accounts of a project, oldest first.
-
-    Raises:
-        NotFound: no such project.
-    """
-    require(principal, Scope.FINANCE_READ)
-    await require_project(dependencies, project_id)
-    page: Page[StoredAggregate[ReserveAccountState]] = await dependencies.reads.page(
-        query_of_project(RESERVE_KIND, project_id, limit, after)
-    )
-    return page
 
 
 async def read_reserve(

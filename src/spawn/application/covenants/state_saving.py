@@ -1,4 +1,4 @@
-"""Commands that write one aggregate of a project's covenants, perhaps with others beside it."""
+"""Commands that write one aggregate of a project's covenants, and the lists of these aggregates."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
@@ -6,12 +6,12 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from spawn.application.commands import Decision, execute
-from spawn.application.dependencies import Dependencies
+from spawn.application.dependencies import Dependencies, require
 from spawn.application.projects.commands import CommandContext
 from spawn.domain.change import Guard, StoredAggregate, StoredResponse, VersionReference, Write
 from spawn.domain.errors import Duplicate, SpawnError, StaleVersion
 from spawn.domain.events.event import DomainEvent
-from spawn.domain.principal import Principal
+from spawn.domain.principal import Principal, Scope
 from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.query import MAX_LIMIT, Filter, Operator, Page, Query
 
@@ -152,6 +152,27 @@ def query_of_project(
     """Return the query of the aggregates of a kind in a project, oldest first."""
     condition = Filter("project_id", Operator.EQ, (project_id,))
     return Query(kind=kind, filters=(condition,), limit=limit, after=after)
+
+
+async def page_of_project(
+    dependencies: Dependencies,
+    principal: Principal,
+    kind: str,
+    project_id: str,
+    limit: int,
+    after: tuple[Any, ...] | None = None,
+) -> Page[StoredAggregate[Any]]:
+    """Return a page of the aggregates of a kind in a project, oldest first.
+
+    Raises:
+        NotFound: no such project.
+        Forbidden: the principal may not read the financing.
+    """
+    require(principal, Scope.FINANCE_READ)
+    await require_project(dependencies, project_id)
+    query = query_of_project(kind, project_id, limit, after)
+    page: Page[StoredAggregate[Any]] = await dependencies.reads.page(query)
+    return page
 
 
 async def list_of_project(

@@ -12,7 +12,6 @@ from spawn.application.covenants.case_commands import (
 from spawn.application.covenants.case_queries import (
     compare_stored_cases,
     get_case,
-    list_cases,
     read_known_actuals,
     read_variance,
 )
@@ -38,10 +37,10 @@ from spawn.entrypoints.http.covenants.case_wire import (
 from spawn.entrypoints.http.covenants.covenant_codec import (
     CASES,
     Command,
+    read_project_page,
     render_state,
     run_command,
 )
-from spawn.entrypoints.http.protocol.cursors import cursor_binding
 from spawn.entrypoints.http.protocol.operation import (
     BODY_PROBLEMS,
     IDEMPOTENCY_KEY,
@@ -56,14 +55,12 @@ from spawn.entrypoints.http.protocol.query_params import (
     AFTER,
     KNOWN_AS_OF,
     LIMIT,
-    read_after,
-    read_limit,
     read_moment,
     read_number,
 )
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Response
-from spawn.entrypoints.http.protocol.route import Result, Route, page_result, route
+from spawn.entrypoints.http.protocol.route import Result, Route, route
 from spawn.entrypoints.http.wire import PageView
 
 TAG: Final = "covenants"
@@ -170,16 +167,7 @@ async def post_case(request: StrictRequest, project_id: str) -> Response:
 )
 async def read_case_page(request: StrictRequest, project_id: str) -> Result:
     """List the cases of a project."""
-    binding = cursor_binding(CASE_KIND, project_id)
-    page = await list_cases(
-        request.dependencies,
-        request.principal,
-        project_id,
-        read_limit(request.query.get("limit")),
-        read_after(request.query, binding),
-    )
-    items = [CaseView.of_case(aggregate) for aggregate in page.items]
-    return page_result(request, items, page.next, binding)
+    return await read_project_page(request, project_id, CASE_KIND)
 
 
 @route(

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-from spawn.application.covenants.state_saving import SavedState
+from spawn.application.covenants.state_saving import SavedState, page_of_project
 from spawn.application.dependencies import Dependencies
 from spawn.application.projects.commands import CommandContext
 from spawn.domain.change import IdempotencyReceipt, ResponseRecipe, StoredAggregate
@@ -17,14 +17,17 @@ from spawn.entrypoints.http.covenants.case_wire import CaseView, RecordedActuals
 from spawn.entrypoints.http.covenants.covenant_wire import CovenantView, RecordedTestView
 from spawn.entrypoints.http.covenants.reserve_wire import ReserveAccountView
 from spawn.entrypoints.http.projects.preconditions import read_expected_version
+from spawn.entrypoints.http.protocol.cursors import cursor_binding
 from spawn.entrypoints.http.protocol.etags import version_etag
 from spawn.entrypoints.http.protocol.idempotency import (
     find_stored_response,
     read_idempotency_key,
     render_stored_response,
 )
+from spawn.entrypoints.http.protocol.query_params import read_after, read_limit
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Response, encode_json
+from spawn.entrypoints.http.protocol.route import Result, page_result
 
 COVENANT_CODEC: Final = "covenants.v1"
 """Name of the codec in receipts; another way to render a kind needs another name."""
@@ -119,3 +122,17 @@ async def run_command(
     if saved.aggregate is None:
         raise RuntimeError("a command that was not replayed must return an aggregate")
     return render_state(saved.aggregate, epoch, status)
+
+
+async def read_project_page(request: StrictRequest, project_id: str, kind: str) -> Result:
+    """Return a page of the aggregates of a kind in a project, oldest first."""
+    binding = cursor_binding(kind, project_id)
+    page = await page_of_project(
+        request.dependencies,
+        request.principal,
+        kind,
+        project_id,
+        read_limit(request.query.get("limit")),
+        read_after(request.query, binding),
+    )
+    return page_result(request, map(_VIEWS[kind], page.items), page.next, binding)

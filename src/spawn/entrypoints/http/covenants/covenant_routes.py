@@ -13,7 +13,6 @@ from spawn.application.covenants.covenant_queries import (
     get_covenant,
     get_covenant_test,
     list_covenant_tests,
-    list_covenants,
     read_covenant_state,
     read_outlook,
 )
@@ -33,6 +32,7 @@ from spawn.entrypoints.http.covenants.covenant_codec import (
     COVENANT_TESTS,
     COVENANTS,
     Command,
+    read_project_page,
     render_state,
     run_command,
 )
@@ -156,16 +156,7 @@ async def post_covenant(request: StrictRequest, project_id: str) -> Response:
 )
 async def read_covenant_page(request: StrictRequest, project_id: str) -> Result:
     """List the covenants of a project."""
-    binding = cursor_binding(COVENANT_KIND, project_id)
-    page = await list_covenants(
-        request.dependencies,
-        request.principal,
-        project_id,
-        read_limit(request.query.get("limit")),
-        read_after(request.query, binding),
-    )
-    items = [CovenantView.of_covenant(aggregate) for aggregate in page.items]
-    return page_result(request, items, page.next, binding)
+    return await read_project_page(request, project_id, COVENANT_KIND)
 
 
 @route(

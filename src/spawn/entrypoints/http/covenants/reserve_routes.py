@@ -10,7 +10,6 @@ import msgspec
 from spawn.application.covenants.reserve_accounts import (
     ReserveOnDay,
     amend_reserve,
-    list_reserves,
     open_reserve,
     read_reserve,
     record_reserve_balance,
@@ -36,11 +35,11 @@ from spawn.entrypoints.http.covenants.case_wire import merge_terms
 from spawn.entrypoints.http.covenants.covenant_codec import (
     RESERVES,
     Command,
+    read_project_page,
     run_command,
 )
 from spawn.entrypoints.http.covenants.covenant_routes import CASE_VERSION, OPTIONAL_CASE, read_id
 from spawn.entrypoints.http.covenants.reserve_wire import ReserveAccountView
-from spawn.entrypoints.http.protocol.cursors import cursor_binding
 from spawn.entrypoints.http.protocol.etags import version_etag
 from spawn.entrypoints.http.protocol.operation import (
     IDEMPOTENCY_KEY,
@@ -55,14 +54,12 @@ from spawn.entrypoints.http.protocol.query_params import (
     AFTER,
     KNOWN_AS_OF,
     LIMIT,
-    read_after,
-    read_limit,
     read_moment,
     read_number,
 )
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Response
-from spawn.entrypoints.http.protocol.route import Result, Route, page_result, route
+from spawn.entrypoints.http.protocol.route import Result, Route, route
 from spawn.entrypoints.http.wire import PageView, Version, WireStruct
 
 _ACCOUNT: Final = RESERVES + "/{account_id}"
@@ -150,16 +147,7 @@ async def post_reserve(request: StrictRequest, project_id: str) -> Response:
 )
 async def read_reserve_page(request: StrictRequest, project_id: str) -> Result:
     """List the reserve accounts of a project."""
-    binding = cursor_binding(RESERVE_KIND, project_id)
-    page = await list_reserves(
-        request.dependencies,
-        request.principal,
-        project_id,
-        read_limit(request.query.get("limit")),
-        read_after(request.query, binding),
-    )
-    items = [ReserveAccountView.of_account(aggregate) for aggregate in page.items]
-    return page_result(request, items, page.next, binding)
+    return await read_project_page(request, project_id, RESERVE_KIND)
 
 
 @route(

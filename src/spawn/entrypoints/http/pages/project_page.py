@@ -6,21 +6,20 @@ from typing import Any, Final
 
 import msgspec
 
-from spawn.application.covenants.case_queries import list_cases
 from spawn.application.covenants.covenant_queries import (
     CovenantOutlook,
     StandingOnDay,
-    list_covenants,
     read_covenant_state,
     read_outlook,
 )
+from spawn.application.covenants.state_saving import page_of_project
 from spawn.application.facilities.facility_queries import list_facilities, query_facilities
 from spawn.application.facilities.ledger_queries import Balance, compute_balance, view_ledger
 from spawn.application.portfolios.portfolio_queries import list_project_holdings
 from spawn.application.projects.queries import get_project, list_project_history
 from spawn.domain.change import StoredAggregate
-from spawn.domain.covenants.cfads_case import CfadsCase
-from spawn.domain.covenants.covenant_set import CovenantSet
+from spawn.domain.covenants.cfads_case import CASE_KIND, CfadsCase
+from spawn.domain.covenants.covenant_set import COVENANT_KIND, CovenantSet
 from spawn.domain.errors import InvalidInput
 from spawn.domain.facilities.facility import Facility
 from spawn.domain.principal import Scope
@@ -89,7 +88,7 @@ async def read_project_page(request: StrictRequest, project_id: str) -> Response
     entries = await list_project_history(
         dependencies, principal, project_id, after_version=after, limit=MAX_PAGE_ITEMS
     )
-    cases = await list_cases(dependencies, principal, project_id, 1, None)
+    cases = await page_of_project(dependencies, principal, CASE_KIND, project_id, 1)
     case = cases.items[0] if cases.items else None
     context = {
         "project": project,
@@ -123,7 +122,7 @@ async def _load_covenants(
     request: StrictRequest, project_id: str, case: StoredAggregate[CfadsCase] | None
 ) -> list[ShownCovenant]:
     dependencies, principal = request.dependencies, request.principal
-    page = await list_covenants(dependencies, principal, project_id, MAX_PAGE_ITEMS, None)
+    page = await page_of_project(dependencies, principal, COVENANT_KIND, project_id, MAX_PAGE_ITEMS)
     covenants = []
     for stored in page.items:
         state = await read_covenant_state(dependencies, principal, stored.id)
