@@ -129,14 +129,18 @@ class EncodedFeed:
         if cached is not None:
             return cached
         task = self._reads_in_flight.get(after)
-        if task is None:
+        if task is None or task.done():
             task = self._reads_in_flight[after] = asyncio.create_task(self._read_page(after))
-            task.add_done_callback(lambda _: self._reads_in_flight.pop(after, None))
         return await asyncio.shield(task)
 
     async def _read_page(self, after: Position) -> EncodedEvents:
-        page = await self._reads.feed(after=after, limit=PAGE_EVENTS)
-        batch = await self._encode(page.entries, page.next)
+        try:
+            page = await self._reads.feed(after=after, limit=PAGE_EVENTS)
+            batch = await self._encode(page.entries, page.next)
+        finally:
+            # A callback of the task would be late: a stream that found its old, empty page read
+            # it again and again after a commit, and kept the event loop to itself.
+            self._reads_in_flight.pop(after, None)
         if batch.next != after:
             self._cache.put(after, batch)
         return batch
