@@ -60,8 +60,8 @@ def test_checker_lists_shows_and_approves(
     assert "\x1b" not in shown
     assert main(["approvals", "show", approval_id, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["approval_id"] == approval_id
-    assert main(["approvals", "approve", approval_id, "--reason", "agreed"]) == 0
-    assert "approved" in capsys.readouterr().out
+    assert main(["approvals", "approve", approval_id, "--reason", "agreed", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["state"] == "approved"
     assert main(["approvals", "reject", approval_id, "--reason", "too late"]) == 1
     assert "is approved" in capsys.readouterr().err
     assert main(["approvals", "list", "--json", "--command", "amendProject"]) == 0

@@ -1,5 +1,6 @@
 """`spawn keys` and the first key, on the file of a stopped service and over HTTP."""
 
+import json
 import stat
 from pathlib import Path
 
@@ -38,6 +39,9 @@ def test_keys_of_a_stopped_service(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["keys", "create", "other", "--scopes", "everything"]) == 1
     assert "/scopes/0" in capsys.readouterr().err
     assert main(["keys", "revoke", "nobody"]) == 1
+    capsys.readouterr()
+    assert main(["keys", "revoke", "desk", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"client": "desk", "number": None}
     limits = ["--rows", "country_code=ES,PT", "--rows", "x_desk=north"]
     assert main(["keys", "create", "iberia", "--scopes", "projects:read", *limits]) == 0
     capsys.readouterr()

@@ -2,7 +2,8 @@
 
 0 success; 1 rejected or failed; 2 wrong usage or settings; 3 the service cannot be reached, or its
 file or address is in use; 4 the store failed while it was served and only a restart helps; 130
-interrupted. Every failure is one line on stderr.
+interrupted. Every failure is one line on stderr, but `serve --check-config --json` reports a fault
+of the settings as its result.
 """
 
 from typing import Final

@@ -26,7 +26,9 @@ from spawn.domain.text import redact_url, split_list
 from spawn.entrypoints.cli.errors import (
     EXIT_FAILED,
     EXIT_OK,
+    EXIT_USAGE,
     EXPECTED_ERRORS,
+    CommandError,
     describe_error,
 )
 from spawn.entrypoints.cli.grammar.command_parser import CommandParser
@@ -68,7 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     except EXPECTED_ERRORS as error:
-        return _report_error(*describe_error(error))
+        sentence, code = describe_error(error)
+        if getattr(namespace, "check_config", False) and namespace.json:
+            _print_config_check(" ".join(sentence.split()))
+            return code
+        return _report_error(sentence, code)
 
 
 def _list_overrides(namespace: argparse.Namespace) -> dict[str, str]:
@@ -82,6 +88,12 @@ def _report_error(sentence: str, code: int) -> int:
     name = paint("spawn:", Colour.RED, sys.stderr)
     sys.stderr.write(f"{name} {' '.join(sentence.split())}\n")
     return code
+
+
+def _print_config_check(error: str = "") -> None:
+    """Print whether the settings are valid, as JSON: a program reads no sentence for people."""
+    result = {"is_valid": not error, "error": error or None}
+    sys.stdout.write(msgspec.json.encode(result).decode() + "\n")
 
 
 def build_parser() -> CommandParser:
@@ -124,6 +136,7 @@ def build_parser() -> CommandParser:
 def _add_serve_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     serve = commands.add_parser("serve", help="run the service", description="Run the service.")
     serve.add_argument("--check-config", action="store_true", help="check the settings and exit")
+    _add_json_option(serve, "with --check-config: print the result as JSON, a fault too")
     _add_bind_options(serve)
     serve.set_defaults(run=_run_serve)
     demo = commands.add_parser(
@@ -212,8 +225,10 @@ def _add_project_commands(
         action.set_defaults(run=_run_projects, action=name)
 
 
-def _add_json_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+def _add_json_option(
+    parser: argparse.ArgumentParser, help_text: str = "print the result as JSON"
+) -> None:
+    parser.add_argument("--json", action="store_true", help=help_text)
 
 
 def _add_size_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -379,10 +394,9 @@ def _add_key_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPar
     revoke.add_argument(
         "number", metavar="NUMBER", type=_parse_count, nargs="?", help="of the key (default: all)"
     )
-    listing = actions.add_parser("list", help="list clients and keys, without secrets")
-    for action in (create, rotate, listing):
-        _add_json_option(action)
+    actions.add_parser("list", help="list clients and keys, without secrets")
     for name, action in actions.choices.items():
+        _add_json_option(action)
         action.set_defaults(run=_run_keys, action=name)
 
 
@@ -408,6 +422,7 @@ def _add_approvals_command(
         decision = actions.add_parser(verdict.value, help=f"{verdict} a command")
         decision.add_argument("approval", help="id of the approval")
         decision.add_argument("--reason", required=True, help="reason of the decision")
+        _add_json_option(decision)
     for name, action in actions.choices.items():
         action.set_defaults(run=_run_approvals, action=name)
 
@@ -494,6 +509,7 @@ def _add_restore_command(commands: "argparse._SubParsersAction[argparse.Argument
         action="store_true",
         help="make an independent store, for a drill: the source is not superseded",
     )
+    _add_json_option(restore)
     restore.set_defaults(run=_run_restore)
     _add_follower_commands(commands)
 
@@ -522,6 +538,8 @@ def _add_follower_commands(commands: "argparse._SubParsersAction[argparse.Argume
         help="seconds between two looks (default 1)",
     )
     follow.add_argument("--once", action="store_true", help="take what there is, and end")
+    _add_json_option(follow, "print a JSON line each time that rows were taken")
+    _add_json_option(promote)
     follow.set_defaults(run=_run_follow)
     promote.set_defaults(run=_run_promote)
 
@@ -613,6 +631,8 @@ def _interrupt_on_sigterm() -> None:
 
 def _run_serve(settings: Settings, arguments: argparse.Namespace) -> int:
     if not arguments.check_config:
+        if arguments.json:
+            raise CommandError("--json of serve needs --check-config", EXIT_USAGE)
         _interrupt_on_sigterm()
     with _collector_paused():
         from spawn.entrypoints.cli import serve
@@ -623,7 +643,10 @@ def _run_serve(settings: Settings, arguments: argparse.Namespace) -> int:
         load_certificates(settings)
         read_signing_key(settings.backup_signing_key_file)
         asyncio.run(serve.check_publishers(settings))
-        sys.stdout.write("The settings are valid.\n")
+        if arguments.json:
+            _print_config_check()
+        else:
+            sys.stdout.write("The settings are valid.\n")
         return EXIT_OK
     serve.run_service(settings)
     return EXIT_OK
@@ -736,7 +759,7 @@ def _run_keys(settings: Settings, arguments: argparse.Namespace) -> int:
         rows=tuple(getattr(arguments, "rows", ())),
         days=getattr(arguments, "days", 0),
         number=getattr(arguments, "number", None),
-        as_json=getattr(arguments, "json", False),
+        as_json=arguments.json,
     )
     asyncio.run(run_key_command(settings, options))
     return EXIT_OK
@@ -774,7 +797,7 @@ def _run_restore(settings: Settings, arguments: argparse.Namespace) -> int:
         is_copy=arguments.copy,
         signing_key=read_signing_key(settings.backup_signing_key_file),
     )
-    restore_store(request)
+    restore_store(request, as_json=arguments.json)
     return EXIT_OK
 
 
@@ -782,7 +805,13 @@ def _run_follow(settings: Settings, arguments: argparse.Namespace) -> int:
     from spawn.entrypoints.cli.recovery_commands import follow
 
     os.umask(_PRIVATE_UMASK)
-    follow(settings, arguments.folder, arguments.file, arguments.interval, once=arguments.once)
+    follow(
+        settings,
+        arguments.folder,
+        arguments.file,
+        None if arguments.once else arguments.interval,
+        as_json=arguments.json,
+    )
     return EXIT_OK
 
 
@@ -790,7 +819,7 @@ def _run_promote(settings: Settings, arguments: argparse.Namespace) -> int:
     from spawn.entrypoints.cli.recovery_commands import promote
 
     os.umask(_PRIVATE_UMASK)
-    promote(settings, arguments.folder, arguments.file)
+    promote(settings, arguments.folder, arguments.file, as_json=arguments.json)
     return EXIT_OK
 
 
@@ -806,7 +835,9 @@ def _run_approvals(settings: Settings, arguments: argparse.Namespace) -> int:
         run = approvals.print_approval(settings, arguments.approval, as_json=arguments.json)
     else:
         verdict = Verdict(arguments.action)
-        run = approvals.decide(settings, arguments.approval, verdict, arguments.reason)
+        run = approvals.decide(
+            settings, arguments.approval, verdict, arguments.reason, as_json=arguments.json
+        )
     asyncio.run(run)
     return EXIT_OK
 

@@ -13,8 +13,8 @@ from loguru import logger
 from spawn.adapters.duckdb.archive.archive_check import Verification, verify_archive
 from spawn.adapters.duckdb.archive.backup_index import is_set_signed, list_set_numbers
 from spawn.adapters.duckdb.archive.durable_files import write_file
-from spawn.adapters.duckdb.archive.follower import Follower
-from spawn.adapters.duckdb.archive.restoration import RestoreRequest, restore
+from spawn.adapters.duckdb.archive.follower import FollowedPosition, Follower, PromotedStore
+from spawn.adapters.duckdb.archive.restoration import RestoredStore, RestoreRequest, restore
 from spawn.adapters.duckdb.archive.store_check import verify_store
 from spawn.adapters.local.clock import SystemClock
 from spawn.domain.errors import SpawnError, StorageDamaged, StorageIncompatible
@@ -31,7 +31,7 @@ _NOT_CLAIMED: Final = (
 _UNCHECKED: Final = (
     "the signatures of {folder} are not checked: name the key in SPAWN_BACKUP_SIGNING_KEY_FILE\n"
 )
-_encode = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder(enc_hook=str).encode  # paths are texts
 
 
 async def take_backup(settings: Settings, head_file: Path | None, *, as_json: bool) -> None:
@@ -68,17 +68,24 @@ def verify(settings: Settings, path: Path | None, head_file: Path | None, *, as_
     else:
         verification = verify_store(target, SystemClock(), head=head, signing_key=signing_key)
     if as_json:
-        sys.stdout.buffer.write(_encode(verification) + b"\n")
+        _print_json(verification)
     else:
         sys.stdout.write(_describe(verification))
     return not verification.findings
 
 
-def restore_store(request: RestoreRequest) -> None:
+def restore_store(request: RestoreRequest, *, as_json: bool) -> None:
     """Restore a store and print its position and epoch."""
     logger.disable("spawn")
     _report_unchecked_signature(request.archive, request.signing_key)
     restored = restore(request, SystemClock())
+    if as_json:
+        _print_json(restored)
+    else:
+        _print_restored(request, restored)
+
+
+def _print_restored(request: RestoreRequest, restored: RestoredStore) -> None:
     moment = "" if restored.recorded_at is None else f", {restored.recorded_at.isoformat()}"
     sys.stdout.write(
         f"restored to position {restored.epoch}.{restored.position}{moment}: {restored.target}\n"
@@ -91,8 +98,10 @@ def restore_store(request: RestoreRequest) -> None:
         sys.stdout.write(_NOT_CLAIMED)
 
 
-def follow(settings: Settings, folder: Path, file: Path, interval_s: float, *, once: bool) -> None:
-    """Follow a store until the process is stopped; with `once` take what there is and end."""
+def follow(
+    settings: Settings, folder: Path, file: Path, interval_s: float | None, *, as_json: bool
+) -> None:
+    """Follow a store until the process is stopped; without an interval take what there is."""
     logger.disable("spawn")
     signing_key = read_signing_key(settings.backup_signing_key_file)
     problem = ""
@@ -105,20 +114,27 @@ def follow(settings: Settings, folder: Path, file: Path, interval_s: float, *, o
             except StorageIncompatible:
                 raise
             except (SpawnError, OSError) as failure:
-                if once:
+                if interval_s is None:
                     raise
                 if str(failure) != problem:
                     sys.stderr.write(f"spawn: {failure}; trying again\n")
                 problem = str(failure)
             else:
                 problem = ""
-                if once:
-                    sys.stdout.write(f"follows up to {followed.epoch}.{followed.position}\n")
-                    return
+                _report_followed(followed, is_last=interval_s is None, as_json=as_json)
+            if interval_s is None:
+                return
             time.sleep(interval_s)
 
 
-def promote(settings: Settings, folder: Path, file: Path) -> None:
+def _report_followed(followed: FollowedPosition, *, is_last: bool, as_json: bool) -> None:
+    if as_json and (is_last or followed.rows):
+        _print_json(followed)
+    elif is_last:
+        sys.stdout.write(f"follows up to {followed.epoch}.{followed.position}\n")
+
+
+def promote(settings: Settings, folder: Path, file: Path, *, as_json: bool) -> None:
     """Promote a follower and print its position and epoch."""
     logger.disable("spawn")
     signing_key = read_signing_key(settings.backup_signing_key_file)
@@ -127,11 +143,19 @@ def promote(settings: Settings, folder: Path, file: Path) -> None:
     _report_unchecked_signature(folder, signing_key)
     with Follower(folder, file, SystemClock(), signing_key) as follower:
         store = follower.promote()
+    if as_json:
+        _print_json(store)
+        return
     sys.stdout.write(
         f"promoted at position {store.epoch}.{store.position} in {store.duration_s:.2f} s: {file}\n"
     )
     if not store.is_claimed:
         sys.stdout.write(_NOT_CLAIMED)
+
+
+def _print_json(result: Verification | RestoredStore | FollowedPosition | PromotedStore) -> None:
+    sys.stdout.buffer.write(_encode(result) + b"\n")
+    sys.stdout.flush()
 
 
 def _read_head(path: Path) -> JournalHead:

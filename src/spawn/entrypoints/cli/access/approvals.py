@@ -33,13 +33,15 @@ async def print_approval(settings: Settings, approval_id: str, *, as_json: bool)
     sys.stdout.write((document.decode() if as_json else _format_approval(approval)) + "\n")
 
 
-async def decide(settings: Settings, approval_id: str, verdict: Verdict, reason: str) -> None:
+async def decide(
+    settings: Settings, approval_id: str, verdict: Verdict, reason: str, *, as_json: bool
+) -> None:
     """Decide about a command, and print the state of its approval."""
     request = msgspec.json.encode({"decision": verdict, "reason": reason})
     async with open_backend(settings) as backend:
         document = await backend.decide_approval(approval_id, request)
     approval = msgspec.json.decode(document, type=ApprovalView)
-    sys.stdout.write(_format_line(approval) + "\n")
+    sys.stdout.write((document.decode() if as_json else _format_line(approval)) + "\n")
 
 
 def _format_line(approval: ApprovalView) -> str:

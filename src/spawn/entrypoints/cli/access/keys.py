@@ -57,8 +57,7 @@ async def run_key_command(settings: Settings, options: KeyOptions) -> None:
             _print_key(new_key, as_json=options.as_json)
         else:
             await backend.revoke_api_key(options.client, options.number)
-            what = "every key" if options.number is None else f"key {options.number}"
-            sys.stderr.write(f"{what} of {options.client} is revoked\n")
+            _print_revocation(options)
 
 
 def _print_key(document: bytes, *, as_json: bool) -> None:
@@ -71,6 +70,15 @@ def _print_key(document: bytes, *, as_json: bool) -> None:
         " Authorization: Bearer\n"
     )
     sys.stdout.write(new_key.key + "\n")
+
+
+def _print_revocation(options: KeyOptions) -> None:
+    if options.as_json:
+        revoked = {"client": options.client, "number": options.number}
+        sys.stdout.write(msgspec.json.encode(revoked).decode() + "\n")
+        return
+    what = "every key" if options.number is None else f"key {options.number}"
+    sys.stderr.write(f"{what} of {options.client} is revoked\n")
 
 
 def _list_rows(clients: Iterable[ApiClientView]) -> Iterable[tuple[str, ...]]:
