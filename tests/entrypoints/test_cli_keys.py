@@ -15,7 +15,9 @@ from spawn.entrypoints.cli.parser import main
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SPAWN_STORAGE_URL", f"duckdb:///{tmp_path}/spawn.duckdb")
     for name in ("SPAWN_URL", "SPAWN_KEY", "SPAWN_KEY_FILE"):
-        monkeypatch.delenv(name, raising=False)
+        # Set first, so that what --key writes there is removed after the test.
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
     return tmp_path
 
 
