@@ -68,6 +68,37 @@ async def test_a_straight_line_is_repaid_in_equal_parts_after_the_day(
     assert months.average_life_years == expected
 
 
+async def test_a_facility_without_a_schedule_does_not_hide_the_others(
+    dependencies: Dependencies,
+) -> None:
+    project_id = await a_project(dependencies)
+    portfolio_id = await a_portfolio(dependencies)
+    repaid_id = await a_facility(dependencies, project_id)
+    await record(dependencies, repaid_id, kind=EntryKind.DRAW, amount=Decimal("60000000.00"))
+    taken_id = await a_facility(
+        dependencies,
+        project_id,
+        name="Taken over",
+        repayment=FacilityRepayment(profile="annuity"),
+    )
+    await record(
+        dependencies,
+        taken_id,
+        kind=EntryKind.OPENING,
+        amount=Decimal("40000000.00"),
+        accrued_interest=Decimal("9000000.00"),
+    )
+    for facility_id, share in ((repaid_id, "1/2"), (taken_id, "1/4"), (taken_id, "1/8")):
+        await a_holding(dependencies, portfolio_id, facility_id=facility_id, share=share)
+    report = await forecast(dependencies, portfolio_id)
+    # Half of 60 million, of which a twentieth is overdue; three eighths of 40 million.
+    assert (report.outstanding, report.overdue) == (45 * 10**8, 15 * 10**7)
+    assert report.unscheduled == 15 * 10**8
+    (named,) = report.without_schedule
+    assert (named.facility_id, named.name) == (taken_id, "Taken over")
+    assert "does not cover its interest" in named.reason
+
+
 async def test_floating_rates_are_repriced_on_their_next_date_and_equity_has_no_schedule(
     dependencies: Dependencies,
 ) -> None:

@@ -293,6 +293,28 @@ def test_the_balance_of_a_loan_that_is_drawn_below_its_balloon_can_be_read(
     assert principal == ["0.00"] * 19 + ["100000.00"]
 
 
+def test_a_balance_needs_no_schedule(client: httpx.Client) -> None:
+    ledger = LedgerClient(client, repayment={"profile": "annuity"})
+    ledger.record("opening", "2020-06-30", "900000.00", accrued_interest="80000.00")
+    balance = ledger.read("balance", on="2020-12-31").json()
+    assert (balance["balance"], balance["principal_arrears"]) == ("900000.00", None)
+    # 80,000 brought along, and 92 days of 365 at 4 % on 900,000.
+    assert balance["interest_due"] == "89073.97"
+    assert balance["no_schedule_reason"].startswith("/repayment/allow_negative_amortisation: ")
+    assert ledger.read("balance", on="2020-09-29").json()["principal_arrears"] == "0.00"
+    days = {"from": "2020-04-01", "to": "2020-12-31"}
+    statement = ledger.read("statement", **days).json()
+    assert [one["principal_arrears"] for one in statement["periods"]] == [None, None]
+    assert statement["no_schedule_reason"] == balance["no_schedule_reason"]
+    page = ledger.read("statement", **days, format="html").text
+    assert "at least 89,073.97" in page
+    assert "does not cover its interest" in page
+    project_page = client.get(ledger.project.replace("/v1/ops", "/pages"))
+    assert "at least " in project_page.text
+    schedule = client.get(f"{ledger.path}/schedule", params={"on": "2020-12-31"})
+    assert problem(schedule) == (422, "invalid_input")
+
+
 def test_a_statement_begins_and_ends_at_the_ends_of_the_calendar(client: httpx.Client) -> None:
     ledger = LedgerClient(client)
     days = {"from": "9999-01-01", "to": "9999-12-31"}

@@ -26,13 +26,9 @@ from spawn.domain.facilities.ledger_fold import (
     find_highest_debt,
     fold,
 )
+from spawn.domain.facilities.principal_arrears import find_principal_dues
 from spawn.domain.facilities.repayment_schedule import build_repayment_schedule
-from spawn.domain.facilities.statement import (
-    Statement,
-    build_statement,
-    compute_principal_arrears,
-    sum_principal_due,
-)
+from spawn.domain.facilities.statement import Statement, build_statement
 from spawn.domain.finance.loans.loan_results import LoanSchedule
 from spawn.domain.principal import Principal, Scope
 from spawn.domain.query import MAX_LIMIT
@@ -51,11 +47,13 @@ class LedgerView(msgspec.Struct, frozen=True, kw_only=True):
 class Balance(msgspec.Struct, frozen=True, kw_only=True):
     """Figures of a facility on a date, as known at an instant.
 
-    `principal_arrears` is principal that fell due by the schedule and was not repaid.
+    `principal_arrears` is principal that fell due by the schedule and was not repaid. Without a
+    schedule it may be unknown, which is None; `no_schedule_reason` says why there is none.
     """
 
     position: LedgerPosition
-    principal_arrears: Decimal
+    principal_arrears: Decimal | None
+    no_schedule_reason: str | None = None
 
 
 class EntryFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,16 +177,15 @@ async def view_ledger(
 
 
 def compute_balance(view: LedgerView) -> Balance:
-    """Return what a facility amounts to on a date.
-
-    Raises:
-        Infeasible: the terms give no schedule.
-    """
+    """Return what a facility amounts to on a date."""
     position = fold(view.facility, view.entries, view.on)
-    due = sum_principal_due(view.facility, compute_schedule(view), view.on)
+    dues = find_principal_dues(view.facility, view.entries)
     paid = position.repaid - position.prepaid
-    arrears = compute_principal_arrears(due, paid, position.balance)
-    return Balance(position=position, principal_arrears=arrears)
+    return Balance(
+        position=position,
+        principal_arrears=dues.measure_arrears(view.on, paid, position.balance),
+        no_schedule_reason=dues.no_schedule_reason,
+    )
 
 
 def compute_schedule(view: LedgerView) -> LoanSchedule | None:
@@ -205,7 +202,6 @@ def compute_statement(view: LedgerView, start: date) -> Statement:
 
     Raises:
         InvalidInput: the day is after that date.
-        Infeasible: the terms give no schedule.
     """
     return build_statement(view.facility, view.entries, start, view.on)
 

@@ -27,6 +27,7 @@ from spawn.domain.portfolios.cash_flows import (
 )
 from spawn.domain.portfolios.exposure import convert_units
 from spawn.domain.portfolios.flow_columns import FlowColumns, sum_flows
+from spawn.domain.portfolios.held_facility import HeldFacility
 from spawn.domain.principal import Principal
 
 MAX_FORECAST_FACILITIES = 10_000
@@ -60,11 +61,20 @@ class PeriodFlows(msgspec.Struct, frozen=True, kw_only=True):
     floating: int = 0
 
 
+class UnscheduledFacility(msgspec.Struct, frozen=True, kw_only=True):
+    """A facility whose terms give no schedule, with the reason."""
+
+    facility_id: str
+    name: str
+    reason: str
+
+
 class ForecastReport(msgspec.Struct, frozen=True, kw_only=True):
     """The forecast of a portfolio in one currency.
 
     outstanding = overdue + unscheduled + the amortisation of all periods. The averages are
-    weighted by what is outstanding; None without any.
+    weighted by what is outstanding; None without any. What is outstanding of the facilities
+    `without_schedule` is unscheduled.
     """
 
     snapshot: PortfolioSnapshot
@@ -77,6 +87,7 @@ class ForecastReport(msgspec.Struct, frozen=True, kw_only=True):
     average_life_years: Fraction | None
     average_rate: Fraction | None
     average_margin: Fraction | None
+    without_schedule: Sequence[UnscheduledFacility] = ()
 
 
 Cell = tuple[FlowPart, str, int | None]
@@ -96,7 +107,6 @@ async def report_forecast(
         NotFound: no such portfolio, or none yet at that instant.
         InvalidInput: an instant that is not in the past, a missing exchange rate, or too many
             facilities.
-        Infeasible: the terms of a facility give no schedule.
     """
     snapshot = await view_portfolio(dependencies, principal, portfolio_id, query)
     code = query.currency_code or snapshot.portfolio.state.currency_code
@@ -143,7 +153,22 @@ async def report_forecast(
         average_margin=measure_average(
             [(one.margin, weight) for one, weight in weights if one.is_floating]
         ),
+        without_schedule=_list_unscheduled(facilities, [one for _, one in forecasts]),
     )
+
+
+def _list_unscheduled(
+    facilities: Sequence[HeldFacility], forecasts: Sequence[FacilityForecast]
+) -> list[UnscheduledFacility]:
+    """Return each facility without a schedule once, however many holdings it has."""
+    found: dict[str, UnscheduledFacility] = {}
+    for held, forecast in zip(facilities, forecasts, strict=True):
+        facility, reason = held.facility, forecast.no_schedule_reason
+        if reason is not None:
+            found[facility.facility_id] = UnscheduledFacility(
+                facility_id=facility.facility_id, name=facility.name, reason=reason
+            )
+    return list(found.values())
 
 
 def _collect_flows(

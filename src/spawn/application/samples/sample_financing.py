@@ -33,9 +33,7 @@ from spawn.domain.facilities.facility import (
 )
 from spawn.domain.facilities.ledger import EntryFacts, EntryKind, LedgerEntry, build_entry_id
 from spawn.domain.facilities.ledger_fold import fold
-from spawn.domain.facilities.repayment_schedule import build_repayment_schedule
-from spawn.domain.facilities.statement import sum_principal_due
-from spawn.domain.finance.loans.loan_results import LoanSchedule
+from spawn.domain.facilities.principal_arrears import PrincipalDues, find_principal_dues
 from spawn.domain.projects.project import ProjectStatus
 
 LENDERS = (
@@ -223,7 +221,7 @@ class _EntryBuilder:
         self._ledger: list[LedgerEntry] = []
         self._dates = facility.dates or ()
         self.entries: list[EntryFacts] = []
-        self.schedule: LoanSchedule | None = None
+        self._dues = PrincipalDues(currency_code=facility.currency_code)
 
     def record_loan(self, rng: random.Random, *, misses_last: bool) -> None:
         """Record the draws or the opening position, the fixings, and the payments."""
@@ -239,7 +237,7 @@ class _EntryBuilder:
                 rate = Decimal(rng.randrange(180, 420, 5)).scaleb(-4)
                 self._add(EntryFacts(kind=EntryKind.RATE_FIXING, value_date=day, rate=rate))
         self._ledger.sort(key=lambda entry: (entry.value_date, entry.number))
-        self.schedule = build_repayment_schedule(facility, self._ledger)
+        self._dues = find_principal_dues(facility, self._ledger)
         for day in due[: len(due) - misses_last]:
             self._pay(day)
         # A rate is fixed before the draw that bears it.
@@ -275,7 +273,7 @@ class _EntryBuilder:
         """Record a payment of everything that is due on a day."""
         entries = [entry for entry in self._ledger if entry.value_date <= day]
         position = fold(self._facility, entries, day)
-        principal = sum_principal_due(self._facility, self.schedule, day) - position.repaid
+        principal = self._dues.sum_due(day) - position.repaid
         amount = position.fees_due + position.interest_due + max(principal, Decimal(0))
         if amount > 0:
             self._add(EntryFacts(kind=EntryKind.PAYMENT, value_date=day, amount=amount))
@@ -298,8 +296,8 @@ class _EntryBuilder:
 
     def list_service(self, cod: date) -> list[DebtService]:
         """Return the debt service of each period that begins after commercial operation."""
-        cash_flows: dict[tuple[str, date], float] = {}
-        for event in self.schedule.events if self.schedule is not None else ():
+        schedule, cash_flows = self._dues.schedule, dict[tuple[str, date], float]()
+        for event in schedule.events if schedule is not None else ():
             if event.date is not None and event.kind in {"interest", "principal"}:
                 key = event.kind, event.date
                 cash_flows[key] = cash_flows.get(key, 0.0) + event.cash_flow

@@ -19,7 +19,11 @@ from spawn.domain.facilities.facility import (
     LenderShare,
     RateBasis,
 )
-from spawn.domain.facilities.loan_projection import build_probe_loan, resolve_facility_time
+from spawn.domain.facilities.loan_projection import (
+    build_probe_loan,
+    locate_loan_error,
+    resolve_facility_time,
+)
 from spawn.domain.finance.loans.loan_terms import check_loan_terms
 from spawn.domain.money import DECIMAL_CONTEXT, fit_amount
 from spawn.domain.projects.extensions import check_extensions
@@ -270,15 +274,7 @@ def _check_time(facility: Facility) -> Facility:
     try:
         check_loan_terms(build_probe_loan(facility), schedule)
     except InvalidInput as error:
-        errors += [_locate(one) for one in error.errors]
+        errors += [locate_loan_error(one) for one in error.errors]
     if errors:
         raise InvalidInput(errors)
     return msgspec.structs.replace(facility, maturity_date=dates[-1])
-
-
-def _locate(error: FieldError) -> FieldError:
-    """Return the error of a loan's term at the place that the facility has it in."""
-    name = error.pointer.split("/")[1] if "/" in error.pointer else ""
-    if name in FacilityRepayment.__struct_fields__:
-        return msgspec.structs.replace(error, pointer=f"/repayment{error.pointer}")
-    return error

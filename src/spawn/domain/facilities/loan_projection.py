@@ -4,6 +4,9 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, Final
 
+import msgspec
+
+from spawn.domain.errors import FieldError
 from spawn.domain.facilities.facility import Facility, FacilityRepayment
 from spawn.domain.finance.loans.loan_terms import LoanTerms
 from spawn.domain.finance.time_base.period_schedule import (
@@ -51,6 +54,14 @@ def translate_repayment(repayment: FacilityRepayment | None) -> dict[str, Any]:
         for name in _SAME_TERMS
         if (value := getattr(repayment, name)) is not None
     }
+
+
+def locate_loan_error(error: FieldError) -> FieldError:
+    """Return the error of a loan's term at the place that the facility has it in."""
+    name = error.pointer.split("/")[1] if "/" in error.pointer else ""
+    if name in FacilityRepayment.__struct_fields__:
+        return msgspec.structs.replace(error, pointer=f"/repayment{error.pointer}")
+    return error
 
 
 def _to_float(value: Any) -> Any:

@@ -56,7 +56,7 @@ def build_repayment_schedule(
         return None
     end = schedule.dates[-1]
     entries = [entry for entry in entries if entry.value_date < end]
-    start = next((e.value_date for e in entries if e.kind in _DRAW_KINDS), None)
+    start = find_first_draw(entries)
     if start is None:
         return None
     first_index = bisect_right(schedule.dates, start) - 1
@@ -70,6 +70,11 @@ def build_repayment_schedule(
         **_translate_remaining(repayment, first_index, start),
     )
     return _replay(terms, _begin_schedule(timeline, schedule, first_index, start))
+
+
+def find_first_draw(entries: Sequence[LedgerEntry]) -> date | None:
+    """Return the day on which a loan begins; None before its first draw or opening position."""
+    return next((e.value_date for e in entries if e.kind in _DRAW_KINDS), None)
 
 
 def _replay(terms: LoanTerms, schedule: PeriodSchedule) -> LoanSchedule:

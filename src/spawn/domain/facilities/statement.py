@@ -3,7 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Sequence
 from datetime import date, timedelta
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
 from typing import Final
 
 import msgspec
@@ -13,9 +13,8 @@ from spawn.domain.facilities.facility import Facility
 from spawn.domain.facilities.facility_timeline import build_timeline
 from spawn.domain.facilities.ledger import LedgerEntry
 from spawn.domain.facilities.ledger_fold import LedgerFold, LedgerLine, LedgerState
-from spawn.domain.facilities.repayment_schedule import build_repayment_schedule
-from spawn.domain.finance.loans.loan_results import LoanSchedule
-from spawn.domain.money import DECIMAL_CONTEXT, Money, get_exponent
+from spawn.domain.facilities.principal_arrears import PrincipalDues, find_principal_dues
+from spawn.domain.money import Money
 
 _DAY: Final = timedelta(days=1)
 MAX_STATEMENT_YEARS: Final = 100
@@ -55,7 +54,7 @@ class StatementPeriod(msgspec.Struct, frozen=True, kw_only=True):
     """The totals of a period: closing = opening + drawn + capitalised - repaid - forgiven.
 
     Both days are in the period. `interest` has accrued in it, whether or not it fell due. Arrears
-    are what is due and not paid at its end.
+    are what is due and not paid at its end; those of principal are None where no schedule tells.
     """
 
     start: date
@@ -70,18 +69,22 @@ class StatementPeriod(msgspec.Struct, frozen=True, kw_only=True):
     interest_paid: Decimal
     fees_paid: Decimal
     interest_arrears: Decimal
-    principal_arrears: Decimal
+    principal_arrears: Decimal | None
     fee_arrears: Decimal
 
 
 class Statement(msgspec.Struct, frozen=True, kw_only=True):
-    """The statement of a facility from a day to another one, both included."""
+    """The statement of a facility from a day to another one, both included.
+
+    `no_schedule_reason` says why the terms give no schedule; None if they do.
+    """
 
     currency_code: str
     opening_balance: Decimal
     closing_balance: Decimal
     periods: tuple[StatementPeriod, ...]
     lines: tuple[StatementLine, ...]
+    no_schedule_reason: str | None = None
 
 
 def build_statement(
@@ -97,7 +100,6 @@ def build_statement(
 
     Raises:
         InvalidInput: the last day is before the first, or a century after it.
-        Infeasible: the terms give no schedule.
     """
     if not 0 <= (end - start).days <= MAX_STATEMENT_YEARS * _YEAR_DAYS:
         detail = f"must be from {start} to {MAX_STATEMENT_YEARS} years later"
@@ -106,14 +108,13 @@ def build_statement(
         detail = f"must be after {start}: a statement opens with the balance of the day before"
         raise InvalidInput.at("/from", "out_of_range", detail)
     ledger = LedgerFold(facility, entries, traces=True)
-    schedule = build_repayment_schedule(facility, entries)
+    dues = find_principal_dues(facility, entries)
     before = ledger.run(start - _DAY)
     first_line = len(ledger.lines)
     opening, periods = before, list[StatementPeriod]()
     for first, last in _split_periods(facility, start, end):
         after = ledger.run(last)
-        principal_due = sum_principal_due(facility, schedule, last)
-        periods.append(_total(ledger, (first, last), (before, after), principal_due))
+        periods.append(_total(ledger, (first, last), (before, after), dues))
         before = after
     return Statement(
         currency_code=facility.currency_code,
@@ -121,22 +122,8 @@ def build_statement(
         closing_balance=ledger.to_amount(before.balance),
         periods=tuple(periods),
         lines=tuple(_show(facility, ledger, line) for line in ledger.lines[first_line:]),
+        no_schedule_reason=dues.no_schedule_reason,
     )
-
-
-def sum_principal_due(facility: Facility, schedule: LoanSchedule | None, on: date) -> Decimal:
-    """Return the principal that has fallen due by the schedule, rounded once to the minor unit."""
-    total = 0.0
-    for event in schedule.events if schedule is not None else ():
-        if event.kind == "principal" and event.date is not None and event.date <= on:
-            total += event.cash_flow
-    quantum = Decimal(1).scaleb(-get_exponent(facility.currency_code))
-    return Decimal(total).quantize(quantum, ROUND_HALF_EVEN, DECIMAL_CONTEXT) + 0
-
-
-def compute_principal_arrears(principal_due: Decimal, repaid: Decimal, balance: Decimal) -> Decimal:
-    """Return the principal that is due and not repaid; never more than the balance."""
-    return max(min(principal_due - repaid, balance), balance * 0)
 
 
 def _split_periods(facility: Facility, start: date, end: date) -> list[tuple[date, date]]:
@@ -151,7 +138,7 @@ def _total(
     ledger: LedgerFold,
     days: tuple[date, date],
     states: tuple[LedgerState, LedgerState],
-    principal_due: Decimal,
+    dues: PrincipalDues,
 ) -> StatementPeriod:
     before, after = states
     amount = ledger.to_amount
@@ -171,9 +158,7 @@ def _total(
         interest_paid=amount(after.paid_interest - before.paid_interest),
         fees_paid=amount(after.paid_fees - before.paid_fees),
         interest_arrears=amount(after.interest_due),
-        principal_arrears=compute_principal_arrears(
-            principal_due, amount(after.repayments), closing
-        ),
+        principal_arrears=dues.measure_arrears(days[1], amount(after.repayments), closing),
         fee_arrears=amount(after.fees_due),
     )
 

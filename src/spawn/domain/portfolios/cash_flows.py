@@ -18,9 +18,8 @@ import msgspec
 from spawn.domain.facilities.facility import Facility
 from spawn.domain.facilities.facility_timeline import build_timeline
 from spawn.domain.facilities.ledger import select_entries
-from spawn.domain.facilities.ledger_fold import fold
-from spawn.domain.facilities.repayment_schedule import build_repayment_schedule
-from spawn.domain.facilities.statement import compute_principal_arrears, sum_principal_due
+from spawn.domain.facilities.ledger_fold import LedgerPosition, fold
+from spawn.domain.facilities.principal_arrears import find_principal_dues
 from spawn.domain.finance.loans.loan_results import LoanSchedule
 from spawn.domain.money import get_exponent
 from spawn.domain.portfolios.exposure import round_part
@@ -75,7 +74,8 @@ class FacilityForecast(msgspec.Struct, frozen=True, kw_only=True):
 
     outstanding = overdue + unscheduled + the amortisation of all flows. `annual_rate` and `margin`
     are fractions; `repricing_on` is the day on which a floating rate is fixed next, or the
-    maturity of a fixed one; None if nothing is scheduled.
+    maturity of a fixed one; None if nothing is scheduled. `no_schedule_reason` says why the terms
+    give no schedule; all that is not known to be overdue is unscheduled then.
     """
 
     outstanding: int
@@ -86,39 +86,41 @@ class FacilityForecast(msgspec.Struct, frozen=True, kw_only=True):
     margin: Decimal
     is_floating: bool
     repricing_on: date | None
+    no_schedule_reason: str | None = None
 
 
 def forecast_facility(part: HeldFacility, on: date) -> FacilityForecast:
     """Return the flows after a day that the terms and the entries up to it make due.
 
     A floating rate is that of the last fixing; what is undrawn is taken as not drawn.
-
-    Raises:
-        Infeasible: the terms give no schedule.
     """
     facility, share = part.facility, part.holding.ratio
     entries = select_entries(part.entries, on)
     position = fold(facility, entries, on)
     code = facility.currency_code
     outstanding = round_part(position.balance, share, code)
-    schedule = build_repayment_schedule(facility, entries) if outstanding else None
-    if schedule is None:
-        return _build_forecast(facility, on, position.annual_rate, outstanding, 0, ())
-    due = sum_principal_due(facility, schedule, on)
-    arrears = compute_principal_arrears(due, position.repaid - position.prepaid, position.balance)
-    overdue = round_part(arrears, share, code)
-    flows = _list_flows(schedule, on, share * 10 ** get_exponent(code), outstanding - overdue)
-    return _build_forecast(facility, on, position.annual_rate, outstanding, overdue, flows)
+    if not outstanding:
+        return _build_forecast(facility, position, 0, 0)
+    dues = find_principal_dues(facility, entries)
+    repaid = position.repaid - position.prepaid
+    arrears = dues.measure_arrears(on, repaid, position.balance)
+    overdue = 0 if arrears is None else round_part(arrears, share, code)
+    flows: tuple[ScheduledFlow, ...] = ()
+    if dues.schedule is not None:
+        scale = share * 10 ** get_exponent(code)
+        flows = _list_flows(dues.schedule, on, scale, outstanding - overdue)
+    return _build_forecast(facility, position, outstanding, overdue, flows, dues.no_schedule_reason)
 
 
 def _build_forecast(
     facility: Facility,
-    on: date,
-    annual_rate: Decimal,
+    position: LedgerPosition,
     outstanding: int,
     overdue: int,
-    flows: tuple[ScheduledFlow, ...],
+    flows: tuple[ScheduledFlow, ...] = (),
+    no_schedule_reason: str | None = None,
 ) -> FacilityForecast:
+    on = position.on
     is_floating = facility.rate is not None and facility.rate.curve is not None
     due_dates = build_timeline(facility).due_dates
     later = [day for day in due_dates if day > on]
@@ -131,10 +133,11 @@ def _build_forecast(
         overdue=overdue,
         unscheduled=outstanding - overdue - amortisation,
         flows=flows,
-        annual_rate=annual_rate,
+        annual_rate=position.annual_rate,
         margin=_find_margin(facility, on),
         is_floating=is_floating,
         repricing_on=repricing_on,
+        no_schedule_reason=no_schedule_reason,
     )
 
 

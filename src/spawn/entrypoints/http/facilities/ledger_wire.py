@@ -45,12 +45,15 @@ class EntryView(LedgerEntry, frozen=True, kw_only=True):
 class BalanceView(LedgerPosition, frozen=True, kw_only=True):
     """Figures of a facility on a date (`on`), as known at an instant (`as_of`).
 
-    The same `on` and `as_of` give the same bytes at any later time.
+    The same `on` and `as_of` give the same bytes at any later time. `principal_arrears` is null
+    between the first payment date and the maturity of a loan whose terms give no schedule, and
+    `no_schedule_reason` says why they do not.
     """
 
     facility_id: ResourceId
     as_of: Instant
-    principal_arrears: Decimal
+    principal_arrears: Decimal | None
+    no_schedule_reason: str | None
 
     @classmethod
     def of_balance(cls, view: LedgerView, balance: Balance) -> Self:
@@ -60,6 +63,7 @@ class BalanceView(LedgerPosition, frozen=True, kw_only=True):
             facility_id=view.facility.facility_id,
             as_of=view.as_of,
             principal_arrears=balance.principal_arrears,
+            no_schedule_reason=balance.no_schedule_reason,
         )
 
 

@@ -50,11 +50,20 @@ class PeriodFlowsView(WireStruct, frozen=True, kw_only=True):
         return cls(start=period.start, end=period.end, **amounts)
 
 
+class UnscheduledFacilityView(WireStruct, frozen=True, kw_only=True):
+    """A facility whose terms give no schedule, with the reason."""
+
+    facility_id: ResourceId
+    name: str
+    reason: str
+
+
 class PortfolioForecastView(WireStruct, frozen=True, kw_only=True):
     """The forecast of a portfolio: outstanding = overdue + unscheduled + amortisation.
 
     The average life is in years (ACT/365) from the day, weighted by amortisation; rate and margin
     are fractions per annum, weighted by what is outstanding, the margin of floating rates alone.
+    What is outstanding of facilities `without_schedule` is unscheduled, unless it is overdue.
     """
 
     portfolio_id: ResourceId
@@ -70,6 +79,7 @@ class PortfolioForecastView(WireStruct, frozen=True, kw_only=True):
     average_rate: _DecimalText | None
     average_margin: _DecimalText | None
     periods: tuple[PeriodFlowsView, ...]
+    without_schedule: tuple[UnscheduledFacilityView, ...]
 
     @classmethod
     def of_report(cls, report: ForecastReport, interval: FlowInterval) -> Self:
@@ -89,6 +99,7 @@ class PortfolioForecastView(WireStruct, frozen=True, kw_only=True):
             average_rate=_format(report.average_rate, _RATE_DECIMALS),
             average_margin=_format(report.average_margin, _RATE_DECIMALS),
             periods=tuple(PeriodFlowsView.of_period(one, code) for one in report.periods),
+            without_schedule=tuple(map(UnscheduledFacilityView.of, report.without_schedule)),
         )
 
 

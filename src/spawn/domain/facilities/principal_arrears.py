@@ -1,0 +1,86 @@
+"""Principal that is due and not repaid, by the schedule of a facility where it has one.
+
+A balance is a fact of the ledger; what is due of it follows from a projection, which not every
+ledger has: interest that a loan brought along may exceed its level payment. Arrears are then
+known before the first payment date and from the maturity on, and unknown in between.
+"""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from datetime import date
+from decimal import ROUND_HALF_EVEN, Decimal
+
+import msgspec
+
+from spawn.domain.errors import FieldError, InvalidInput
+from spawn.domain.facilities.facility import Facility
+from spawn.domain.facilities.facility_timeline import build_timeline
+from spawn.domain.facilities.ledger import LedgerEntry
+from spawn.domain.facilities.loan_projection import locate_loan_error
+from spawn.domain.facilities.repayment_schedule import build_repayment_schedule, find_first_draw
+from spawn.domain.finance.loans.loan_results import LoanSchedule
+from spawn.domain.money import DECIMAL_CONTEXT, get_exponent
+
+
+class PrincipalDues(msgspec.Struct, frozen=True, kw_only=True):
+    """Principal that falls due, as far as it is known.
+
+    `schedule` is None if nothing was drawn or the terms give none; `no_schedule_reason` says why
+    they do not. `known_before` is the first payment date, `due_from` the maturity.
+    """
+
+    currency_code: str
+    schedule: LoanSchedule | None = None
+    no_schedule_reason: str | None = None
+    known_before: date = date.max
+    due_from: date = date.max
+
+    def measure_arrears(self, on: date, repaid: Decimal, balance: Decimal) -> Decimal | None:
+        """Return the principal that is due and not repaid; None if it is not known.
+
+        Args:
+            on: the day.
+            repaid: principal that payments have repaid by then, without prepayments.
+            balance: at the end of the day, which arrears never exceed.
+        """
+        nothing = balance * 0
+        if self.no_schedule_reason is None:
+            return max(min(self.sum_due(on) - repaid, balance), nothing)
+        if on >= self.due_from or not balance:
+            return balance
+        return nothing if on < self.known_before else None
+
+    def sum_due(self, on: date) -> Decimal:
+        """Return the principal that has fallen due, rounded once to the minor unit."""
+        total = 0.0
+        for event in self.schedule.events if self.schedule is not None else ():
+            if event.kind == "principal" and event.date is not None and event.date <= on:
+                total += event.cash_flow
+        quantum = Decimal(1).scaleb(-get_exponent(self.currency_code))
+        return Decimal(total).quantize(quantum, ROUND_HALF_EVEN, DECIMAL_CONTEXT) + 0
+
+
+def find_principal_dues(facility: Facility, entries: Sequence[LedgerEntry]) -> PrincipalDues:
+    """Return what the terms and the entries make due, as far as they can be projected.
+
+    Args:
+        facility: the terms.
+        entries: those in effect, from `select_entries`, by value date.
+    """
+    try:
+        schedule = build_repayment_schedule(facility, entries)
+    except InvalidInput as error:
+        reason = "; ".join(map(_describe, map(locate_loan_error, error.errors)))
+        due_dates = build_timeline(facility).due_dates
+        start = find_first_draw(entries) or date.min
+        return PrincipalDues(
+            currency_code=facility.currency_code,
+            no_schedule_reason=reason,
+            known_before=due_dates[min(bisect_right(due_dates, start), len(due_dates) - 1)],
+            due_from=due_dates[-1],
+        )
+    return PrincipalDues(currency_code=facility.currency_code, schedule=schedule)
+
+
+def _describe(error: FieldError) -> str:
+    return f"{error.pointer}: {error.detail}"
