@@ -25,8 +25,13 @@ class WorkerEnded(Exception):
 class DraftingWorker(Protocol):
     """Worker that drafts projects from records, one batch at a time."""
 
-    def send(self, records: Sequence[Record], ids: Sequence[str]) -> None:
-        """Start on a batch; each record's project gets the id at the same index."""
+    def send(
+        self, records: Sequence[Record], ids: Sequence[str], *, with_amendments: bool = False
+    ) -> None:
+        """Start on a batch; each record's project gets the id at the same index.
+
+        With amendments, a valid row also has the values for a project that exists already.
+        """
         ...
 
     def receive(self) -> list[PackedDraft]:

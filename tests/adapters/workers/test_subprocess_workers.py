@@ -82,13 +82,15 @@ def test_a_drafting_worker_drafts_as_the_service_itself(
     new_id = Uuid7Ids().new
     ids = [new_id() for _ in records]
     reader = RowReader(compile_schema(schema), layout.mapping, TODAY)
-    expected_drafts = RowDrafter(reader, layout).draft_packed(records, ids)
-    assert any(draft[1] for draft in expected_drafts)
-    assert any(draft[2] for draft in expected_drafts)
+    drafter = RowDrafter(reader, layout)
     worker = workers.start_drafting(schema, layout, TODAY)
     try:
-        for _ in range(2):
-            worker.send(records, ids)
+        for has_amendments in (False, True):
+            expected_drafts = drafter.draft_packed(records, ids, with_amendments=has_amendments)
+            assert any(draft[2] for draft in expected_drafts)
+            for draft in expected_drafts:
+                assert (draft[4] is not None) == (has_amendments and draft[1] is not None)
+            worker.send(records, ids, with_amendments=has_amendments)
             assert worker.receive() == expected_drafts
     finally:
         worker.close()

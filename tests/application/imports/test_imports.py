@@ -349,6 +349,30 @@ async def test_an_existing_project_takes_new_values_where_the_mapping_says_updat
     ]
 
 
+@pytest.mark.parametrize("worker_bytes", [0, 2**30])
+async def test_a_second_edition_of_several_chunks_is_amended_from_its_drafts(
+    dependencies: Dependencies, monkeypatch: pytest.MonkeyPatch, worker_bytes: int
+) -> None:
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 4)
+    monkeypatch.setattr(chunks, "WORKER_BYTES", worker_bytes)
+    await imported(dependencies, HEADER + numbered_rows(20), on_existing="update")
+    read_again: list[object] = []
+    read_amendment = RowReader.read_amendment
+    monkeypatch.setattr(
+        RowReader,
+        "read_amendment",
+        lambda self, source: read_again.append(source) or read_amendment(self, source),
+    )
+    edition = HEADER + numbered_rows(20).replace(".50,ESP", ".75,NA") + numbered_rows(3, start=20)
+    order = await run(dependencies, await order_of(dependencies, edition))
+    assert totals(order) == (23, 23, 0, 0)
+    assert len(read_again) == 8  # The chunks that were drafted before a project was found.
+    assert [(str(p.total_amount), p.country_code) for p in await all_projects(dependencies)] == [
+        *((f"{i}.75", None) for i in range(20)),
+        *((f"{i}.50", "ESP") for i in range(20, 23)),
+    ]
+
+
 async def test_rows_of_existing_projects_can_be_quarantined(dependencies: Dependencies) -> None:
     data = HEADER + "P1,Dam,100,ESP,,\n"
     await imported(dependencies, data, on_existing="quarantine")

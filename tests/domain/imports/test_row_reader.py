@@ -709,3 +709,41 @@ def test_null_markers_are_compared_without_the_blanks_around_a_cell() -> None:
     assert codes(read_row(reader(NAME, COST, cells, null=["--"]), mw=" ")) == {
         ("mw", "not_a_number")
     }
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        {"name": "Dam", "cost": "7", "green": "true"},
+        {"name": "Dam", "cost": "7", "green": "", "sector": "", "currency": ""},
+        {"name": "Dam", "cost": "7", "green": "false", "sector": "Hydro", "currency": "EUR"},
+    ],
+    ids=["without defaults", "with removals", "with all values"],
+)
+def test_a_row_read_once_has_the_amendment_that_reading_it_again_gives(
+    cells: dict[str, Token],
+) -> None:
+    with_default = msgspec.structs.replace(
+        SCHEMA,
+        governed=(
+            Column(name="green", type=ColumnType(TypeName.BOOLEAN)),
+            Column(name="lanes", type=ColumnType(TypeName.INTEGER), required=True, default=2),
+        ),
+    )
+    columns = [NAME, COST, {"attribute": "green", "column": "green"}]
+    columns += [
+        {"attribute": name, "column": column}
+        for name, column in (("sector", "sector"), ("currency_code", "currency"))
+        if column in cells
+    ]
+    columns.append({"attribute": "x_note", "column": "sector"} if "sector" in cells else NAME)
+    document = {"columns": columns[: len(columns) - ("sector" not in cells)]}
+    mapping = read_mapping("m", parse_object(json.dumps(document).encode()))
+    read = RowReader(compile_schema(with_default), mapping)
+    row = read.read(cells, PROJECT_ID, with_amendment=True)
+    assert row.amendment is not None
+    again = read.read_amendment(cells)
+    assert (row.amendment.core, row.amendment.governed) == (again.core, again.governed)
+    assert row.amendment.extensions == again.extensions
+    assert "lanes" not in again.governed
+    assert read.read(cells, PROJECT_ID).amendment is None

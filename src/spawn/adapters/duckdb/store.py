@@ -321,23 +321,22 @@ class DuckDbStore:
         }
 
     async def _read_many(self, kind: str, ids: Sequence[str]) -> dict[str, CachedAggregate]:
-        cached = {name: self._find_cached(aggregate_key(kind, name)) for name in ids}
-        missing: dict[str, AggregateLocation | None] = {}
-        for name, aggregate in cached.items():
-            full_key = aggregate_key(kind, name)
-            location, is_certain = self._appender.cached_location(full_key)
-            if aggregate is None and not (location is None and is_certain):
-                missing[full_key] = location
+        keys = {name: aggregate_key(kind, name) for name in ids}
         aggregates: dict[str, CachedAggregate] = {}
+        missing: dict[str, AggregateLocation | None] = {}
+        for full_key in keys.values():
+            aggregate = self._find_cached(full_key)
+            if aggregate is not None:
+                aggregates[full_key] = aggregate
+                continue
+            location, is_certain = self._appender.cached_location(full_key)
+            if not (location is None and is_certain):
+                missing[full_key] = location
         if missing:
-            aggregates = await self._read(
+            aggregates |= await self._read(
                 lambda c: queries.read_many(c, missing, self._read_history)
             )
-        by_id = {
-            name: aggregate or aggregates.get(aggregate_key(kind, name))
-            for name, aggregate in cached.items()
-        }
-        return {name: aggregate for name, aggregate in by_id.items() if aggregate is not None}
+        return {name: aggregates[key] for name, key in keys.items() if key in aggregates}
 
     async def head(self, kind: str, key: str) -> Head:
         """Return version and epoch; see `ReadStore.head`."""

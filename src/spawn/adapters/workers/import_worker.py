@@ -31,7 +31,9 @@ class DraftingSubprocess:
         self._process = _start_process()
         self._setup = pickle.dumps((schema, layout, on_date), pickle.HIGHEST_PROTOCOL)
 
-    def send(self, records: Sequence[Record], ids: Sequence[str]) -> None:
+    def send(
+        self, records: Sequence[Record], ids: Sequence[str], *, with_amendments: bool = False
+    ) -> None:
         """Send a batch; the process is idle and reads it at once."""
         if self._process is None:
             raise WorkerEnded
@@ -43,7 +45,7 @@ class DraftingSubprocess:
         sink = cast("BinaryIO", self._process.stdin)
         try:
             sink.write(self._setup)
-            pickle.dump((parts, list(ids)), sink, pickle.HIGHEST_PROTOCOL)
+            pickle.dump((parts, list(ids), with_amendments), sink, pickle.HIGHEST_PROTOCOL)
             sink.flush()
         except OSError as error:
             self.close()
@@ -109,10 +111,11 @@ def serve_requests(source: BinaryIO, sink: BinaryIO) -> None:
     drafter = RowDrafter(reader, layout)
     while True:
         try:
-            parts, ids = pickle.load(source)  # noqa: S301 - as above
+            parts, ids, with_amendments = pickle.load(source)  # noqa: S301 - as above
         except EOFError:
             return
-        drafts = drafter.draft_packed(list(map(_unpack_record, parts)), ids)
+        records = list(map(_unpack_record, parts))
+        drafts = drafter.draft_packed(records, ids, with_amendments=with_amendments)
         pickle.dump(drafts, sink, pickle.HIGHEST_PROTOCOL)
         sink.flush()
 

@@ -170,6 +170,8 @@ class ChunkSource:
         self._remaining: dict[str, int] = {}
         self._drafter: tuple[RowReader, Drafter] | None = None
         self._next_records: list[Record] | None = None
+        self.expects_existing = False
+        """Whether the store has projects of this file, so that drafts need amendments."""
 
     @property
     def size_bytes(self) -> int:
@@ -238,7 +240,8 @@ class ChunkSource:
                 break
         if records:
             new_id = self._ids.new
-            drafter.begin(records, [new_id() for _ in records])
+            ids = [new_id() for _ in records]
+            drafter.begin(records, ids, with_amendments=self.expects_existing)
         return records
 
     def _ensure_drafter(self, reader: RowReader) -> Drafter:
@@ -259,7 +262,8 @@ class ChunkSource:
         self._drafter = (reader, drafter)
         if records:
             # They were drafted under the previous schema.
-            drafter.begin(records, [self._ids.new() for _ in records])
+            ids = [self._ids.new() for _ in records]
+            drafter.begin(records, ids, with_amendments=self.expects_existing)
         self._next_records = records
         return drafter
 
@@ -380,16 +384,18 @@ class ChunkDecider:
             reason = RowReason(self._key_field, "already_exists", detail)
             self._quarantine(result, row, (reason,), context)
             return
-        source = context.parse(row.record)
         before = existing_project.state
         try:
-            amendment = context.reader.read_amendment(source)
+            amendment = row.draft.amendment
+            if amendment is None:
+                amendment = context.reader.read_amendment(context.parse(row.record))
             core, status = amendment.core, None
             if self._on_existing is OnExisting.UPDATE:
                 status = _find_moved_status(before, core)
                 core = core if status is None else {**core, "status": before.status}
             after = apply_amendment(before, core, amendment.governed, amendment.extensions)
         except InvalidInput as invalid:
+            source = context.parse(row.record)
             reasons = tuple(context.reader.to_reason(error, source) for error in invalid.errors)
             self._quarantine(result, row, reasons, context)
             return

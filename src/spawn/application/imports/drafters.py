@@ -8,14 +8,16 @@ from spawn.domain.imports.row_drafter import RowDraft, RowDrafter, unpack_drafts
 from spawn.domain.imports.row_reader import RowReader
 from spawn.ports.workers import WorkerEnded, Workers
 
-RecordBatch = tuple[Sequence[Record], Sequence[str]]
-"""Records, and one id for each."""
+RecordBatch = tuple[Sequence[Record], Sequence[str], bool]
+"""Records, one id for each, and whether their amendments are needed."""
 
 
 class Drafter(Protocol):
     """Drafter of records under one schema and one layout, one batch at a time."""
 
-    def begin(self, records: Sequence[Record], ids: Sequence[str]) -> None:
+    def begin(
+        self, records: Sequence[Record], ids: Sequence[str], *, with_amendments: bool
+    ) -> None:
         """Start drafting a batch; each record's project gets the id at the same index."""
         ...
 
@@ -33,16 +35,19 @@ class InlineDrafter:
 
     def __init__(self, reader: RowReader, layout: FileLayout) -> None:
         self._drafter = RowDrafter(reader, layout)
-        self._batch: RecordBatch = ((), ())
+        self._batch: RecordBatch = ((), (), False)
 
-    def begin(self, records: Sequence[Record], ids: Sequence[str]) -> None:
+    def begin(
+        self, records: Sequence[Record], ids: Sequence[str], *, with_amendments: bool
+    ) -> None:
         """Store a batch."""
-        self._batch = (records, ids)
+        self._batch = (records, ids, with_amendments)
 
     def take_results(self) -> Callable[[], list[RowDraft]]:
         """Return a function that drafts the last batch when it is called."""
-        records, ids = self._batch
-        return lambda: self._drafter.draft_rows(records, ids)
+        records, ids, with_amendments = self._batch
+        draft = self._drafter.draft_rows
+        return lambda: draft(records, ids, with_amendments=with_amendments)
 
     def close(self) -> None:
         """Do nothing: there is no resource to release."""
@@ -56,12 +61,14 @@ class WorkerDrafter:
         self._worker = workers.start_drafting(reader.validator.schema, layout, reader.on_date)
         self._has_ended = False
 
-    def begin(self, records: Sequence[Record], ids: Sequence[str]) -> None:
+    def begin(
+        self, records: Sequence[Record], ids: Sequence[str], *, with_amendments: bool
+    ) -> None:
         """Send a batch to the worker."""
-        self._fallback.begin(records, ids)
+        self._fallback.begin(records, ids, with_amendments=with_amendments)
         if not self._has_ended:
             try:
-                self._worker.send(records, ids)
+                self._worker.send(records, ids, with_amendments=with_amendments)
             except WorkerEnded:
                 self._has_ended = True
 

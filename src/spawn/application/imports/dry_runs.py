@@ -125,6 +125,7 @@ async def _read_chunks(
     is_complete = True
     while (chunk := await asyncio.to_thread(source.next_chunk, reader)) is not None:
         existing = await load_existing_records(dependencies, chunk, version)
+        source.expects_existing = bool(existing.projects)
         result = await asyncio.to_thread(decider.decide, chunk, reader, existing)
         counts = _count(counts, result)
         reasons.add(result.quarantined)

@@ -197,6 +197,7 @@ class _ImportRun:
         version = reader.validator.schema.version
         existing = await load_existing_records(self._dependencies, chunk, version)
         self._must_look_up = bool(existing.reservations or existing.projects)
+        self._source.expects_existing = self._must_look_up
         result: ChunkResult = await self._in_thread(self._decider.decide, chunk, reader, existing)
         return result
 

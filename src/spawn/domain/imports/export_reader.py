@@ -25,7 +25,7 @@ from spawn.domain.schemas.core_columns import (
     READ_ONLY_COLUMNS,
     SYSTEM_COLUMNS,
 )
-from spawn.domain.schemas.validator import SchemaValidator
+from spawn.domain.schemas.validator import ProjectInput, SchemaValidator
 
 EXTENSIONS_COLUMN: Final = "extensions"
 """CSV column with all `x_` fields as one JSON object, since projects differ in them."""
@@ -54,12 +54,14 @@ class RowResult(msgspec.Struct, frozen=True):
     """The result of a row: a project or the reasons against it, and warnings.
 
     `key` identifies the row in its file, whether or not it is valid; None if it has no key.
+    `amendment` has the values for a project that exists already, if they were asked for.
     """
 
     key: str | None
     project: Project | None = None
     reasons: tuple[RowReason, ...] = ()
     warnings: tuple[RowReason, ...] = ()
+    amendment: ProjectInput | None = None
 
 
 class SystemValues(msgspec.Struct, frozen=True, kw_only=True):

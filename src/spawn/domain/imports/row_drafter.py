@@ -12,7 +12,8 @@ from spawn.domain.imports.row_reader import RowReader
 from spawn.domain.json_tokens import Token
 from spawn.domain.projects.codec import encode_project
 from spawn.domain.projects.project import build_reservation_id, list_changed_fields
-from spawn.domain.schema_version import Schema
+from spawn.domain.schema_version import Schema, Value
+from spawn.domain.schemas.validator import ProjectInput
 
 
 class ProjectDraft(msgspec.Struct, frozen=True, gc=False):
@@ -29,12 +30,16 @@ class ProjectDraft(msgspec.Struct, frozen=True, gc=False):
 
 
 class RowDraft(msgspec.Struct, frozen=True):
-    """Draft of one record: a `RowResult` with its project encoded."""
+    """Draft of one record: a `RowResult` with its project encoded.
+
+    `amendment` has the values for a project that exists already; None if they were not asked for.
+    """
 
     key: str | None
     project_draft: ProjectDraft | None = None
     reasons: tuple[RowReason, ...] = ()
     warnings: tuple[RowReason, ...] = ()
+    amendment: ProjectInput | None = None
 
 
 PackedDraft = tuple[
@@ -42,6 +47,7 @@ PackedDraft = tuple[
     tuple[str, bytes, tuple[str, ...], str | None, str | None] | None,
     tuple[RowReason, ...],
     tuple[RowReason, ...],
+    tuple[dict[str, object], dict[str, Value | None], dict[str, msgspec.Raw | None]] | None,
 ]
 """A row draft as plain tuples, which another process transfers quickly."""
 
@@ -56,14 +62,24 @@ class RowDrafter:
         is_plain = is_plain and not layout.from_export
         self._fast_reader = FastRowReader(reader.validator) if is_plain else None
 
-    def draft_rows(self, records: Sequence[Record], ids: Sequence[str]) -> list[RowDraft]:
-        """Return the draft of each record; its project gets the id at the same index."""
-        return unpack_drafts(self.draft_packed(records, ids))
+    def draft_rows(
+        self, records: Sequence[Record], ids: Sequence[str], *, with_amendments: bool = False
+    ) -> list[RowDraft]:
+        """Return the draft of each record; its project gets the id at the same index.
 
-    def draft_packed(self, records: Sequence[Record], ids: Sequence[str]) -> list[PackedDraft]:
+        With amendments, each valid row also has the values for a project that exists already.
+        """
+        return unpack_drafts(self.draft_packed(records, ids, with_amendments=with_amendments))
+
+    def draft_packed(
+        self, records: Sequence[Record], ids: Sequence[str], *, with_amendments: bool = False
+    ) -> list[PackedDraft]:
         """Return the drafts as plain tuples."""
-        if self._fast_reader is None:
-            return [self._draft_checked(r, i) for r, i in zip(records, ids, strict=True)]
+        if self._fast_reader is None or with_amendments:
+            return [
+                self._draft_checked(record, project_id, with_amendment=with_amendments)
+                for record, project_id in zip(records, ids, strict=True)
+            ]
         read = self._fast_reader.read
         return [
             self._draft_checked(record, project_id)
@@ -73,15 +89,19 @@ class RowDrafter:
                 (project_id, draft.document, draft.changed, draft.reason, draft.reference),
                 (),
                 (),
+                None,
             )
             for record, project_id in zip(records, ids, strict=True)
         ]
 
-    def _draft_checked(self, record: Record, project_id: str) -> PackedDraft:
+    def _draft_checked(
+        self, record: Record, project_id: str, *, with_amendment: bool = False
+    ) -> PackedDraft:
         source = read_source(record, self._parser, self._reader)
         if isinstance(source, RowReason):
-            return None, None, (source,), ()
-        return _pack_result(self._reader.read(source, project_id), self._reader.validator.schema)
+            return None, None, (source,), (), None
+        result = self._reader.read(source, project_id, with_amendment=with_amendment)
+        return _pack_result(result, self._reader.validator.schema)
 
 
 def read_source(
@@ -107,14 +127,25 @@ def _pack_result(row_result: RowResult, schema: Schema) -> PackedDraft:
             project.status_reason,
             None if reference is None else build_reservation_id(reference),
         )
-    return row_result.key, project_draft, row_result.reasons, row_result.warnings
+    amendment = row_result.amendment
+    return (
+        row_result.key,
+        project_draft,
+        row_result.reasons,
+        row_result.warnings,
+        amendment and (amendment.core, amendment.governed, amendment.extensions),
+    )
 
 
 def unpack_drafts(packed_drafts: list[PackedDraft]) -> list[RowDraft]:
     """Return the drafts of plain tuples."""
     return [
         RowDraft(
-            key, None if project_draft is None else ProjectDraft(*project_draft), reasons, warnings
+            key,
+            project_draft and ProjectDraft(*project_draft),
+            reasons,
+            warnings,
+            amendment and ProjectInput(*amendment),
         )
-        for key, project_draft, reasons, warnings in packed_drafts
+        for key, project_draft, reasons, warnings, amendment in packed_drafts
     ]

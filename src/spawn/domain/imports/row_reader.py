@@ -7,6 +7,7 @@ attribute's type is known, so that an amount is rounded from its exact digits.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
+from functools import partial
 from typing import Final
 
 from spawn.domain.errors import FieldError, InvalidInput
@@ -101,17 +102,23 @@ class RowReader:
         """Return the located rows of a group as one, with all values of each column."""
         return {} if self._rows is None else self._rows.merge(rows)
 
-    def read(self, source: Mapping[str, Token], project_id: str) -> RowResult:
-        """Return a located row's project under a new id, or all the reasons against it."""
+    def read(
+        self, source: Mapping[str, Token], project_id: str, *, with_amendment: bool = False
+    ) -> RowResult:
+        """Return a located row's project under a new id, or all the reasons against it.
+
+        With an amendment, the result of a valid row also has what `read_amendment` returns, if
+        that is valid too.
+        """
+        build = partial(self._build_result, project_id, with_amendment=with_amendment)
         if self.export_reader is not None:
             values, system = self.export_reader.split(source)
             project_id = system.project_id or project_id
             key = self.read_key(values)
             values = _drop_unknown_amount(values)
-            result = self._build_result(values, values, project_id, key, [], [])
-            return self.export_reader.restore(result, system)
+            return self.export_reader.restore(build(key, values, values, [], []), system)
         if self._mapping is None or self._rows is None:
-            return self._build_result(source, source, project_id, self.read_key(source), [], [])
+            return build(self.read_key(source), source, source, [], [])
         reasons: list[RowReason] = []
         warnings = [RowReason("", "elements_chosen", note) for note in self._rows.note(source)]
         key, tokens = self._convert_row(source, reasons)
@@ -125,7 +132,7 @@ class RowReader:
             tokens = _drop_unknown_amount(tokens)
         if not reasons:
             warnings += self._describe_partial_sums(source)
-        return self._build_result(source, tokens, project_id, key, reasons, warnings)
+        return build(key, source, tokens, reasons, warnings)
 
     def _describe_partial_sums(self, source: Mapping[str, Token]) -> Iterator[RowReason]:
         """Yield a warning for each sum of which some addends are unknown."""
@@ -141,10 +148,9 @@ class RowReader:
         if self.export_reader is not None:
             tokens = _drop_unknown_amount(self.export_reader.split(source)[0])
         if self._mapping is not None:
-            # A cell without a value says nothing about what a project always has.
-            cells = self._convert_row(source, [])[1]
-            tokens = {n: t for n, t in cells.items() if t is not None or n not in _KEPT_IF_ABSENT}
-        return self.validator.read(tokens, partial=True, on_date=self.on_date)
+            tokens = self._convert_row(source, [])[1]
+        stated = self._select_stated(tokens)
+        return self.validator.read(stated, partial=True, on_date=self.on_date)
 
     def to_reason(self, error: FieldError, source: Mapping[str, Token] | None = None) -> RowReason:
         """Return an attribute's error as a reason with the source column and its content."""
@@ -207,12 +213,14 @@ class RowReader:
 
     def _build_result(
         self,
-        source: Mapping[str, Token],
-        tokens: Mapping[str, Token],
         project_id: str,
         key: str | None,
+        source: Mapping[str, Token],
+        tokens: Mapping[str, Token],
         reasons: list[RowReason],
         warnings: list[RowReason],
+        *,
+        with_amendment: bool,
     ) -> RowResult:
         try:
             may_lack = MAY_BE_UNKNOWN if self._allows_unknown_amount else frozenset[str]()
@@ -233,7 +241,30 @@ class RowReader:
             warnings = [*warnings, *(self.to_reason(error) for error in attributes.warnings)]
         if reasons:
             return RowResult(key, reasons=tuple(reasons), warnings=tuple(warnings))
-        return RowResult(key, project, (), tuple(warnings))
+        amendment = self._build_amendment(tokens, attributes) if with_amendment else None
+        return RowResult(key, project, (), tuple(warnings), amendment)
+
+    def _build_amendment(
+        self, tokens: Mapping[str, Token], attributes: ProjectInput
+    ) -> ProjectInput | None:
+        """Return what `read_amendment` returns for a valid row; None if that is invalid."""
+        stated = self._select_stated(tokens)
+        count = len(attributes.core) + len(attributes.governed) + len(attributes.extensions)
+        if count == len(stated) and None not in stated.values():
+            return attributes  # Nothing is removed, and no default was added.
+        try:
+            return self.validator.read(stated, partial=True, on_date=self.on_date)
+        except InvalidInput:
+            return None
+
+    def _select_stated(self, tokens: Mapping[str, Token]) -> Mapping[str, Token]:
+        """Return what a row says about a project that exists already.
+
+        A cell without a value says nothing about what a project always has.
+        """
+        if self._mapping is None:
+            return tokens
+        return {n: t for n, t in tokens.items() if t is not None or n not in _KEPT_IF_ABSENT}
 
 
 def _drop_unknown_amount(tokens: dict[str, Token]) -> dict[str, Token]:
