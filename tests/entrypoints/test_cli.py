@@ -275,7 +275,8 @@ def test_a_file_is_imported_into_a_running_service_and_exported_again(
     assert main([*arguments, "--quarantine", "aside.csv"]) == 0
     output = capsys.readouterr().out
     assert output.startswith(
-        "2 rows: 1 accepted, 0 unchanged, 1 quarantined (missing 1); 0 with warnings\n"
+        "2 rows: 1 accepted, 0 unchanged, 1 quarantined (missing 1); 0 with warnings; "
+        "1 without a currency, taken as USD\n"
     )
     assert (files / "aside.csv").read_text().splitlines()[1].startswith("3,cost: is required")
     # The stored mapping and its file again: neither changes anything.

@@ -59,7 +59,10 @@ class HistoryRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RowCountsRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """Numbers of rows of an import; `by_reason` counts the quarantined ones by code."""
+    """Numbers of rows of an import; `by_reason` counts the quarantined ones by code.
+
+    `currency_assumed` rows have no currency, and their new projects that of the product.
+    """
 
     rows: int
     accepted: int
@@ -67,6 +70,7 @@ class RowCountsRecord(msgspec.Struct, frozen=True, kw_only=True):
     quarantined: int
     warnings: int
     by_reason: dict[str, int]
+    currency_assumed: int = 0
 
 
 class ImportRecord(RowCountsRecord, frozen=True, kw_only=True):

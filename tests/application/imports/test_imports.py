@@ -4,7 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -40,7 +40,7 @@ from spawn.domain.imports.mapping_reader import read_mapping
 from spawn.domain.imports.record_parser import Record
 from spawn.domain.imports.row_reader import RowReader
 from spawn.domain.jobs import JobStatus
-from spawn.domain.json_tokens import parse_object
+from spawn.domain.json_tokens import Token, parse_object
 from spawn.domain.principal import Principal
 from spawn.domain.projects.project import Project
 from spawn.domain.query import Query
@@ -349,6 +349,24 @@ async def test_an_existing_project_takes_new_values_where_the_mapping_says_updat
     ]
 
 
+async def test_accepted_rows_without_a_currency_are_counted(dependencies: Dependencies) -> None:
+    currency = {"attribute": "currency_code", "column": "a1"}
+    columns = [*MAPPING["columns"], currency]
+    rows = "P1,Dam,100,ESP,EUR,\nP2,Road,5,ESP,NA,\nP3,Weir,,ESP,,\n"
+    first = await imported(dependencies, HEADER + rows, columns=columns, checks=[])
+    assert (totals(first), first.counts.currency_assumed) == ((3, 2, 0, 1), 1)
+    assert [p.currency_code for p in await all_projects(dependencies)] == ["EUR", "USD"]
+    # A row of an existing project leaves its currency as it is.
+    again = await run(dependencies, await order_of(dependencies, HEADER + rows))
+    assert (totals(again), again.counts.currency_assumed) == ((3, 0, 2, 1), 0)
+    plain = [
+        {"project_name": "A", "total_amount": 1, "currency_code": code} for code in ("EUR", None)
+    ]
+    plain += [{"project_name": "B", "total_amount": 2}]
+    order = await imported_json(dependencies, *plain)
+    assert (order.counts.accepted, order.counts.currency_assumed) == (3, 2)
+
+
 @pytest.mark.parametrize("worker_bytes", [0, 2**30])
 async def test_a_second_edition_of_several_chunks_is_amended_from_its_drafts(
     dependencies: Dependencies, monkeypatch: pytest.MonkeyPatch, worker_bytes: int
@@ -358,11 +376,12 @@ async def test_a_second_edition_of_several_chunks_is_amended_from_its_drafts(
     await imported(dependencies, HEADER + numbered_rows(20), on_existing="update")
     read_again: list[object] = []
     read_amendment = RowReader.read_amendment
-    monkeypatch.setattr(
-        RowReader,
-        "read_amendment",
-        lambda self, source: read_again.append(source) or read_amendment(self, source),
-    )
+
+    def read(reader: RowReader, source: Mapping[str, Token]) -> ProjectInput:
+        read_again.append(source)
+        return read_amendment(reader, source)
+
+    monkeypatch.setattr(RowReader, "read_amendment", read)
     edition = HEADER + numbered_rows(20).replace(".50,ESP", ".75,NA") + numbered_rows(3, start=20)
     order = await run(dependencies, await order_of(dependencies, edition))
     assert totals(order) == (23, 23, 0, 0)

@@ -171,6 +171,7 @@ def read_by_row_reader(schema: Schema, row: bytes) -> FastRowResult | None:
         project.status_reason,
         result.key,
         None if reference is None else build_reservation_id(reference),
+        result.has_currency,
     )
 
 

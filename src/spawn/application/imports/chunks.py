@@ -98,6 +98,7 @@ class ChunkResult(msgspec.Struct):
     has_keyless_rows: bool = False
     skipped: Counter[str] = msgspec.field(default_factory=Counter)
     merged: int = 0
+    currency_assumed: int = 0
     quarantined: list[RowNote] = msgspec.field(default_factory=list)
     warnings: list[RowNote] = msgspec.field(default_factory=list)
 
@@ -505,6 +506,7 @@ def _add_creation(result: ChunkResult, project_draft: ProjectDraft) -> None:
         )
     )
     result.accepted += 1
+    result.currency_assumed += not project_draft.has_currency
 
 
 class EarlierImport(msgspec.Struct, frozen=True):

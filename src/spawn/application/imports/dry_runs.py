@@ -156,6 +156,7 @@ def _count(counts: RowCounts, result: ChunkResult) -> RowCounts:
         warnings=result.warnings,
         skipped=result.skipped,
         merged=result.merged,
+        currency_assumed=result.currency_assumed,
     )
 
 

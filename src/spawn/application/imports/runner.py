@@ -354,6 +354,7 @@ class _ImportRun:
             warnings=result.warnings,
             skipped=result.skipped,
             merged=result.merged,
+            currency_assumed=result.currency_assumed,
         )
         has_notes = bool(result.quarantined or result.warnings)
         return msgspec.structs.replace(

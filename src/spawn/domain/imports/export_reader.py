@@ -55,6 +55,7 @@ class RowResult(msgspec.Struct, frozen=True):
 
     `key` identifies the row in its file, whether or not it is valid; None if it has no key.
     `amendment` has the values for a project that exists already, if they were asked for.
+    `has_currency` is false if the row has none, and the project that of the product.
     """
 
     key: str | None
@@ -62,6 +63,7 @@ class RowResult(msgspec.Struct, frozen=True):
     reasons: tuple[RowReason, ...] = ()
     warnings: tuple[RowReason, ...] = ()
     amendment: ProjectInput | None = None
+    has_currency: bool = True
 
 
 class SystemValues(msgspec.Struct, frozen=True, kw_only=True):

@@ -56,13 +56,17 @@ _MINIMAL_FIELDS: Mapping[str, object] = {"project_name": "-", "total_amount": De
 
 
 class FastRowResult(NamedTuple):
-    """A valid new project: its document, and the rest of a `RowResult` and its project."""
+    """A valid new project: its document, and the rest of a `RowResult` and its project.
+
+    `has_currency` is false if the row has none, and the project that of the product.
+    """
 
     document: bytes
     changed: tuple[str, ...]
     reason: str | None
     key: str | None
     reference: str | None
+    has_currency: bool = True
 
 
 class FastRowReader:
@@ -126,11 +130,12 @@ class FastRowReader:
             texts["status_reason"] = b'"%b"' % reason.encode()
         if "external_ref" in texts:
             key, reference = self._read_reference(texts)
+        has_currency = "currency_code" in texts
         names = tuple(texts)
         changed = self._changed_fields.get(names) or self._list_changed_fields(names)
         texts["project_id"] = b'"%b"' % project_id.encode()
         document = self._template % tuple((self._absent_texts | texts).values())
-        return FastRowResult(document, changed, reason, key, reference)
+        return FastRowResult(document, changed, reason, key, reference, has_currency)
 
     def _fit_amount(self, texts: dict[str, bytes]) -> None:
         """Set the amount to the scale of its currency, as in a document."""

@@ -65,7 +65,8 @@ class RowCounts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     `accepted` rows created or updated a project; `skipped` ones are no projects, such as blank
     rows, by their reason in `skipped_by`; `merged` ones belong to the group of another row.
-    `vanished` counts the projects of the mapping's source that the file lacks.
+    `vanished` counts the projects of the mapping's source that the file lacks. `currency_assumed`
+    counts the accepted rows that made a project and have no currency: it has that of the product.
     `warnings` counts rows, not reasons; `by_reason` the
     quarantined rows with each code (a row may have several), and `failed_checks` the rows, accepted
     or not, that failed a check of the mapping, by the column that the sum was compared with.
@@ -82,6 +83,7 @@ class RowCounts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     skipped_by: dict[str, int] = msgspec.field(default_factory=dict)
     merged: int = 0
     vanished: int = 0
+    currency_assumed: int = 0
 
 
 CHECK_CODES = frozenset({"sum_differs", "check_unreadable"})
@@ -175,6 +177,7 @@ def add_chunk(
     warnings: Iterable[RowNote],
     skipped: Mapping[str, int] | None = None,
     merged: int = 0,
+    currency_assumed: int = 0,
 ) -> RowCounts:
     """Return the counts after one more chunk."""
     rejects, warning_notes = tuple(quarantined), tuple(warnings)
@@ -195,6 +198,8 @@ def add_chunk(
         skipped=counts.skipped + skips.total(),
         skipped_by=dict(sorted((skips + Counter(counts.skipped_by)).items())),
         merged=counts.merged + merged,
+        vanished=counts.vanished,
+        currency_assumed=counts.currency_assumed + currency_assumed,
     )
 
 

@@ -20,6 +20,7 @@ class ProjectDraft(msgspec.Struct, frozen=True, gc=False):
     """A valid new project as its encoded document.
 
     `changed` and `reason` are for its event; `reference` is the id of its external reference.
+    `has_currency` is false if its row has none.
     """
 
     project_id: str
@@ -27,6 +28,7 @@ class ProjectDraft(msgspec.Struct, frozen=True, gc=False):
     changed: tuple[str, ...]
     reason: str | None
     reference: str | None
+    has_currency: bool = True
 
 
 class RowDraft(msgspec.Struct, frozen=True):
@@ -44,7 +46,7 @@ class RowDraft(msgspec.Struct, frozen=True):
 
 PackedDraft = tuple[
     str | None,
-    tuple[str, bytes, tuple[str, ...], str | None, str | None] | None,
+    tuple[str, bytes, tuple[str, ...], str | None, str | None, bool] | None,
     tuple[RowReason, ...],
     tuple[RowReason, ...],
     tuple[dict[str, object], dict[str, Value | None], dict[str, msgspec.Raw | None]] | None,
@@ -86,7 +88,7 @@ class RowDrafter:
             if record.parse_error or (draft := read(record.raw, project_id)) is None
             else (
                 draft.key,
-                (project_id, draft.document, draft.changed, draft.reason, draft.reference),
+                (project_id, draft.document, *draft[1:3], draft.reference, draft.has_currency),
                 (),
                 (),
                 None,
@@ -126,6 +128,7 @@ def _pack_result(row_result: RowResult, schema: Schema) -> PackedDraft:
             list_changed_fields(None, project),
             project.status_reason,
             None if reference is None else build_reservation_id(reference),
+            row_result.has_currency,
         )
     amendment = row_result.amendment
     return (
@@ -133,7 +136,7 @@ def _pack_result(row_result: RowResult, schema: Schema) -> PackedDraft:
         project_draft,
         row_result.reasons,
         row_result.warnings,
-        amendment and (amendment.core, amendment.governed, amendment.extensions),
+        None if amendment is None else (amendment.core, amendment.governed, amendment.extensions),
     )
 
 
@@ -142,10 +145,10 @@ def unpack_drafts(packed_drafts: list[PackedDraft]) -> list[RowDraft]:
     return [
         RowDraft(
             key,
-            project_draft and ProjectDraft(*project_draft),
+            None if project_draft is None else ProjectDraft(*project_draft),
             reasons,
             warnings,
-            amendment and ProjectInput(*amendment),
+            None if amendment is None else ProjectInput(*amendment),
         )
         for key, project_draft, reasons, warnings, amendment in packed_drafts
     ]

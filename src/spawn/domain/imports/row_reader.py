@@ -242,7 +242,8 @@ class RowReader:
         if reasons:
             return RowResult(key, reasons=tuple(reasons), warnings=tuple(warnings))
         amendment = self._build_amendment(tokens, attributes) if with_amendment else None
-        return RowResult(key, project, (), tuple(warnings), amendment)
+        has_currency = "currency_code" in attributes.core
+        return RowResult(key, project, (), tuple(warnings), amendment, has_currency)
 
     def _build_amendment(
         self, tokens: Mapping[str, Token], attributes: ProjectInput

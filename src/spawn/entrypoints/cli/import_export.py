@@ -175,9 +175,14 @@ def _print_result(result: ImportView, *, as_json: bool) -> None:
     sys.stdout.write(
         f"{result.rows} rows: {result.accepted} accepted, {result.unchanged} unchanged, "
         f"{result.quarantined} quarantined{f' ({by_reason})' if by_reason else ''}; "
-        f"{result.warnings} with warnings\n"
+        f"{result.warnings} with warnings{_describe_currency(result)}\n"
         f"import {result.import_id}\n"
     )
+
+
+def _describe_currency(counts: ImportView | DryRunView) -> str:
+    assumed = counts.currency_assumed
+    return f"; {assumed} without a currency, taken as USD" if assumed else ""
 
 
 def _print_dry_run(run: DryRunView, *, as_json: bool) -> None:
@@ -186,7 +191,8 @@ def _print_dry_run(run: DryRunView, *, as_json: bool) -> None:
         return
     counts = (
         f"{run.rows} rows: {run.accepted} would be accepted, {run.unchanged} unchanged, "
-        f"{run.quarantined} quarantined; {run.warnings} with warnings; nothing was written"
+        f"{run.quarantined} quarantined; {run.warnings} with warnings"
+        f"{_describe_currency(run)}; nothing was written"
     )
     lines = [counts]
     if not run.complete:

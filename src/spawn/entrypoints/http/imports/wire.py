@@ -322,6 +322,10 @@ class ImportView(WireStruct, frozen=True, kw_only=True):
     skipped_by: dict[str, Count]
     merged: Count
     vanished: Count
+    currency_assumed: Annotated[
+        Count,
+        Meta(description="Accepted rows without a currency; their new projects have USD."),
+    ]
     mapping: str | None
     format: FileFormat
     size_bytes: Count
@@ -384,6 +388,10 @@ class DryRunView(WireStruct, frozen=True, kw_only=True):
     skipped: Count
     skipped_by: dict[str, Count]
     merged: Count
+    currency_assumed: Annotated[
+        Count,
+        Meta(description="Accepted rows without a currency; their new projects have USD."),
+    ]
     warnings: Count
     by_reason: dict[str, Count]
     failed_checks: dict[str, Count]
