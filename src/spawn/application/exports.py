@@ -22,7 +22,7 @@ from spawn.domain.imports.export_reader import EMPTY_TEXT, mark_empty_texts
 from spawn.domain.imports.formula_guard import escape_formula, unescape_formula
 from spawn.domain.imports.header import QUARANTINE_COLUMNS, is_quarantine_header
 from spawn.domain.imports.import_state import FileFormat, ImportState, RowNote
-from spawn.domain.imports.mapping import ImportMapping
+from spawn.domain.imports.mapping import CsvDialect, ImportMapping
 from spawn.domain.imports.record_parser import (
     CellSelector,
     FileLayout,
@@ -60,25 +60,19 @@ async def record_export(
         yield progress
 
 
-def _csv_text(cells: Iterable[str], delimiter: str = ",") -> str:
-    line = io.StringIO()
-    csv.writer(line, delimiter=delimiter).writerow(cells)
-    return line.getvalue().replace(EMPTY_TEXT, '""')
-
-
 class QuarantineFormatter:
     """Formatter of quarantined rows as lines to download, correct and post back.
 
     NDJSON has `{line, fields, reasons, raw_line}`; an import reads the `fields` of such an object.
     CSV has the file's own columns after `line`, `reasons` and `raw_line`, by which an import
-    recognises it: it takes the guard against formulas off again. It uses the mapping's delimiter
+    recognises it: it takes the guard against formulas off again. It uses the mapping's marks
     and the encodings of the file; UTF-8 that the mapping does not expect has a byte order mark.
     A row that could not be parsed has no fields, only its raw line.
     """
 
     def __init__(self, import_state: ImportState, mapping: ImportMapping | None) -> None:
         self._format = import_state.format
-        self._delimiter = mapping.delimiter if mapping else ","
+        self._dialect = mapping.dialect if mapping else CsvDialect()
         expected = list_encodings(import_state.format, mapping)
         encodings = import_state.encodings or expected
         self._encode = build_encoder(encodings)
@@ -137,7 +131,8 @@ class QuarantineFormatter:
         return b"".join(lines)
 
     def _encode_line(self, cells: Iterable[str]) -> bytes:
-        return self._encode(_csv_text(map(escape_formula, cells), self._delimiter))
+        line = self._dialect.format(map(escape_formula, cells))
+        return self._encode(line.replace(EMPTY_TEXT, '""'))
 
     def _leading_columns(self) -> tuple[str, ...]:
         """Return `line`, `reasons`, `raw_line`, prefixed where the file has such columns."""
@@ -176,15 +171,13 @@ class QuarantineFormatter:
         if not self._format.has_cells:
             return []
         try:
-            rows = list(
-                csv.reader(io.StringIO(raw, newline=""), delimiter=self._delimiter, strict=True)
-            )
+            rows = list(self._dialect.read(io.StringIO(raw, newline="")))
         except csv.Error:
             return []
         if len(rows) > 1 and not self._has_groups:
             return []
         fitted_rows = [cells for row in rows if (cells := self._cells.fit(row)) is not None]
         if self._from_export and len(fitted_rows) == 1:
-            marked = mark_empty_texts(raw.encode(), fitted_rows[0], self._delimiter)
+            marked = mark_empty_texts(raw.encode(), fitted_rows[0], self._dialect.delimiter)
             fitted_rows = [marked]
         return [[self._read_cell(cell) for cell in row[self._first :]] for row in fitted_rows]

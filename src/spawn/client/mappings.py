@@ -92,6 +92,8 @@ class ImportMappingDocument(TypedDict, total=False):
     from_export: bool
     encoding: str | Sequence[str]
     delimiter: Literal[",", ";", "|", "\t"]
+    quote: Literal['"', "'"]
+    escape: Literal["\\"]
     header_row: int
     skip_rows: int
     ragged_rows: Literal["pad", "refuse"]

@@ -645,6 +645,19 @@ def test_amounts_of_two_currencies_have_no_sum(aggregate: str) -> None:
     assert project_of(chosen.read(chosen.merge_rows(rows), PROJECT_ID)).currency_code == "USD"
 
 
+def test_a_comma_divides_sponsors_outside_brackets_and_before_no_legal_form() -> None:
+    pair = {"attribute": "sponsors", "columns": [{"name": "owners"}], "separator": ","}
+    read = reader(NAME, COST, pair)
+    text = "Alfa, Inc. (50% / Spain, Chile), Beta Co., Ltd. (30 / Peru),Costa [20%, see note]"
+    assert [(one.name, one.share) for one in project_of(read_row(read, owners=text)).sponsors] == [
+        ("Alfa, Inc.", Decimal(50)),
+        ("Beta Co., Ltd.", Decimal(30)),
+        ("Costa [20%, see note]", None),
+    ]
+    sponsors = project_of(read_row(read, owners="Alfa, Coral, Salt :), Beta")).sponsors
+    assert [one.name for one in sponsors] == ["Alfa", "Coral", "Salt :)", "Beta"]
+
+
 def test_one_cell_has_several_sponsors_with_their_shares_in_brackets() -> None:
     pair = {"attribute": "sponsors", "columns": [{"name": "owners"}], "separator": "; "}
     read = reader(NAME, COST, pair)

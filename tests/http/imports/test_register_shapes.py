@@ -77,7 +77,8 @@ async def test_a_next_edition_with_units_changes_what_changed(client: httpx.Asyn
         "* provisional\n"
     )
     result = await run_import(client, first, mapping="budget")
-    assert (result["accepted"], result["skipped_by"]) == (2, {"filtered_row": 1})
+    skipped = {"filtered_row": 1, "note_row": 1}
+    assert (result["accepted"], result["skipped_by"], result["quarantined"]) == (2, skipped, 0)
     second = first.replace("Under bid", "Awarded", 1)
     second = second.replace("2,Metro,\u20b9 12,2021-22,Under bid\n", "")
     result = await run_import(client, second, mapping="budget")

@@ -53,10 +53,13 @@ class RowReason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 BLANK_ROW: Final = RowReason("", "blank_row", "the row has no content")
 FILTERED_ROW: Final = RowReason("", "filtered_row", "the row does not meet `where`")
+NOTE_ROW: Final = RowReason("", "note_row", "the row is a note on the table")
 REPEATED_HEADER: Final = RowReason("", "repeated_header", "the row is the header again")
 """Reasons of rows that are skipped and counted, neither imported nor quarantined."""
 
-SKIP_CODES: Final = frozenset({BLANK_ROW.code, FILTERED_ROW.code, REPEATED_HEADER.code})
+SKIP_CODES: Final = frozenset(
+    {BLANK_ROW.code, FILTERED_ROW.code, NOTE_ROW.code, REPEATED_HEADER.code}
+)
 """Codes of the reasons for which a row is skipped."""
 
 

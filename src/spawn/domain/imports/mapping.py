@@ -4,7 +4,10 @@ A mapping is data from a client. It names columns, attributes and a closed set o
 contains no expression, pattern or code, and every list in it is bounded.
 """
 
+import csv
+import io
 import re
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final
@@ -50,6 +53,8 @@ ENCODINGS = UTF_16_ENCODINGS | frozenset(
 """Encodings that a mapping may name; but for UTF-16, no character in them contains a line feed."""
 
 DELIMITERS = frozenset(",;|\t")
+QUOTES = frozenset("\"'")
+ESCAPES = frozenset("\\")
 DECIMAL_MARKS = frozenset(".,")
 THOUSANDS_MARKS = frozenset(".,' _")
 """Marks between groups of digits; blank and apostrophe stand for each kind of theirs."""
@@ -169,6 +174,56 @@ class VanishedPolicy(StrEnum):
 
     IGNORE = "ignore"
     REPORT = "report"  # they stay as they are, and the import lists them
+
+
+_ESCAPED = re.compile(r"\\([nrt])|\\[\s\S]")
+_CONTROLS: Final = {"n": "\n", "r": "\r", "t": "\t"}
+
+
+class CsvDialect(msgspec.Struct, frozen=True):
+    r"""The marks of a CSV file: between cells, around them, and before a mark that is text.
+
+    After an escape `n`, `r` and `t` are control characters, as databases write them, and a cell
+    that is `\N` alone is empty: it is their null.
+    """
+
+    delimiter: str = ","
+    quote: str = '"'
+    escape: str | None = None
+
+    def read(self, lines: Iterable[str]) -> Iterator[list[str]]:
+        """Return the rows of physical lines.
+
+        Raises:
+            csv.Error: while iterating, if a row is malformed.
+        """
+        if self.escape is not None:
+            lines = map(self._resolve_escapes, lines)
+        return csv.reader(
+            lines,
+            delimiter=self.delimiter,
+            quotechar=self.quote,
+            escapechar=self.escape,
+            strict=True,
+        )
+
+    def format(self, cells: Iterable[str]) -> str:
+        """Return a row as a line that `read` reads again."""
+        line = io.StringIO()
+        csv.writer(
+            line, delimiter=self.delimiter, quotechar=self.quote, escapechar=self.escape
+        ).writerow(cells)
+        return line.getvalue()
+
+    def _resolve_escapes(self, line: str) -> str:
+        """Return a line in which an escape stands only before a character that is text."""
+        if "\\" not in line:
+            return line
+        mark = re.escape(self.delimiter)
+        line = re.sub(rf"(?:^|(?<={mark}))\\N(?=[{mark}\r\n]|$)", "", line)
+        return _ESCAPED.sub(
+            lambda match: "\\" + _CONTROLS[match[1]] if match[1] else match[0], line
+        )
 
 
 class SponsorColumns(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -322,6 +377,8 @@ class ImportMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     from_export: bool = False
     encoding: tuple[str, ...] = ("utf-8",)
     delimiter: str = ","
+    quote: str = '"'
+    escape: str | None = None
     header_row: int | None = None
     skip_rows: int | None = None
     ragged_rows: RaggedRows = RaggedRows.QUARANTINE
@@ -355,6 +412,11 @@ class ImportMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             names.update(self.key.id_columns)
             names.update((self.key.source_column,) if self.key.source_column is not None else ())
         return frozenset(names)
+
+    @property
+    def dialect(self) -> CsvDialect:
+        """The marks of a CSV file."""
+        return CsvDialect(self.delimiter, self.quote, self.escape)
 
     @property
     def title_lines(self) -> int | None:

@@ -15,6 +15,7 @@ from spawn.domain.imports.mapping import (
     DECIMAL_MARKS,
     DELIMITERS,
     ENCODINGS,
+    ESCAPES,
     MAX_ADDENDS,
     MAX_CHECKS,
     MAX_CHOICES,
@@ -32,6 +33,7 @@ from spawn.domain.imports.mapping import (
     MAX_SOURCES,
     MAX_TEXT_LENGTH,
     MAX_UNITS,
+    QUOTES,
     THOUSANDS_MARKS,
     Aggregation,
     Choice,
@@ -270,6 +272,9 @@ def _check_layout(mapping: ImportMapping, errors: _ErrorCollector) -> None:
         f"one or several of {', '.join(sorted(ENCODINGS))}",
     )
     errors.require(mapping.delimiter in DELIMITERS, "/delimiter", "one of comma, semicolon, tab, |")
+    errors.require(mapping.quote in QUOTES, "/quote", "a double or a single quotation mark")
+    is_escape = mapping.escape is None or mapping.escape in ESCAPES
+    errors.require(is_escape, "/escape", "a backslash, or left out")
     row, line_count = mapping.header_row, mapping.skip_rows
     errors.require(
         row is None or 1 <= row <= MAX_SKIPPED_LINES,

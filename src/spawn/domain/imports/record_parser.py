@@ -1,5 +1,6 @@
 """Records of an uploaded file, their encodings, and their cells or members as tokens."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 
@@ -16,6 +17,7 @@ from spawn.domain.imports.header import (
 )
 from spawn.domain.imports.import_state import (
     BLANK_ROW,
+    NOTE_ROW,
     REPEATED_HEADER,
     FileFormat,
     RowReason,
@@ -25,6 +27,16 @@ from spawn.domain.json_tokens import Token, parse_object
 
 QUARANTINE_ENVELOPE = frozenset({"line", "fields", "reasons", "raw_line"})
 """Members of a quarantined row as it is downloaded, and posted back with corrected fields."""
+
+
+_MIN_COLUMNS_BESIDE_NOTES = 3
+_NOTE = re.compile(
+    r"\s*(?:[*\u2020\u2021\u00a7\u00a9]|[(\[]\d{1,2}[)\]]|\d{1,2}[)/]\s"
+    r"|(?:(?:foot)?notes?|sources?|notas?|fuentes?|fontes?|anmerkung(?:en)?|quellen?|remarques?"
+    r"|bron(?:nen)?|opmerking(?:en)?|uwag[ai]|\u017ar\u00f3d\u0142[ao])\s*\d*\s*(?:[:.\u2013-]|$))",
+    re.IGNORECASE,
+).match
+"""Beginnings of notes on a table: a sign, a number such as (1) or 1/, or a word for it."""
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -107,9 +119,15 @@ class CellSelector:
         self._width = len(columns)
         self._columns = columns
         self._first_name = columns[0] if len(columns) > 1 else None
-        self._required_width = count_named_columns(columns)
+        self._named_width = self._required_width = count_named_columns(columns)
         if mapping is not None and mapping.ragged_rows is RaggedRows.PAD:
             self._required_width = 1
+        self._mapped_indexes = frozenset(indexes.values())
+        self._may_have_notes = (
+            self._named_width >= _MIN_COLUMNS_BESIDE_NOTES
+            and not self._is_export
+            and not is_returned
+        )
         # Quarantined rows that come back are guarded against formulas.
         self._is_guarded = is_returned or (self._is_export and not self._is_workbook)
 
@@ -118,6 +136,8 @@ class CellSelector:
 
         Surplus cells without content carry nothing; a record without any content is skipped.
         """
+        if self._may_have_notes and _may_be_note(cells, self._width) and self._is_note(cells):
+            return NOTE_ROW
         if len(cells) != self._width:
             fitted_cells = self.fit(cells)
             if fitted_cells is None:
@@ -132,6 +152,20 @@ class CellSelector:
             cells = [unescape_formula(cell) for cell in cells]
         row = dict(zip(self._names, self._pick(cells), strict=False))
         return self._read_nulls(row) if self._is_export else row
+
+    def _is_note(self, cells: Sequence[str]) -> bool:
+        """Return whether a record is a note on the table, above or below its rows.
+
+        It has content in one cell alone, which is the first and begins as a note, or is in a column
+        that the mapping does not read. A note that was divided at its commas has too few cells.
+        """
+        texts = [(index, cell) for index, cell in enumerate(cells) if cell and not cell.isspace()]
+        if not texts:
+            return False
+        index, text = texts[0]
+        if index == 0 and _NOTE(text) is not None:
+            return len(texts) == 1 or len(cells) < self._required_width
+        return len(texts) == 1 and index not in self._mapped_indexes
 
     def _read_nulls(self, row: Mapping[str, str]) -> Mapping[str, Token]:
         """Return a row of an export; in a workbook an empty text and null are the same cell."""
@@ -150,6 +184,11 @@ class CellSelector:
             )
         is_empty = not any(cell.strip() for cell in cells[self._width :])
         return cells[: self._width] if is_empty else None
+
+
+def _may_be_note(cells: Sequence[str], width: int) -> bool:
+    """Return quickly whether a record may have one cell alone, or too few."""
+    return len(cells) < width or not (cells[0] and cells[1])
 
 
 def _open_envelope(tokens: Mapping[str, Token]) -> Mapping[str, Token] | RowReason:

@@ -110,15 +110,15 @@ class RowReader:
         With an amendment, the result of a valid row also has what `read_amendment` returns, if
         that is valid too.
         """
-        build = partial(self._build_result, project_id, with_amendment=with_amendment)
+        build = partial(self._build_result, with_amendment=with_amendment)
         if self.export_reader is not None:
             values, system = self.export_reader.split(source)
-            project_id = system.project_id or project_id
             key = self.read_key(values)
             values = _drop_unknown_amount(values)
-            return self.export_reader.restore(build(key, values, values, [], []), system)
+            result = build(system.project_id or project_id, key, values, values, [], [])
+            return self.export_reader.restore(result, system)
         if self._mapping is None or self._rows is None:
-            return build(self.read_key(source), source, source, [], [])
+            return build(project_id, self.read_key(source), source, source, [], [])
         reasons: list[RowReason] = []
         warnings = [RowReason("", "elements_chosen", note) for note in self._rows.note(source)]
         key, tokens = self._convert_row(source, reasons)
@@ -132,7 +132,7 @@ class RowReader:
             tokens = _drop_unknown_amount(tokens)
         if not reasons:
             warnings += self._describe_partial_sums(source)
-        return build(key, source, tokens, reasons, warnings)
+        return build(project_id, key, source, tokens, reasons, warnings)
 
     def _describe_partial_sums(self, source: Mapping[str, Token]) -> Iterator[RowReason]:
         """Yield a warning for each sum of which some addends are unknown."""

@@ -14,6 +14,7 @@ import msgspec
 
 from spawn.domain.imports.export_reader import mark_empty_texts
 from spawn.domain.imports.import_state import RowReason
+from spawn.domain.imports.mapping import CsvDialect
 from spawn.domain.imports.record_parser import Record
 
 MAX_LINE_BYTES = 1024 * 1024
@@ -50,7 +51,7 @@ def read_json_records(lines: Iterator[PhysicalLine]) -> Iterator[Record]:
 
 
 def read_csv_records(
-    lines: Iterator[PhysicalLine], decode: Callable[[bytes], str | None], delimiter: str
+    lines: Iterator[PhysicalLine], decode: Callable[[bytes], str | None], dialect: CsvDialect
 ) -> Iterator[Record]:
     """Yield CSV records (RFC 4180), whose quoted fields may span lines; skip blank lines.
 
@@ -58,7 +59,7 @@ def read_csv_records(
     line it is on: reading restarts on the next line.
     """
     csv_lines = _CsvLines(lines, decode)
-    reader = csv.reader(csv_lines, delimiter=delimiter, strict=True)
+    reader = dialect.read(csv_lines)
     while True:
         try:
             cells = next(reader)
@@ -66,12 +67,12 @@ def read_csv_records(
             return
         except (csv.Error, _LineTooLong) as error:
             if csv_lines.split_first_line():
-                reader = csv.reader(csv_lines, delimiter=delimiter, strict=True)
+                reader = dialect.read(csv_lines)
                 continue
             yield csv_lines.reject_first_line(
                 TOO_LONG if isinstance(error, _LineTooLong) else _malformed_line(error)
             )
-            reader = csv.reader(csv_lines, delimiter=delimiter, strict=True)
+            reader = dialect.read(csv_lines)
             continue
         record = csv_lines.take_record(cells)
         if cells:

@@ -28,7 +28,7 @@ from spawn.domain.imports.header import (
     is_quarantine_header,
 )
 from spawn.domain.imports.import_state import FileFormat, ImportState
-from spawn.domain.imports.mapping import ImportMapping
+from spawn.domain.imports.mapping import CsvDialect, ImportMapping
 from spawn.domain.imports.record_parser import (
     FileLayout,
     Record,
@@ -61,7 +61,7 @@ class RecordSource:
         self._path = path
         self._format = import_state.format
         self._mapping = mapping
-        self._delimiter = mapping.delimiter if mapping else ","
+        self._dialect = mapping.dialect if mapping else CsvDialect()
         self._from_export = import_state.from_export
         self._required_columns = mapping.source_columns if mapping else frozenset[str]()
         if self._from_export:
@@ -136,7 +136,7 @@ class RecordSource:
         rows = islice(records, self._title_records + 1, None)
         if not self._from_export or self._sheet is not None:
             return rows
-        return (distinguish_null(row, self._delimiter) for row in rows)
+        return (distinguish_null(row, self._dialect.delimiter) for row in rows)
 
     def _open_stream(self) -> None:
         if self._stream is not None:
@@ -161,7 +161,7 @@ class RecordSource:
             return self._sheet.read(title_lines)
         lines = islice(self._read_lines(), title_lines, None)
         decode = build_decoder(self._get_stream().encodings)
-        return read_csv_records(lines, decode, self._delimiter)
+        return read_csv_records(lines, decode, self._dialect)
 
     def _find_header(self) -> tuple[str, ...]:
         """Return the names of the header, and set the number of lines and records before it."""

@@ -5,7 +5,7 @@ digits.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import (
     ROUND_CEILING,
     ROUND_DOWN,
@@ -92,6 +92,13 @@ _FIND_SHARES: Final = tuple(
     re.compile(pattern, re.ASCII | re.IGNORECASE).fullmatch for pattern in _SHARES
 )
 """Functions that find the name of a sponsor and its share in a text."""
+
+_LEGAL_FORM: Final = re.compile(
+    r"\s*(?:inc|incorporated|ltd|limited|llc|llp|l\.l\.c|lp|l\.p|co|corp|plc|pty|pte|sa|s\.a"
+    r"|s\.a\.u|s\.l|s\.p\.a|b\.v|n\.v|gmbh|ag|a\.?s|oy|ab)\b\.?",
+    re.IGNORECASE,
+).match
+"""Beginning of the rest of a name that contains a comma, `Alfa, Inc. (60%)`."""
 
 ROW_COUNT: Final = "\0rows"
 """Name under which a record of several rows has their number; no column has it."""
@@ -351,7 +358,7 @@ class SponsorsCell(msgspec.Struct, frozen=True, kw_only=True):
 
     def _split(self, token: Token, separator: str) -> list[Token]:
         """Return the sponsors in one cell, such as `Alpha [60%]; Beta 40%`."""
-        texts = chain.from_iterable(text.split(separator) for text in self.texts.read_all(token))
+        texts = chain.from_iterable(_split_names(t, separator) for t in self.texts.read_all(token))
         sponsors: list[Token] = []
         for text in filter(None, map(str.strip, texts)):
             match = next(filter(None, (find(text) for find in _FIND_SHARES)), None)
@@ -361,6 +368,19 @@ class SponsorsCell(msgspec.Struct, frozen=True, kw_only=True):
                 {"name": name, "share": None if number is None else format(number, "f")}
             )
         return sponsors
+
+
+def _split_names(text: str, separator: str) -> Iterator[str]:
+    """Yield the parts of a text between separators outside brackets and before no legal form."""
+    whole = ""
+    for part in text.split(separator):
+        is_open = whole.count("(") + whole.count("[") > whole.count(")") + whole.count("]")
+        if whole and (is_open or _LEGAL_FORM(part) is not None):
+            whole += separator + part
+            continue
+        yield whole
+        whole = part
+    yield whole
 
 
 def to_cell_text(token: Token) -> str | None:

@@ -15,6 +15,7 @@ from spawn.domain.imports.mapping import (
     DECIMAL_MARKS,
     DELIMITERS,
     ENCODINGS,
+    ESCAPES,
     MAX_ADDENDS,
     MAX_CHECKS,
     MAX_CHOICES,
@@ -27,6 +28,7 @@ from spawn.domain.imports.mapping import (
     MAX_SKIPPED_LINES,
     MAX_SOURCES,
     MAX_UNITS,
+    QUOTES,
     THOUSANDS_MARKS,
     Aggregation,
     CellPart,
@@ -200,6 +202,8 @@ class ImportMappingView(WireStruct, frozen=True, kw_only=True, forbid_unknown_fi
     delimiter: Annotated[str, Meta(extra_json_schema={"enum": sorted(DELIMITERS)})] | UnsetType = (
         UNSET
     )
+    quote: Annotated[str, Meta(extra_json_schema={"enum": sorted(QUOTES)})] | UnsetType = UNSET
+    escape: Annotated[str, Meta(extra_json_schema={"enum": sorted(ESCAPES)})] | UnsetType = UNSET
     header_row: Annotated[int, Meta(ge=1, le=MAX_SKIPPED_LINES)] | UnsetType = UNSET
     skip_rows: Annotated[int, Meta(ge=0, le=MAX_SKIPPED_LINES)] | UnsetType = UNSET
     ragged_rows: RaggedRows | UnsetType = UNSET
