@@ -10,7 +10,7 @@ from spawn.application.command_queues import CommandQueues
 from spawn.domain.errors import Forbidden, InvalidInput, Unavailable
 from spawn.domain.events.position import Position
 from spawn.domain.facilities.ledger import StoredLedger
-from spawn.domain.portfolios.held_facility import PortfolioBook
+from spawn.domain.portfolios.held_facility import FacilityAmounts, PortfolioBook
 from spawn.domain.principal import Principal, Scope
 from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.schemas.validator import SchemaValidator, compile_schema
@@ -50,16 +50,20 @@ MAX_CACHED_BOOK_BYTES: Final = 64 * 1024 * 1024
 
 _HELD_FACILITY_BYTES: Final = 2_000
 
+MAX_CACHED_AMOUNTS: Final = 50_000
+"""Facilities with their amounts on a day in memory, at some 400 bytes each."""
+
 
 def _create_book_cache() -> BoundedCache[PortfolioBook]:
     return BoundedCache(
         MAX_CACHED_BOOKS,
         MAX_CACHED_BOOK_BYTES,
-        lambda book: sum(
-            _HELD_FACILITY_BYTES + _ENTRY_BYTES * len(position.entries)
-            for position in book.facilities
-        ),
+        lambda book: _HELD_FACILITY_BYTES * len(book.facilities),
     )
+
+
+def _create_amounts_cache() -> BoundedCache[FacilityAmounts]:
+    return BoundedCache(MAX_CACHED_AMOUNTS)
 
 
 class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,6 +86,9 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     command_queues: CommandQueues = msgspec.field(default_factory=CommandQueues)
     ledgers: BoundedCache[StoredLedger] = msgspec.field(default_factory=_create_ledger_cache)
     portfolio_books: BoundedCache[PortfolioBook] = msgspec.field(default_factory=_create_book_cache)
+    facility_amounts: BoundedCache[FacilityAmounts] = msgspec.field(
+        default_factory=_create_amounts_cache
+    )
     feed_progress: BoundedCache[Position] = msgspec.field(default_factory=_create_feed_progress)
 
     async def active_schema(self, kind: str = PROJECT_KIND) -> SchemaRecord:

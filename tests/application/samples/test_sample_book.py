@@ -1,5 +1,7 @@
 """The sample book: loans with plausible ledgers, covenants in each state, portfolios that hold."""
 
+import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator
 from decimal import Decimal
@@ -17,6 +19,7 @@ from spawn.domain.change import StoredAggregate
 from spawn.domain.covenants.covenant_record import COVENANT_TEST_KIND
 from spawn.domain.covenants.covenant_set import COVENANT_KIND, CovenantStanding, fold_standing
 from spawn.domain.facilities.facility import FACILITY_KIND
+from spawn.domain.facilities.ledger import ENTRY_KIND
 from spawn.domain.portfolios.holding import HOLDING_KIND
 from spawn.domain.portfolios.portfolio import PORTFOLIO_KIND
 from spawn.domain.principal import Principal
@@ -27,6 +30,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 DEMO = Principal(id="demo")
 PROJECTS = 90
+SMALL_BOOK = 24
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -44,7 +48,7 @@ async def book(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Depend
 
 
 async def read_all(dependencies: Dependencies, kind: str) -> list[StoredAggregate[Any]]:
-    page = await dependencies.reads.page(Query(kind=kind, limit=200))
+    page = await dependencies.reads.page(Query(kind=kind, limit=500))
     assert page.next is None
     return list(page.items)
 
@@ -108,3 +112,44 @@ async def test_portfolios_hold_facilities_and_a_second_start_adds_nothing(
     position = await book.reads.position()
     assert await seed_missing_book(book, DEMO, projects=PROJECTS, seed=1) == 0
     assert await book.reads.position() == position
+
+
+@pytest.mark.parametrize("commits", [1, 3, 40, 150, 260])
+async def test_a_start_completes_the_book_of_one_that_was_interrupted(
+    tmp_path: Path, commits: int
+) -> None:
+    async with open_test_dependencies(tmp_path) as dependencies:
+        seeding = asyncio.ensure_future(
+            seed_missing_book(dependencies, DEMO, projects=SMALL_BOOK, seed=1)
+        )
+        position = await dependencies.reads.position()
+        while not seeding.done() and await count_journal(dependencies) < commits:
+            position = await dependencies.reads.wait_for_change(position, 1.0)
+        seeding.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await seeding
+        await seed_missing_book(dependencies, DEMO, projects=SMALL_BOOK, seed=1)
+        completed = await summarize(dependencies)
+        position = await dependencies.reads.position()
+        assert await seed_missing_book(dependencies, DEMO, projects=SMALL_BOOK, seed=1) == 0
+        assert await dependencies.reads.position() == position
+    async with open_test_dependencies(tmp_path / "whole") as dependencies:
+        await seed_missing_book(dependencies, DEMO, projects=SMALL_BOOK, seed=1)
+        assert completed == await summarize(dependencies)
+
+
+async def count_journal(dependencies: Dependencies) -> int:
+    return await dependencies.reads.count_rows_after(None)
+
+
+async def summarize(dependencies: Dependencies) -> list[Any]:
+    """Return what a book has: versions of projects and ledgers, and the number of each kind."""
+    projects = await read_all(dependencies, PROJECT_KIND)
+    ledgers = Counter(one.state.facility_id for one in await read_all(dependencies, ENTRY_KIND))
+    kinds = (FACILITY_KIND, COVENANT_KIND, COVENANT_TEST_KIND, PORTFOLIO_KIND, HOLDING_KIND)
+    counts = [len(await read_all(dependencies, kind)) for kind in kinds]
+    return [
+        sorted((one.state.project_name, one.version) for one in projects),
+        sorted(ledgers.values()),
+        counts,
+    ]

@@ -16,6 +16,7 @@ from spawn.application.portfolios.exposure_reports import (
     view_portfolio,
 )
 from spawn.application.portfolios.fx_rate_sets import FxUse
+from spawn.application.portfolios.held_exposures import load_entries
 from spawn.domain.errors import InvalidInput
 from spawn.domain.money import get_exponent
 from spawn.domain.portfolios.cash_flows import (
@@ -124,10 +125,10 @@ async def report_forecast(
         for one in currencies
     }
     forecasts = []
-    for position in facilities:
+    async for position, entries in load_entries(dependencies, facilities):
         await asyncio.sleep(0)  # a schedule takes a millisecond or more
         forecasts.append(
-            (position.facility.currency_code, forecast_facility(position, snapshot.on))
+            (position.facility.currency_code, forecast_facility(position, entries, snapshot.on))
         )
     cells, flows = _collect_flows(forecasts, interval)
     totals = dependencies.flow_totals

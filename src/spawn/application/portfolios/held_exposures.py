@@ -1,8 +1,8 @@
 """Exposures that a portfolio held on a day, as recorded at an instant."""
 
 import asyncio
-from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -14,27 +14,33 @@ from spawn.application.dependencies import Dependencies
 from spawn.domain.aggregates import AGGREGATE_TYPES
 from spawn.domain.change import StoredAggregate
 from spawn.domain.facilities.facility import FACILITY_KIND, Facility, FacilityKind
-from spawn.domain.facilities.ledger import ENTRY_KIND, RecordedEntry, select_entries
+from spawn.domain.facilities.ledger import (
+    ENTRY_KIND,
+    LEDGER_KIND,
+    MAX_ENTRIES,
+    LedgerEntry,
+    RecordedEntry,
+    build_entry_id,
+    select_entries,
+)
 from spawn.domain.facilities.ledger_fold import fold
 from spawn.domain.portfolios.exposure import HeldExposure, round_part
-from spawn.domain.portfolios.held_facility import HeldFacility, PortfolioBook
+from spawn.domain.portfolios.held_facility import (
+    FacilityAmounts,
+    HeldFacility,
+    PortfolioBook,
+)
 from spawn.domain.portfolios.holding import HOLDING_KIND, ExposureKind, Holding
 from spawn.domain.portfolios.portfolio import ExposureKey
 from spawn.domain.projects.project import PROJECT_KIND, Project
 from spawn.domain.query import MAX_LIMIT, Filter, Operator, Query
 
 _RATING: Final = "rating"
-_FACILITY_ID: Final = AGGREGATE_TYPES[FACILITY_KIND].id_column
 _HUNDRED: Final = 100
-_FOLDS_PER_TURN: Final = 32
-"""Ledgers that are folded before other tasks run: a few milliseconds of work."""
+_READS_PER_TURN: Final = 500
+"""Aggregates that are read, or entries that are folded, before other tasks run."""
 
-
-class FacilityAmounts(msgspec.Struct, frozen=True):
-    """Amounts of a facility that are outstanding and that can still be drawn, in its currency."""
-
-    outstanding: Decimal
-    undrawn: Decimal
+_PARTS_PER_TURN: Final = 200
 
 
 async def load_book(
@@ -50,7 +56,9 @@ async def load_book(
     book = dependencies.portfolio_books.get(key)
     if book is None:
         facilities = await _load_held_facilities(dependencies, portfolio_id, on, as_of)
-        book = PortfolioBook(facilities, await _measure_exposures(facilities, on))
+        book = PortfolioBook(
+            facilities, await _measure_exposures(dependencies, facilities, on, epoch)
+        )
         dependencies.portfolio_books.put(key, book)
     return book
 
@@ -62,32 +70,23 @@ async def _load_held_facilities(
 
     The stake in a project's equity is one of each of its facilities of kind `equity`.
     """
-    holdings = [
-        aggregate.state
-        async for aggregate in _iterate(
-            dependencies, HOLDING_KIND, "portfolio_id", [portfolio_id], as_of
-        )
-        if aggregate.state.is_held(on)
-    ]
+    current = _iterate(dependencies, HOLDING_KIND, "portfolio_id", [portfolio_id])
+    aggregates = await _restore(dependencies, [one async for one in current], as_of)
+    # In order of creation, as the holdings of a portfolio are listed.
+    states = [one.state for one in sorted(aggregates, key=lambda one: (one.created_at, one.id))]
+    holdings = [holding for holding in states if holding.is_held(on)]
     facilities = await _load_facilities(dependencies, holdings, as_of)
     project_ids = dict.fromkeys(holding.project_id for holding in holdings)
-    projects = {
-        aggregate.id: aggregate.state
-        async for aggregate in _iterate(
-            dependencies, PROJECT_KIND, "project_id", project_ids, as_of
-        )
-    }
-    ids = {facility.facility_id for held in facilities.values() for facility in held}
-    entries: dict[str, list[RecordedEntry]] = defaultdict(list)
-    async for aggregate in _iterate(dependencies, ENTRY_KIND, "facility_id", ids, as_of):
-        entry = RecordedEntry(aggregate.state, aggregate.created_at)
-        entries[aggregate.state.facility_id].append(entry)
+    projects = await _read_past(dependencies, PROJECT_KIND, project_ids, as_of)
+    ids = dict.fromkeys(one.id for held in facilities.values() for one in held)
+    ledgers = await _read_past(dependencies, LEDGER_KIND, ids, as_of)
     return tuple(
         HeldFacility(
             holding=holding,
-            facility=facility,
-            project=projects[facility.project_id],
-            entries=tuple(entries.get(facility.facility_id, ())),
+            facility=facility.state,
+            project=projects[facility.state.project_id].state,
+            version=facility.version,
+            entry_count=ledgers[facility.id].state.entries if facility.id in ledgers else 0,
         )
         for holding in holdings
         for facility in facilities.get(holding.allocation_id, ())
@@ -96,18 +95,18 @@ async def _load_held_facilities(
 
 async def _load_facilities(
     dependencies: Dependencies, holdings: Sequence[Holding], as_of: datetime
-) -> Mapping[str, list[Facility]]:
+) -> Mapping[str, list[StoredAggregate[Facility]]]:
     """Return the facilities of each exposure by the id of its allocation."""
-    facilities: dict[str, list[Facility]] = defaultdict(list)
     facility_ids = _exposures_of(holdings, ExposureKind.FACILITY)
-    async for aggregate in _iterate(dependencies, FACILITY_KIND, _FACILITY_ID, facility_ids, as_of):
-        facilities[f"{ExposureKind.FACILITY}.{aggregate.id}"].append(aggregate.state)
+    by_id = await _read_past(dependencies, FACILITY_KIND, facility_ids, as_of)
+    facilities = {f"{ExposureKind.FACILITY}.{key}": [one] for key, one in by_id.items()}
     project_ids = _exposures_of(holdings, ExposureKind.EQUITY)
     is_equity = Filter("kind", Operator.EQ, (FacilityKind.EQUITY.value,))
     async for aggregate in _iterate(
         dependencies, FACILITY_KIND, "project_id", project_ids, as_of, is_equity
     ):
-        facilities[f"{ExposureKind.EQUITY}.{aggregate.state.project_id}"].append(aggregate.state)
+        key = f"{ExposureKind.EQUITY}.{aggregate.state.project_id}"
+        facilities.setdefault(key, []).append(aggregate)
     return facilities
 
 
@@ -115,15 +114,52 @@ def _exposures_of(holdings: Iterable[Holding], kind: ExposureKind) -> dict[str, 
     return dict.fromkeys(one.exposure_id for one in holdings if one.exposure_kind is kind)
 
 
+async def _read_past(
+    dependencies: Dependencies, kind: str, ids: Iterable[str], as_of: datetime
+) -> dict[str, StoredAggregate[Any]]:
+    """Return the aggregates of a kind that existed at an instant, as they were then, by id."""
+    current: list[StoredAggregate[Any]] = []
+    for batch in _split(list(ids), _READS_PER_TURN):
+        current += (await dependencies.reads.get_many(kind, batch)).values()
+    return {one.id: one for one in await _restore(dependencies, current, as_of)}
+
+
+async def _restore(
+    dependencies: Dependencies, current: Sequence[StoredAggregate[Any]], as_of: datetime
+) -> list[StoredAggregate[Any]]:
+    """Return aggregates of one kind as they were at an instant, those that existed then.
+
+    Reading what is current needs no search of the past; the few that were written since the
+    instant are read again.
+    """
+    past = [one for one in current if one.updated_at <= as_of]
+    changed = [one.id for one in current if one.created_at <= as_of < one.updated_at]
+    if not changed:
+        return past
+    aggregate_type = AGGREGATE_TYPES[current[0].kind]
+    if aggregate_type.table is None:
+        reads = dependencies.reads
+        return past + [await reads.get(aggregate_type.kind, key, as_of=as_of) for key in changed]
+    id_column = aggregate_type.id_column
+    return past + [
+        one async for one in _iterate(dependencies, aggregate_type.kind, id_column, changed, as_of)
+    ]
+
+
+def _split(ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    for start in range(0, len(ids), size):
+        yield ids[start : start + size]
+
+
 async def _iterate(
     dependencies: Dependencies,
     kind: str,
     field: str,
     values: Iterable[str],
-    as_of: datetime,
+    as_of: datetime | None = None,
     *conditions: Filter,
 ) -> AsyncIterator[StoredAggregate[Any]]:
-    """Yield the aggregates of a kind whose field has one of the values, as of an instant."""
+    """Yield the aggregates of a kind whose field has one of the values, now or as of an instant."""
     ids = sorted(values)
     for start in range(0, len(ids), MAX_LIMIT):
         batch = Filter(field, Operator.IN, tuple(ids[start : start + MAX_LIMIT]))
@@ -137,42 +173,116 @@ async def _iterate(
             query = msgspec.structs.replace(query, after=page.next) if page.next else None
 
 
+async def load_entries(
+    dependencies: Dependencies, facilities: Iterable[HeldFacility]
+) -> AsyncIterator[tuple[HeldFacility, tuple[RecordedEntry, ...]]]:
+    """Yield facilities with the entries of their ledgers, some ledgers at a time.
+
+    Other tasks run in between: a ledger takes up to some milliseconds.
+    """
+    batch: list[HeldFacility] = []
+    count = 0
+    for one in facilities:
+        if batch and count + one.entry_count > _READS_PER_TURN:
+            for pair in await _read_entries(dependencies, batch):
+                yield pair
+            batch, count = [], 0
+        batch.append(one)
+        count += one.entry_count
+    for pair in await _read_entries(dependencies, batch):
+        yield pair
+
+
+async def _read_entries(
+    dependencies: Dependencies, facilities: Sequence[HeldFacility]
+) -> list[tuple[HeldFacility, tuple[RecordedEntry, ...]]]:
+    await asyncio.sleep(0)
+    ids = {
+        one.facility.facility_id: [
+            build_entry_id(one.facility.facility_id, number + 1)
+            for number in range(one.entry_count)
+        ]
+        for one in facilities
+    }
+    found: dict[str, StoredAggregate[LedgerEntry]] = {}
+    for batch in _split([key for keys in ids.values() for key in keys], MAX_ENTRIES):
+        found |= await dependencies.reads.get_many(ENTRY_KIND, batch)
+    return [
+        (
+            one,
+            tuple(
+                RecordedEntry(found[key].state, found[key].created_at)
+                for key in ids[one.facility.facility_id]
+            ),
+        )
+        for one in facilities
+    ]
+
+
 async def _measure_exposures(
-    positions: Sequence[HeldFacility], on: date
+    dependencies: Dependencies, positions: Sequence[HeldFacility], on: date, epoch: int
 ) -> tuple[HeldExposure, ...]:
     """Return the parts of the holdings on a day, in the currencies of the facilities."""
+    amounts = await _measure_facilities(dependencies, positions, on, epoch)
     projects = {one.project.project_id: one.project for one in positions}
     names = Counter(project.project_name for project in projects.values())
-    exposures = []
+    parts = []
     for number, one in enumerate(positions):
-        if number % _FOLDS_PER_TURN == 0:
+        if number % _PARTS_PER_TURN == 0:
             await asyncio.sleep(0)
-        facility, project, share = one.facility, one.project, one.holding.ratio
-        amounts = measure_facility(facility, one.entries, on)
-        is_unique = names[project.project_name] == 1
-        name = (
-            project.project_name if is_unique else f"{project.project_name} ({project.project_id})"
-        )
-        exposures.append(
-            HeldExposure(
-                holding_id=one.holding.holding_id,
-                exposure_id=facility.facility_id,
-                project_id=project.project_id,
-                currency_code=facility.currency_code,
-                outstanding=round_part(amounts.outstanding, share, facility.currency_code),
-                undrawn=round_part(amounts.undrawn, share, facility.currency_code),
-                keys={
-                    ExposureKey.COUNTRY: project.country_code,
-                    ExposureKey.SECTOR: project.sector,
-                    ExposureKey.RATING: read_rating(project),
-                    ExposureKey.CURRENCY: facility.currency_code,
-                    ExposureKey.NAME: name,
-                    ExposureKey.KIND: facility.kind.value,
-                },
-                sponsors=list_sponsor_ratios(project),
-            )
-        )
-    return tuple(exposures)
+        is_unique = names[one.project.project_name] == 1
+        parts.append(_build_part(one, amounts[one.facility.facility_id], is_unique=is_unique))
+    return tuple(parts)
+
+
+async def _measure_facilities(
+    dependencies: Dependencies, positions: Sequence[HeldFacility], on: date, epoch: int
+) -> dict[str, FacilityAmounts]:
+    """Return the amounts of each facility on a day by its id.
+
+    They follow from the versions of the facility and of its ledger, so that a change of one
+    facility leaves those of the others cached.
+    """
+    cache = dependencies.facility_amounts
+    amounts: dict[str, FacilityAmounts] = {}
+    missing: dict[str, HeldFacility] = {}
+    for one in positions:
+        known = cache.get(_key_of(one, on, epoch))
+        if known is None:
+            missing[one.facility.facility_id] = one
+        else:
+            amounts[one.facility.facility_id] = known
+    async for one, entries in load_entries(dependencies, missing.values()):
+        measured = measure_facility(one.facility, entries, on)
+        amounts[one.facility.facility_id] = cache.put(_key_of(one, on, epoch), measured)
+    return amounts
+
+
+def _key_of(one: HeldFacility, on: date, epoch: int) -> tuple[str, int, int, date, int]:
+    return one.facility.facility_id, one.version, one.entry_count, on, epoch
+
+
+def _build_part(one: HeldFacility, amounts: FacilityAmounts, *, is_unique: bool) -> HeldExposure:
+    """Return the part of a holding; a name that several projects have gets the id of its own."""
+    facility, project, share = one.facility, one.project, one.holding.ratio
+    name = project.project_name if is_unique else f"{project.project_name} ({project.project_id})"
+    return HeldExposure(
+        holding_id=one.holding.holding_id,
+        exposure_id=facility.facility_id,
+        project_id=project.project_id,
+        currency_code=facility.currency_code,
+        outstanding=round_part(amounts.outstanding, share, facility.currency_code),
+        undrawn=round_part(amounts.undrawn, share, facility.currency_code),
+        keys={
+            ExposureKey.COUNTRY: project.country_code,
+            ExposureKey.SECTOR: project.sector,
+            ExposureKey.RATING: read_rating(project),
+            ExposureKey.CURRENCY: facility.currency_code,
+            ExposureKey.NAME: name,
+            ExposureKey.KIND: facility.kind.value,
+        },
+        sponsors=list_sponsor_ratios(project),
+    )
 
 
 def measure_facility(

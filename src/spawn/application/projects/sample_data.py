@@ -8,7 +8,7 @@ Company names are fictitious and places are geographical; no real project is mea
 import asyncio
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 
@@ -163,16 +163,26 @@ async def write_sample_project(
         return None
     if result.aggregate is None:
         return None
-    for sample_transition in sample.transitions:
+    await write_transitions(dependencies, principal, result.aggregate.id, sample.transitions)
+    return result.aggregate.id
+
+
+async def write_transitions(
+    dependencies: Dependencies,
+    principal: Principal,
+    project_id: str,
+    transitions: Sequence[SampleTransition],
+) -> None:
+    """Bring a sample project through transitions, one after the other."""
+    for one in transitions:
         await transition_project(
             dependencies,
             principal,
-            result.aggregate.id,
-            to=sample_transition.to,
-            reason=sample_transition.reason,
-            effective_on=sample_transition.effective_on,
+            project_id,
+            to=one.to,
+            reason=one.reason,
+            effective_on=one.effective_on,
         )
-    return result.aggregate.id
 
 
 def generate_sample_projects(projects: int, seed: int) -> Iterator[SampleProject]:

@@ -1,7 +1,8 @@
 """The sample book: projects with their financing, and portfolios that hold it.
 
 Everything is written through the use cases of clients, many commands at a time, so that commits
-share transactions.
+share transactions. The last project is written at the end, after the portfolios: a start that finds
+it has the whole book, and one that was interrupted before is completed by the next.
 """
 
 import asyncio
@@ -22,15 +23,15 @@ from spawn.application.covenants.covenant_commands import (
 from spawn.application.dependencies import Dependencies
 from spawn.application.facilities.facility_commands import FinanceContext, create_facility
 from spawn.application.facilities.ledger_commands import record_entry
+from spawn.application.facilities.stored_ledgers import load_ledger
 from spawn.application.portfolios.holding_commands import HoldingInput, add_holding
 from spawn.application.portfolios.portfolio_commands import create_portfolio
 from spawn.application.projects.commands import CommandContext
 from spawn.application.projects.sample_data import (
-    SOURCE,
     SampleProject,
     generate_sample_projects,
-    sample_reference_id,
     write_sample_project,
+    write_transitions,
 )
 from spawn.application.samples.sample_financing import (
     OPERATING,
@@ -40,17 +41,22 @@ from spawn.application.samples.sample_financing import (
     generate_financing,
     get_status,
 )
+from spawn.domain.change import StoredAggregate
+from spawn.domain.covenants.cfads_case import CASE_KIND
 from spawn.domain.covenants.covenant_record import CovenantFigures
-from spawn.domain.covenants.covenant_set import CovenantWaiver
+from spawn.domain.covenants.covenant_set import COVENANT_KIND, CovenantWaiver
 from spawn.domain.errors import NotFound
-from spawn.domain.facilities.facility import Facility, FacilityTermSheet
-from spawn.domain.portfolios.portfolio import ExposureKey, ExposureLimit
+from spawn.domain.facilities.facility import FACILITY_KIND, Facility, FacilityTermSheet
+from spawn.domain.portfolios.holding import HOLDING_KIND
+from spawn.domain.portfolios.portfolio import PORTFOLIO_KIND, ExposureKey, ExposureLimit
 from spawn.domain.principal import Principal
 from spawn.domain.projects.project import (
+    PROJECT_KIND,
     RESERVATION_KIND,
-    ExternalRef,
+    Project,
     build_reservation_id,
 )
+from spawn.domain.query import MAX_LIMIT, Filter, Operator, Query
 
 CONCURRENT_PROJECTS: Final = 32
 """Sample projects that are written at a time."""
@@ -83,7 +89,8 @@ async def seed_missing_book(
 ) -> int:
     """Write the sample book that a store lacks, and return the number of its new projects.
 
-    Only the last project is looked up, which is quick.
+    A store that has the last project has the others too: only the last one is then completed, which
+    is quick. What a user has changed since is left alone.
 
     Args:
         dependencies: the ports.
@@ -94,13 +101,8 @@ async def seed_missing_book(
     """
     if not projects:
         return 0
-    last = build_reservation_id(ExternalRef(source=SOURCE, id=sample_reference_id(projects)))
-    try:
-        await dependencies.reads.get(RESERVATION_KIND, last)
-    except NotFound:
-        book = _BookWriter(dependencies, principal, report)
-        return await book.write(projects, seed)
-    return 0
+    book = _BookWriter(dependencies, principal, report)
+    return await book.write(projects, seed)
 
 
 class _BookWriter:
@@ -118,34 +120,67 @@ class _BookWriter:
 
     async def write(self, projects: int, seed: int) -> int:
         """Write projects with their financing, then the portfolios; return the new projects."""
-        on = self._dependencies.clock.now().date()
         operating = 0
-        jobs = []
+        orders = []
         for number, sample in enumerate(generate_sample_projects(projects, seed), start=1):
             operating += get_status(sample) in OPERATING
-            jobs.append(self._write_project(sample, f"{seed}:{number}", on, operating))
-        await asyncio.gather(*map(self._queue, jobs))
-        await self._write_portfolios()
+            orders.append((sample, f"{seed}:{number}", operating))
+        *others, last = orders
+        if await self._find_project(last[0]) is None:
+            jobs = (self._write_project(*order) for order in others)
+            await asyncio.gather(*map(self._queue, jobs))
+            await self._write_portfolios()
+        await self._write_project(*last)
         return self._count
 
     async def _queue(self, job: Awaitable[None]) -> None:
         async with self._semaphore:
             await job
 
-    async def _write_project(
-        self, sample: SampleProject, seed: str, on: date, operating: int
-    ) -> None:
-        project_id = await write_sample_project(self._dependencies, self._principal, sample)
+    async def _find_project(self, sample: SampleProject) -> StoredAggregate[Project] | None:
+        reference: Any = sample.attributes.core["external_ref"]
+        reads = self._dependencies.reads
+        try:
+            reservation = await reads.get(RESERVATION_KIND, build_reservation_id(reference))
+        except NotFound:
+            return None
+        project_id = reservation.state.project_id
+        return None if project_id is None else await reads.get(PROJECT_KIND, project_id)
+
+    async def _write_project(self, sample: SampleProject, seed: str, operating: int) -> None:
+        """Write a project with its loan, or what an earlier start did not write of them."""
+        dependencies, principal = self._dependencies, self._principal
+        on = dependencies.clock.now().date()
+        project_id = await write_sample_project(dependencies, principal, sample)
         if project_id is None:
-            return
+            project = await self._find_project(sample)
+            if project is None:
+                return
+            # The figures of an earlier day, which its ledger begins with.
+            on, project_id = project.created_at.date(), project.id
+            transitions = sample.transitions[project.version - 1 :]
+            await write_transitions(dependencies, principal, project_id, transitions)
+        else:
+            self._count += 1
+            self._report(self._count)
         terms = build_loan_terms(sample, seed, on)
         if terms is not None:
-            facility = await self._create_loan(project_id, terms)
+            facility = await self._find_loan(project_id) or await self._create_loan(
+                project_id, terms
+            )
             self._holdings.append(SampleHolding(facility, sample))
             financing = generate_financing(sample, facility, seed, on, operating)
             await self._write_financing(facility, financing)
-        self._count += 1
-        self._report(self._count)
+
+    async def _find_loan(self, project_id: str) -> Facility | None:
+        return next(iter(await self._list(FACILITY_KIND, "project_id", project_id)), None)
+
+    async def _list(self, kind: str, field: str, value: str) -> list[Any]:
+        """Return the states of a kind whose field has a value, oldest first, one page of them."""
+        condition = Filter(field, Operator.EQ, (value,))
+        query = Query(kind=kind, filters=(condition,), limit=MAX_LIMIT)
+        page = await self._dependencies.reads.page(query)
+        return [one.state for one in page.items]
 
     async def _create_loan(self, project_id: str, terms: FacilityTermSheet) -> Facility:
         result = await create_facility(
@@ -156,7 +191,8 @@ class _BookWriter:
         return result.aggregate.state
 
     async def _write_financing(self, facility: Facility, financing: SampleFinancing) -> None:
-        for facts in financing.entries:
+        ledger = await load_ledger(self._dependencies, facility.facility_id)
+        for facts in financing.entries[ledger.version :]:
             await record_entry(
                 self._dependencies, self._principal, facility.facility_id, facts, _CONTEXT
             )
@@ -169,15 +205,26 @@ class _BookWriter:
         if case is None or covenant is None or tested_on is None:
             return
         context = CommandContext()
-        case_id = _id_of(await create_case(dependencies, principal, project_id, case, context))
-        covenant_id = _id_of(
-            await create_covenant(dependencies, principal, project_id, covenant, context)
+        cases = await self._list(CASE_KIND, "project_id", project_id)
+        case_id = (
+            cases[0].case_id
+            if cases
+            else _id_of(await create_case(dependencies, principal, project_id, case, context))
         )
-        order = CovenantTestOrder(
-            tested_on=tested_on, figures=CovenantFigures.CASE, case_id=case_id
+        covenants = await self._list(COVENANT_KIND, "project_id", project_id)
+        covenant_id = (
+            covenants[0].covenant_id
+            if covenants
+            else _id_of(
+                await create_covenant(dependencies, principal, project_id, covenant, context)
+            )
         )
-        await record_covenant_test(dependencies, principal, covenant_id, order, context)
-        if financing.cover is SampleCover.WAIVED:
+        if not (covenants and covenants[0].tests):
+            order = CovenantTestOrder(
+                tested_on=tested_on, figures=CovenantFigures.CASE, case_id=case_id
+            )
+            await record_covenant_test(dependencies, principal, covenant_id, order, context)
+        if financing.cover is SampleCover.WAIVED and not (covenants and covenants[0].waivers):
             await waive_covenant(
                 dependencies,
                 principal,
@@ -197,8 +244,11 @@ class _BookWriter:
                 "currency_code": currency_code,
                 "limits": (ExposureLimit(by=ExposureKey.COUNTRY, max_share=Decimal(25)),),
             }
-            result = await create_portfolio(self._dependencies, self._principal, terms, _CONTEXT)
-            portfolio_id = _id_of(result)
+            portfolio_id = await self._find_portfolio(name) or _id_of(
+                await create_portfolio(self._dependencies, self._principal, terms, _CONTEXT)
+            )
+            holdings = await self._list(HOLDING_KIND, "portfolio_id", portfolio_id)
+            held = {one.exposure_id for one in holdings}
             selection = [one for one in self._holdings if _may_hold(currency_code, one)]
             inputs = (
                 HoldingInput(
@@ -207,8 +257,13 @@ class _BookWriter:
                     facility_id=one.facility.facility_id,
                 )
                 for one in selection[:MAX_HOLDINGS]
+                if one.facility.facility_id not in held
             )
             await asyncio.gather(*(self._hold(portfolio_id, one) for one in inputs))
+
+    async def _find_portfolio(self, name: str) -> str | None:
+        found = await self._list(PORTFOLIO_KIND, "name", name)
+        return found[0].portfolio_id if found else None
 
     async def _hold(self, portfolio_id: str, holding: HoldingInput) -> None:
         await add_holding(self._dependencies, self._principal, portfolio_id, holding, _CONTEXT)

@@ -19,7 +19,12 @@ import msgspec
 from spawn.domain.facilities.facility import Facility, RateBasis
 from spawn.domain.facilities.loan_projection import resolve_facility_time
 from spawn.domain.finance.limits import LAST_YEAR
-from spawn.domain.finance.time_base.day_count import DayCount, add_months
+from spawn.domain.finance.time_base.day_count import (
+    THIRTY_360_RULES,
+    DayCount,
+    add_months,
+    count_thirty_360_days,
+)
 from spawn.domain.finance.time_base.period_schedule import PeriodSchedule
 
 YEAR_UNITS: Final = 11_221_560
@@ -30,6 +35,7 @@ RATE_UNITS: Final = 10**12
 
 _MAX_ICMA_DENOMINATOR: Final = 200_000
 _YEAR_DAYS: Final = {DayCount.ACT_360: 360, DayCount.ACT_365F: 365}
+_COMMERCIAL_YEAR_DAYS: Final = 360
 _CALENDAR_YEARS: Final = 1_200
 """Three times the years after which the calendar repeats: from 9999 to before `LAST_YEAR`."""
 
@@ -42,13 +48,17 @@ class FacilityTimeline(msgspec.Struct, frozen=True, kw_only=True):
     """The dates of a facility; without a schedule (a grant, equity) it has no periods.
 
     `due_dates` are the payment dates after the start. `capitalising_dates` are those on which the
-    interest is not due, and stays accrued until an entry capitalises it.
+    interest is not due, and stays accrued until an entry capitalises it. A day of ACT/360 and
+    ACT/365F has `units_per_day`, and a day of the notional period of a number under ACT/ACT ICMA
+    those of `period_units`, so that no fraction is computed for each entry.
     """
 
     facility: Facility
     schedule: PeriodSchedule | None = None
     year_units: int = YEAR_UNITS
     units_per_day: int | None = None
+    thirty_360: DayCount | None = None
+    period_units: tuple[int, ...] = ()
     moves_accrual: bool = False
     due_dates: tuple[date, ...] = ()
     due_days: frozenset[date] = frozenset()
@@ -60,15 +70,19 @@ class FacilityTimeline(msgspec.Struct, frozen=True, kw_only=True):
 
     def count_units(self, start: date, end: date) -> int | Fraction:
         """Return the part of a year between two days of one period, in `year_units`."""
-        if self.units_per_day is not None and not self.moves_accrual:
+        first, last = start, end
+        if self.moves_accrual:
+            first, last = self.to_accrual_day(start), self.to_accrual_day(end)
+        elif self.units_per_day is not None:
             return (end - start).days * self.units_per_day
         schedule = self.schedule
-        if schedule is None:
+        if schedule is None or last <= first:
             return 0
-        first, last = self.to_accrual_day(start), self.to_accrual_day(end)
-        if last <= first:
-            return 0
-        number = min(bisect_right(self.due_dates, start) + 1, schedule.periods)
+        if self.thirty_360 is not None and schedule.accrual_dates is not None:
+            maturity = schedule.accrual_dates[-1]
+            days = count_thirty_360_days(self.thirty_360, first, last, maturity)
+            return days * (self.year_units // _COMMERCIAL_YEAR_DAYS)
+        number = min(bisect_right(self.due_dates, start) + 1, len(self.due_dates))
         if schedule.convention is DayCount.ACT_ACT_ICMA:
             return self._count_icma_units(schedule, number, first, last)
         part = schedule.count_part(number, first, last)
@@ -78,11 +92,10 @@ class FacilityTimeline(msgspec.Struct, frozen=True, kw_only=True):
         self, schedule: PeriodSchedule, number: int, first: date, last: date
     ) -> int | Fraction:
         """Return days over frequency times the days of the notional period."""
-        if schedule.notional_periods is not None and schedule.frequency is not None:
+        if self.period_units and schedule.notional_periods is not None:
             start, end = schedule.notional_periods[number - 1]
             if start <= first and last <= end:
-                days = schedule.frequency * (end - start).days
-                return (last - first).days * (self.year_units // days)
+                return (last - first).days * self.period_units[number - 1]
         if last.year > LAST_YEAR:
             return self._count_late_icma_units(schedule, number, first, last)
         part = Fraction(schedule.count_part(number, first, last))
@@ -136,7 +149,8 @@ def build_timeline(facility: Facility) -> FacilityTimeline:
             stops=tuple(sorted({*agency_dates, *ends})),
         )
     schedule = resolve_facility_time(facility)
-    units = lcm(YEAR_UNITS, *_list_icma_denominators(schedule))
+    denominators = _list_icma_denominators(schedule)
+    units = lcm(YEAR_UNITS, *denominators)
     year_days = None if schedule.convention is None else _YEAR_DAYS.get(schedule.convention)
     due_dates = (schedule.dates or ())[1:]
     margins = tuple(step.from_date for step in _rate(facility).margin_steps)
@@ -146,6 +160,8 @@ def build_timeline(facility: Facility) -> FacilityTimeline:
         schedule=schedule,
         year_units=units,
         units_per_day=None if year_days is None else units // year_days,
+        thirty_360=schedule.convention if schedule.convention in THIRTY_360_RULES else None,
+        period_units=tuple(units // denominator for denominator in denominators),
         moves_accrual=schedule.dates != schedule.accrual_dates,
         due_dates=due_dates,
         due_days=frozenset(due_dates),
@@ -157,11 +173,12 @@ def build_timeline(facility: Facility) -> FacilityTimeline:
     )
 
 
-def _list_icma_denominators(schedule: PeriodSchedule) -> set[int]:
+def _list_icma_denominators(schedule: PeriodSchedule) -> list[int]:
+    """Return the days of a year by the notional period of each number."""
     if schedule.convention is not DayCount.ACT_ACT_ICMA or schedule.frequency is None:
-        return set()
+        return []
     periods = schedule.notional_periods or ()
-    return {schedule.frequency * (end - start).days for start, end in periods}
+    return [schedule.frequency * (end - start).days for start, end in periods]
 
 
 def annual_rate_units(facility: Facility, fixing: Decimal | None, on: date) -> int:

@@ -164,6 +164,7 @@ class LedgerFold:
         """
         self._checks = checks
         entries, stops = self._entries, self._timeline.stops
+        functions, units = self._functions, self._units
         index, stop = self._next_entry, self._next_stop
         count, stop_count = len(entries), len(stops)
         while index < count or stop < stop_count:
@@ -172,13 +173,17 @@ class LedgerFold:
                 day = stops[stop]
             if day > on:
                 break
-            self._begin_day(day)
+            if day > self._day:
+                self._begin_day(day)
             if stop < stop_count and stops[stop] == day:
                 self._fall_due(day)
                 stop += 1
             first = index
             while index < count and (entry := entries[index]).value_date == day:
-                self._apply(entry)
+                apply = functions.get(entry.kind)
+                if apply is not None:
+                    amount = entry.amount
+                    apply(entry, 0 if amount is None else int(amount * units))
                 index += 1
             if checks and index > first:
                 self._check_day(day)
@@ -188,11 +193,11 @@ class LedgerFold:
         return self._end_day(on)
 
     def _begin_day(self, day: date) -> None:
-        if day > self._day:
-            state, self._day = self.state, day
-            if state.due_interest:
-                state.overdue_interest += state.due_interest
-                state.due_interest = 0
+        """Begin a later day, on which unpaid interest that was due is overdue."""
+        state, self._day = self.state, day
+        if state.due_interest:
+            state.overdue_interest += state.due_interest
+            state.due_interest = 0
 
     def _end_day(self, on: date) -> LedgerState:
         """Return the state with what has accrued since the last change of balance or rate."""
@@ -227,8 +232,9 @@ class LedgerFold:
 
     def _settle_accruals(self, day: date) -> None:
         """Accrue through a day on which the balance, the rate or the commitment changes."""
-        self.state.interest_parts += self._pending_interest(day)
-        self._interest_from = day
+        if day > self._interest_from:
+            self.state.interest_parts += self._pending_interest(day)
+            self._interest_from = day
         if self._fee_rate_units:
             self.state.fee_parts += self._pending_fee(day)
             self._fee_from = day
@@ -258,11 +264,6 @@ class LedgerFold:
         if fees:
             state.fees_due += fees
             self._trace(day, "fees_due", fees, fees=fees)
-
-    def _apply(self, entry: LedgerEntry) -> None:
-        apply = self._functions.get(entry.kind)
-        if apply is not None:
-            apply(entry, 0 if entry.amount is None else self.to_units(entry.amount))
 
     def _fix_rate(self, entry: LedgerEntry, _amount: int) -> None:
         self._settle_accruals(entry.value_date)

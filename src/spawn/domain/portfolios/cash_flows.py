@@ -17,7 +17,7 @@ import msgspec
 
 from spawn.domain.facilities.facility import Facility
 from spawn.domain.facilities.facility_timeline import build_timeline
-from spawn.domain.facilities.ledger import select_entries
+from spawn.domain.facilities.ledger import RecordedEntry, select_entries
 from spawn.domain.facilities.ledger_fold import LedgerPosition, fold
 from spawn.domain.facilities.principal_arrears import find_principal_dues
 from spawn.domain.finance.loans.loan_results import LoanSchedule
@@ -89,13 +89,20 @@ class FacilityForecast(msgspec.Struct, frozen=True, kw_only=True):
     no_schedule_reason: str | None = None
 
 
-def forecast_facility(part: HeldFacility, on: date) -> FacilityForecast:
+def forecast_facility(
+    part: HeldFacility, ledger: Sequence[RecordedEntry], on: date
+) -> FacilityForecast:
     """Return the flows after a day that the terms and the entries up to it make due.
 
     A floating rate is that of the last fixing; what is undrawn is taken as not drawn.
+
+    Args:
+        part: the facility and the share of it that is held.
+        ledger: the entries of the facility.
+        on: the day.
     """
     facility, share = part.facility, part.holding.ratio
-    entries = select_entries(part.entries, on)
+    entries = select_entries(ledger, on)
     position = fold(facility, entries, on)
     code = facility.currency_code
     outstanding = round_part(position.balance, share, code)

@@ -1,21 +1,34 @@
 """Facilities that a portfolio holds shares of, with all that its figures follow from."""
 
+from decimal import Decimal
+
 import msgspec
 
 from spawn.domain.facilities.facility import Facility
-from spawn.domain.facilities.ledger import RecordedEntry
 from spawn.domain.portfolios.exposure import HeldExposure
 from spawn.domain.portfolios.holding import Holding
 from spawn.domain.projects.project import Project
 
 
+class FacilityAmounts(msgspec.Struct, frozen=True):
+    """Amounts of a facility that are outstanding and that can still be drawn, in its currency."""
+
+    outstanding: Decimal
+    undrawn: Decimal
+
+
 class HeldFacility(msgspec.Struct, frozen=True, kw_only=True):
-    """A facility of which a holding has a share, with the entries known at the instant."""
+    """A facility of which a holding has a share.
+
+    `version` is that of the facility at the instant, and `entry_count` the number of the entries
+    that were recorded by then.
+    """
 
     holding: Holding
     facility: Facility
     project: Project
-    entries: tuple[RecordedEntry, ...]
+    version: int
+    entry_count: int
 
 
 class PortfolioBook(msgspec.Struct, frozen=True):

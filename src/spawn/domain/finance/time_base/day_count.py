@@ -5,7 +5,7 @@ ACT/ACT ICMA and ACT/365L; the US (NASD) 30/360 rule with its end-of-February st
 definition of the Association Francaise des Banques for ACT/ACT AFB; ANBIMA's for BUS/252.
 """
 
-from calendar import isleap, monthrange
+from calendar import isleap
 from collections.abc import Callable
 from datetime import date
 from enum import StrEnum
@@ -22,6 +22,8 @@ _LONGEST_MONTH: Final = 31
 _COMMERCIAL_MONTH: Final = 30
 _MONTHS: Final = 12
 _LEAP_DAY: Final = 29
+_SHORTEST_MONTH: Final = 28
+_MONTH_DAYS: Final = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
 class DayCount(StrEnum):
@@ -142,8 +144,8 @@ def count_days(
     start, end = period.start, period.end
     if end < start:
         raise InvalidInput.at(f"{pointer}/end", "before_start", "must not be before the start")
-    if rule in _THIRTY_360_RULES:
-        days = _thirty_360_days(rule, start, end, period.maturity)
+    if rule in THIRTY_360_RULES:
+        days = count_thirty_360_days(rule, start, end, period.maturity)
         return PeriodLength(days, days / 360.0)
     if rule is DayCount.BUS_252:
         if calendar is None:
@@ -167,22 +169,33 @@ def compute_year_fraction(convention: DayCount, start: date, end: date) -> float
 
 def is_month_end(day: date) -> bool:
     """Whether `day` is the last calendar day of its month."""
-    return day.day == monthrange(day.year, day.month)[1]
+    return day.day == count_month_days(day.year, day.month)
 
 
 def add_months(day: date, months: int) -> date:
     """Move `day` by whole months, clipped to the end of a shorter month."""
     index = day.year * _MONTHS + day.month - 1 + months
     year, month = divmod(index, _MONTHS)
-    return date(year, month + 1, min(day.day, monthrange(year, month + 1)[1]))
+    number = day.day
+    if number > _SHORTEST_MONTH:
+        number = min(number, count_month_days(year, month + 1))
+    return date(year, month + 1, number)
+
+
+def count_month_days(year: int, month: int) -> int:
+    """Return the days of a month; the library's function finds the weekday of its first too."""
+    return _MONTH_DAYS[month - 1] + (month == _FEBRUARY and isleap(year))
 
 
 def _is_february_end(day: date) -> bool:
     return day.month == _FEBRUARY and is_month_end(day)
 
 
-def _thirty_360_days(rule: DayCount, start: date, end: date, maturity: date | None) -> int:
-    """Count days of 30-day months: the four conventions differ only in the two day numbers."""
+def count_thirty_360_days(rule: DayCount, start: date, end: date, maturity: date | None) -> int:
+    """Count days of 30-day months: the four conventions differ only in the two day numbers.
+
+    The `maturity` serves 30E/360 ISDA (`AccrualPeriod`).
+    """
     if rule is DayCount.THIRTY_E_360:
         first, last = _eurobond_days(start, end)
     elif rule is DayCount.THIRTY_E_360_ISDA:
@@ -295,7 +308,7 @@ def _days_in_year(year: int) -> int:
     return 366 if isleap(year) else 365
 
 
-_THIRTY_360_RULES: Final = frozenset(
+THIRTY_360_RULES: Final = frozenset(
     {
         DayCount.THIRTY_360,
         DayCount.THIRTY_E_360,

@@ -9,6 +9,7 @@ period of the roll that a stub is a part of.
 from collections.abc import Callable
 from datetime import date, timedelta
 from enum import StrEnum
+from functools import cache
 from itertools import pairwise
 from typing import Final, Literal, NamedTuple
 
@@ -23,7 +24,7 @@ from spawn.domain.finance.time_base.business_calendar import (
     check_calendar,
     is_last_business_day,
 )
-from spawn.domain.finance.time_base.day_count import add_months
+from spawn.domain.finance.time_base.day_count import add_months, count_month_days
 
 _DAY: Final = timedelta(days=1)
 _YEAR_MONTHS: Final = 12
@@ -456,10 +457,11 @@ def _make_roll(terms: PaymentDateTerms, anchor: date) -> _Roll:
     roll_day = terms.roll_day or anchor.day
     skips_short_months = terms.missing_day == "next_month"
 
+    @cache  # neighbouring periods ask for the same date
     def clipped_date_at(periods: int) -> date:
         month = add_months(first_of_month, periods * months)
-        last = last_of_month(month)
-        if roll_day > last.day:
+        if roll_day > (days := count_month_days(month.year, month.month)):
+            last = month.replace(day=days)
             return last + _DAY if skips_short_months else last
         return month.replace(day=roll_day)
 
@@ -472,7 +474,7 @@ def _make_roll(terms: PaymentDateTerms, anchor: date) -> _Roll:
 
 def last_of_month(day: date) -> date:
     """Return the last calendar day of the month of `day`."""
-    return add_months(day.replace(day=1), 1) - _DAY
+    return day.replace(day=count_month_days(day.year, day.month))
 
 
 def _conventions(terms: PaymentDateTerms) -> dict[str, str]:
