@@ -1,6 +1,7 @@
 """Forecasts: the ladder adds up to what is outstanding, and averages are those of the schedules."""
 
 import random
+from collections import Counter
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
@@ -12,7 +13,11 @@ from spawn.application.dependencies import Dependencies
 from spawn.application.facilities.facility_commands import FinanceContext
 from spawn.application.facilities.ledger_commands import record_entry
 from spawn.application.portfolios.exposure_reports import ReportQuery, report_exposure
-from spawn.application.portfolios.forecast_reports import ForecastReport, report_forecast
+from spawn.application.portfolios.forecast_reports import (
+    ForecastReport,
+    PeriodFlows,
+    report_forecast,
+)
 from spawn.application.portfolios.fx_rate_sets import RateSetInput, publish_rate_set
 from spawn.domain.facilities.facility import FacilityKind, FacilityRepayment, RateBasis
 from spawn.domain.facilities.ledger import EntryFacts, EntryKind
@@ -38,10 +43,13 @@ async def record(dependencies: Dependencies, facility_id: str, **facts: object) 
 
 
 async def forecast(
-    dependencies: Dependencies, portfolio_id: str, interval: FlowInterval = FlowInterval.YEAR
+    dependencies: Dependencies,
+    portfolio_id: str,
+    interval: FlowInterval = FlowInterval.YEAR,
+    by: ExposureKey | None = None,
 ) -> ForecastReport:
     return await report_forecast(
-        dependencies, LOCAL_PRINCIPAL, portfolio_id, interval, ReportQuery(on=ON)
+        dependencies, LOCAL_PRINCIPAL, portfolio_id, interval, ReportQuery(on=ON), by
     )
 
 
@@ -161,6 +169,31 @@ async def test_the_ladder_of_a_mixed_book_adds_up_to_its_exposure(
         assert ladder + one.overdue + one.unscheduled == one.outstanding
         assert one.unscheduled == 0
         assert sum(period.fixed for period in one.periods) == one.outstanding
+        for key in (ExposureKey.CURRENCY, ExposureKey.NAME, ExposureKey.KIND):
+            detailed_report = await forecast(dependencies, portfolio_id, interval, key)
+            assert detailed_report.periods == one.periods
+            assert_adds_up(detailed_report)
+    by_currency = await forecast(dependencies, portfolio_id, by=ExposureKey.CURRENCY)
+    assert {group.value for group in by_currency.groups} == {"EUR", "USD", "JPY"}
+    balances = [group.outstanding for group in by_currency.groups]
+    assert balances == sorted(balances, reverse=True)
+
+
+def assert_adds_up(report: ForecastReport) -> None:
+    """Assert that each amount of a report is the sum of those of its groups."""
+    for name in ("outstanding", "overdue", "unscheduled"):
+        assert sum(getattr(one, name) for one in report.groups) == getattr(report, name)
+    names = PeriodFlows.__struct_fields__[2:]
+    sums: Counter[tuple[date, str]] = Counter()
+    for group in report.groups:
+        for period in group.periods:
+            sums.update({(period.start, name): getattr(period, name) for name in names})
+    assert {key: units for key, units in sums.items() if units} == {
+        (period.start, name): getattr(period, name)
+        for period in report.periods
+        for name in names
+        if getattr(period, name)
+    }
 
 
 @pytest.mark.parametrize("count", [0, 1, 5_000])

@@ -129,13 +129,13 @@ async def test_a_start_completes_the_book_of_one_that_was_interrupted(
         with contextlib.suppress(asyncio.CancelledError):
             await seeding
         await seed_missing_book(dependencies, DEMO, projects=SMALL_BOOK, seed=1)
-        completed = await summarize(dependencies)
+        second_book = await summarize(dependencies)
         position = await dependencies.reads.position()
         assert await seed_missing_book(dependencies, DEMO, projects=SMALL_BOOK, seed=1) == 0
         assert await dependencies.reads.position() == position
     async with open_test_dependencies(tmp_path / "whole") as dependencies:
         await seed_missing_book(dependencies, DEMO, projects=SMALL_BOOK, seed=1)
-        assert completed == await summarize(dependencies)
+        assert second_book == await summarize(dependencies)
 
 
 async def count_journal(dependencies: Dependencies) -> int:

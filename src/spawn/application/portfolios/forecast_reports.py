@@ -29,10 +29,17 @@ from spawn.domain.portfolios.cash_flows import (
 from spawn.domain.portfolios.exposure import convert_units
 from spawn.domain.portfolios.flow_columns import FlowColumns, sum_flows
 from spawn.domain.portfolios.held_facility import HeldFacility
+from spawn.domain.portfolios.portfolio import ExposureKey
 from spawn.domain.principal import Principal
 
 MAX_FORECAST_FACILITIES = 10_000
 """Facilities of which one forecast computes the schedules."""
+
+MAX_FORECAST_ROWS = 20_000
+"""Periods of all groups of one forecast."""
+
+FORECAST_KEYS = tuple(key for key in ExposureKey if key is not ExposureKey.SPONSOR)
+"""Keys by which a forecast is drilled down: a facility has one value of each."""
 
 
 class FlowPart(StrEnum):
@@ -62,6 +69,16 @@ class PeriodFlows(msgspec.Struct, frozen=True, kw_only=True):
     floating: int = 0
 
 
+class ForecastGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of a forecast of the facilities that have one value of a key; None is no value."""
+
+    value: str | None
+    outstanding: int
+    overdue: int
+    unscheduled: int
+    periods: Sequence[PeriodFlows]
+
+
 class UnscheduledFacility(msgspec.Struct, frozen=True, kw_only=True):
     """A facility whose terms give no schedule, with the reason."""
 
@@ -89,10 +106,14 @@ class ForecastReport(msgspec.Struct, frozen=True, kw_only=True):
     average_rate: Fraction | None
     average_margin: Fraction | None
     without_schedule: Sequence[UnscheduledFacility] = ()
+    groups: Sequence[ForecastGroup] = ()
 
 
-Cell = tuple[FlowPart, str, int | None]
-"""Part, currency and period of the flows that are summed together; None for no period."""
+WholeCell = tuple[FlowPart, str, int | None]
+"""Part, currency and period of flows; None for no period."""
+
+Cell = tuple[FlowPart, str, int | None, str | None]
+"""Part, currency and period of the flows that are summed together, and the value of their key."""
 
 
 async def report_forecast(
@@ -101,13 +122,22 @@ async def report_forecast(
     portfolio_id: str,
     interval: FlowInterval,
     query: ReportQuery,
+    by: ExposureKey | None = None,
 ) -> ForecastReport:
     """Return the forecast of a portfolio from a day on, as recorded at an instant.
+
+    Args:
+        dependencies: the ports.
+        principal: the caller.
+        portfolio_id: the portfolio.
+        interval: the length of the periods.
+        query: the day, the instant and the currency.
+        by: a key that is one of `FORECAST_KEYS`, by whose values the forecast is drilled down.
 
     Raises:
         NotFound: no such portfolio, or none yet at that instant.
         InvalidInput: an instant that is not in the past, a missing exchange rate, or too many
-            facilities.
+            facilities, groups or periods.
     """
     snapshot = await view_portfolio(dependencies, principal, portfolio_id, query)
     code = query.currency_code or snapshot.portfolio.state.currency_code
@@ -130,31 +160,62 @@ async def report_forecast(
         forecasts.append(
             (position.facility.currency_code, forecast_facility(position, entries, snapshot.on))
         )
-    cells, flows = _collect_flows(forecasts, interval)
+    values = [None if by is None else one.keys[by] for one in snapshot.book.exposures]
+    cells, flows = _collect_flows(forecasts, values, interval)
     totals = dependencies.flow_totals
     sums = sum_flows(flows) if totals is None else await totals.sum_flows(flows)
     amounts = _convert_cells(cells, sums, code, rates)
     units = {c: rates[c] * Fraction(10) ** (get_exponent(code) - get_exponent(c)) for c in rates}
-    by_part = {part: _sum_part(amounts, part) for part in FlowPart}
-    amortisation = sum(by_part[FlowPart.AMORTISATION].values())
-    overdue = sum(by_part[FlowPart.OVERDUE].values())
-    unscheduled = sum(by_part[FlowPart.UNSCHEDULED].values())
+    total = _sum_group(None, amounts, interval)
     weights = [(one, one.outstanding * units[c]) for c, one in forecasts]
     days = ((f.day, f.amortisation * units[c]) for c, one in forecasts for f in one.flows)
     return ForecastReport(
         snapshot=snapshot,
         currency_code=code,
         fx=fx,
-        outstanding=amortisation + overdue + unscheduled,
-        overdue=overdue,
-        unscheduled=unscheduled,
-        periods=_list_periods(by_part, interval),
+        outstanding=total.outstanding,
+        overdue=total.overdue,
+        unscheduled=total.unscheduled,
+        periods=total.periods,
         average_life_years=measure_average_life(days, snapshot.on),
         average_rate=measure_average([(one.annual_rate, weight) for one, weight in weights]),
         average_margin=measure_average(
             [(one.margin, weight) for one, weight in weights if one.is_floating]
         ),
         without_schedule=_list_unscheduled(facilities, [one for _, one in forecasts]),
+        groups=() if by is None else _list_groups(amounts, interval),
+    )
+
+
+def _list_groups(amounts: Mapping[Cell, int], interval: FlowInterval) -> list[ForecastGroup]:
+    """Return the groups, the largest balance first.
+
+    Raises:
+        InvalidInput: they have more than `MAX_FORECAST_ROWS` periods together.
+    """
+    by_value: dict[str | None, dict[Cell, int]] = {}
+    for cell, units in amounts.items():
+        by_value.setdefault(cell[3], {})[cell] = units
+    rows = len({(value, period) for _, _, period, value in amounts if period is not None})
+    if rows > MAX_FORECAST_ROWS:
+        detail = f"gives more than {MAX_FORECAST_ROWS} periods of groups; choose longer periods"
+        raise InvalidInput.at("/by", "too_many", detail)
+    groups = [_sum_group(value, part, interval) for value, part in by_value.items()]
+    return sorted(groups, key=lambda one: (-one.outstanding, one.value is None, one.value or ""))
+
+
+def _sum_group(
+    value: str | None, amounts: Mapping[Cell, int], interval: FlowInterval
+) -> ForecastGroup:
+    by_part = {part: _sum_part(amounts, part) for part in FlowPart}
+    overdue = sum(by_part[FlowPart.OVERDUE].values())
+    unscheduled = sum(by_part[FlowPart.UNSCHEDULED].values())
+    return ForecastGroup(
+        value=value,
+        outstanding=sum(by_part[FlowPart.AMORTISATION].values()) + overdue + unscheduled,
+        overdue=overdue,
+        unscheduled=unscheduled,
+        periods=_list_periods(by_part, interval),
     )
 
 
@@ -173,28 +234,35 @@ def _list_unscheduled(
 
 
 def _collect_flows(
-    forecasts: Sequence[tuple[str, FacilityForecast]], interval: FlowInterval
+    forecasts: Sequence[tuple[str, FacilityForecast]],
+    values: Sequence[str | None],
+    interval: FlowInterval,
 ) -> tuple[list[Cell], FlowColumns]:
-    """Return the flows of all facilities in columns, and the meaning of each cell."""
+    """Return the flows of all facilities in columns, and the meaning of each cell.
+
+    The values are those of the key of each forecast.
+    """
     numbers: dict[Cell, int] = {}
     flows = FlowColumns()
 
-    def add(part: FlowPart, code: str, day: date | None, units: int) -> None:
+    def add(part: FlowPart, key: tuple[str, str | None], day: date | None, units: int) -> None:
         if not units:
             return
-        cell = (part, code, None if day is None else interval.period_of(day))
+        code, value = key
+        cell = (part, code, None if day is None else interval.period_of(day), value)
         flows.add(numbers.setdefault(cell, len(numbers)), units)
 
-    for code, one in forecasts:
-        add(FlowPart.OVERDUE, code, None, one.overdue)
-        add(FlowPart.UNSCHEDULED, code, None, one.unscheduled)
+    for (code, one), value in zip(forecasts, values, strict=True):
+        key = code, value
+        add(FlowPart.OVERDUE, key, None, one.overdue)
+        add(FlowPart.UNSCHEDULED, key, None, one.unscheduled)
         part = FlowPart.FLOATING if one.is_floating else FlowPart.FIXED
         if one.repricing_on is not None:
-            add(part, code, one.repricing_on, one.outstanding)
+            add(part, key, one.repricing_on, one.outstanding)
         for flow in one.flows:
-            add(FlowPart.AMORTISATION, code, flow.day, flow.amortisation)
-            add(FlowPart.PRINCIPAL, code, flow.day, flow.principal)
-            add(FlowPart.INTEREST, code, flow.day, flow.interest)
+            add(FlowPart.AMORTISATION, key, flow.day, flow.amortisation)
+            add(FlowPart.PRINCIPAL, key, flow.day, flow.principal)
+            add(FlowPart.INTEREST, key, flow.day, flow.interest)
     return list(numbers), flows
 
 
@@ -208,21 +276,40 @@ def _convert_cells(
     currency_code: str,
     rates: Mapping[str, Fraction],
 ) -> dict[Cell, int]:
-    """Convert the sums of cells; those of each group of parts add up to its rounded exact sum."""
-    groups = [_BALANCES, *({part} for part in FlowPart if part not in _BALANCES)]
+    """Convert the sums of cells; those of each group of parts add up to its rounded exact sum.
+
+    The amounts of a part and period are converted first, and then split by the values of the key,
+    so that the total is the same by any key.
+    """
+    by_whole: dict[WholeCell, list[int]] = {}
+    for number, (part, code, period, _) in enumerate(cells):
+        by_whole.setdefault((part, code, period), []).append(number)
+    wholes = {cell: sum(sums.get(n, 0) for n in numbers) for cell, numbers in by_whole.items()}
     amounts: dict[Cell, int] = {}
-    for parts in groups:
-        numbers = [n for n, (part, _, _) in enumerate(cells) if part in parts]
-        natives = [(sums.get(n, 0), cells[n][1]) for n in numbers]
-        converted_units = convert_units(natives, currency_code, rates)
+    for whole, units in _convert_wholes(wholes, currency_code, rates).items():
+        numbers = by_whole[whole]
+        natives = [(sums.get(n, 0), whole[1]) for n in numbers]
+        converted_units = convert_units(natives, currency_code, rates, total=units)
         amounts |= dict(zip((cells[n] for n in numbers), converted_units, strict=True))
+    return amounts
+
+
+def _convert_wholes(
+    wholes: Mapping[WholeCell, int], currency_code: str, rates: Mapping[str, Fraction]
+) -> dict[WholeCell, int]:
+    groups = [_BALANCES, *({part} for part in FlowPart if part not in _BALANCES)]
+    amounts: dict[WholeCell, int] = {}
+    for parts in groups:
+        cells = [cell for cell in wholes if cell[0] in parts]
+        natives = [(wholes[cell], cell[1]) for cell in cells]
+        amounts |= dict(zip(cells, convert_units(natives, currency_code, rates), strict=True))
     return amounts
 
 
 def _sum_part(amounts: Mapping[Cell, int], part: FlowPart) -> dict[int | None, int]:
     """Return the amounts of a part by period."""
     by_period: dict[int | None, int] = {}
-    for (one, _, period), units in amounts.items():
+    for (one, _, period, _), units in amounts.items():
         if one is part:
             by_period[period] = by_period.get(period, 0) + units
     return by_period

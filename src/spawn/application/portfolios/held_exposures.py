@@ -133,16 +133,17 @@ async def _restore(
     instant are read again.
     """
     past = [one for one in current if one.updated_at <= as_of]
-    changed = [one.id for one in current if one.created_at <= as_of < one.updated_at]
-    if not changed:
+    later_ids = [one.id for one in current if one.created_at <= as_of < one.updated_at]
+    if not later_ids:
         return past
     aggregate_type = AGGREGATE_TYPES[current[0].kind]
     if aggregate_type.table is None:
         reads = dependencies.reads
-        return past + [await reads.get(aggregate_type.kind, key, as_of=as_of) for key in changed]
+        return past + [await reads.get(aggregate_type.kind, key, as_of=as_of) for key in later_ids]
     id_column = aggregate_type.id_column
     return past + [
-        one async for one in _iterate(dependencies, aggregate_type.kind, id_column, changed, as_of)
+        one
+        async for one in _iterate(dependencies, aggregate_type.kind, id_column, later_ids, as_of)
     ]
 
 
@@ -204,14 +205,14 @@ async def _read_entries(
         ]
         for one in facilities
     }
-    found: dict[str, StoredAggregate[LedgerEntry]] = {}
+    by_id: dict[str, StoredAggregate[LedgerEntry]] = {}
     for batch in _split([key for keys in ids.values() for key in keys], MAX_ENTRIES):
-        found |= await dependencies.reads.get_many(ENTRY_KIND, batch)
+        by_id |= await dependencies.reads.get_many(ENTRY_KIND, batch)
     return [
         (
             one,
             tuple(
-                RecordedEntry(found[key].state, found[key].created_at)
+                RecordedEntry(by_id[key].state, by_id[key].created_at)
                 for key in ids[one.facility.facility_id]
             ),
         )
@@ -247,14 +248,14 @@ async def _measure_facilities(
     amounts: dict[str, FacilityAmounts] = {}
     missing: dict[str, HeldFacility] = {}
     for one in positions:
-        known = cache.get(_key_of(one, on, epoch))
-        if known is None:
+        cached_amounts = cache.get(_key_of(one, on, epoch))
+        if cached_amounts is None:
             missing[one.facility.facility_id] = one
         else:
-            amounts[one.facility.facility_id] = known
+            amounts[one.facility.facility_id] = cached_amounts
     async for one, entries in load_entries(dependencies, missing.values()):
-        measured = measure_facility(one.facility, entries, on)
-        amounts[one.facility.facility_id] = cache.put(_key_of(one, on, epoch), measured)
+        figures = measure_facility(one.facility, entries, on)
+        amounts[one.facility.facility_id] = cache.put(_key_of(one, on, epoch), figures)
     return amounts
 
 

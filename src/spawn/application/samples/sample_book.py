@@ -248,7 +248,7 @@ class _BookWriter:
                 await create_portfolio(self._dependencies, self._principal, terms, _CONTEXT)
             )
             holdings = await self._list(HOLDING_KIND, "portfolio_id", portfolio_id)
-            held = {one.exposure_id for one in holdings}
+            held_ids = {one.exposure_id for one in holdings}
             selection = [one for one in self._holdings if _may_hold(currency_code, one)]
             inputs = (
                 HoldingInput(
@@ -257,13 +257,13 @@ class _BookWriter:
                     facility_id=one.facility.facility_id,
                 )
                 for one in selection[:MAX_HOLDINGS]
-                if one.facility.facility_id not in held
+                if one.facility.facility_id not in held_ids
             )
             await asyncio.gather(*(self._hold(portfolio_id, one) for one in inputs))
 
     async def _find_portfolio(self, name: str) -> str | None:
-        found = await self._list(PORTFOLIO_KIND, "name", name)
-        return found[0].portfolio_id if found else None
+        portfolios = await self._list(PORTFOLIO_KIND, "name", name)
+        return portfolios[0].portfolio_id if portfolios else None
 
     async def _hold(self, portfolio_id: str, holding: HoldingInput) -> None:
         await add_holding(self._dependencies, self._principal, portfolio_id, holding, _CONTEXT)

@@ -251,7 +251,10 @@ def split_units(units: int, ratios: Sequence[Fraction]) -> list[int]:
 
 
 def convert_units(
-    amounts: Sequence[tuple[int, str]], currency_code: str, rates: Mapping[str, Fraction]
+    amounts: Sequence[tuple[int, str]],
+    currency_code: str,
+    rates: Mapping[str, Fraction],
+    total: int | None = None,
 ) -> list[int]:
     """Convert minor units of several currencies; the results add up to the rounded exact sum.
 
@@ -259,6 +262,7 @@ def convert_units(
         amounts: minor units with the code of their currency.
         currency_code: the currency to convert to.
         rates: units of it for one unit of each currency.
+        total: the sum that the results have instead: the exact one, rounded up or down.
     """
     exponent = get_exponent(currency_code)
     factors = {
@@ -269,14 +273,16 @@ def convert_units(
         code: factor.numerator * (common // factor.denominator) for code, factor in factors.items()
     }
     numerators = [units * weights[code] for units, code in amounts]
-    return _allocate(numerators, common, round(Fraction(sum(numerators), common)))
+    if total is None:
+        total = round(Fraction(sum(numerators), common))
+    return _allocate(numerators, common, total)
 
 
 def _allocate(numerators: Sequence[int], denominator: int, total: int) -> list[int]:
     """Round the ratios down, and add one to those with the largest remainders up to the total.
 
-    Equal remainders are served in order. The total is at most one half from the sum of the ratios,
-    so it is never below the sum of their integers by more than the number of them.
+    Equal remainders are served in order. The total is less than one from the sum of the ratios, or
+    equal to it, so it is never below the sum of their integers by more than the number of them.
     """
     pairs = [divmod(numerator, denominator) for numerator in numerators]
     units = [quotient for quotient, _ in pairs]

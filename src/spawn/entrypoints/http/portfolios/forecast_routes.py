@@ -6,11 +6,15 @@ from typing import Annotated, Final, Self
 from msgspec import Meta
 
 from spawn.application.portfolios.forecast_reports import (
+    FORECAST_KEYS,
+    ForecastGroup,
     ForecastReport,
     PeriodFlows,
     report_forecast,
 )
+from spawn.domain.errors import InvalidInput
 from spawn.domain.portfolios.cash_flows import FlowInterval
+from spawn.domain.portfolios.portfolio import ExposureKey
 from spawn.entrypoints.http.portfolios.exposure_routes import REPORT_PARAMETERS, read_report_query
 from spawn.entrypoints.http.portfolios.exposure_wire import format_ratio, format_units
 from spawn.entrypoints.http.portfolios.fx_routes import READERS, TAG
@@ -50,6 +54,27 @@ class PeriodFlowsView(WireStruct, frozen=True, kw_only=True):
         return cls(start=period.start, end=period.end, **amounts)
 
 
+class ForecastGroupView(WireStruct, frozen=True, kw_only=True):
+    """The forecast of the facilities with one value of the key; null where they have none."""
+
+    value: str | None
+    outstanding: AmountText
+    overdue: AmountText
+    unscheduled: AmountText
+    periods: tuple[PeriodFlowsView, ...]
+
+    @classmethod
+    def of_group(cls, group: ForecastGroup, currency_code: str) -> Self:
+        """Return the wire form of a group."""
+        return cls(
+            value=group.value,
+            outstanding=format_units(group.outstanding, currency_code),
+            overdue=format_units(group.overdue, currency_code),
+            unscheduled=format_units(group.unscheduled, currency_code),
+            periods=tuple(PeriodFlowsView.of_period(one, currency_code) for one in group.periods),
+        )
+
+
 class UnscheduledFacilityView(WireStruct, frozen=True, kw_only=True):
     """A facility whose terms give no schedule, with the reason."""
 
@@ -63,7 +88,8 @@ class PortfolioForecastView(WireStruct, frozen=True, kw_only=True):
 
     The average life is in years (ACT/365) from the day, weighted by amortisation; rate and margin
     are fractions per annum, weighted by what is outstanding, the margin of floating rates alone.
-    What is outstanding of facilities `without_schedule` is unscheduled, unless it is overdue.
+    What is outstanding of facilities `without_schedule` is unscheduled, unless it is overdue. The
+    `groups` by the values of a key, the largest balance first, add up to it in every amount.
     """
 
     portfolio_id: ResourceId
@@ -80,9 +106,13 @@ class PortfolioForecastView(WireStruct, frozen=True, kw_only=True):
     average_margin: _DecimalText | None
     periods: tuple[PeriodFlowsView, ...]
     without_schedule: tuple[UnscheduledFacilityView, ...]
+    by: ExposureKey | None
+    groups: tuple[ForecastGroupView, ...]
 
     @classmethod
-    def of_report(cls, report: ForecastReport, interval: FlowInterval) -> Self:
+    def of_report(
+        cls, report: ForecastReport, interval: FlowInterval, by: ExposureKey | None = None
+    ) -> Self:
         """Return the wire form of a forecast."""
         code, snapshot = report.currency_code, report.snapshot
         return cls(
@@ -100,6 +130,8 @@ class PortfolioForecastView(WireStruct, frozen=True, kw_only=True):
             average_margin=_format(report.average_margin, _RATE_DECIMALS),
             periods=tuple(PeriodFlowsView.of_period(one, code) for one in report.periods),
             without_schedule=tuple(map(UnscheduledFacilityView.of, report.without_schedule)),
+            by=by,
+            groups=tuple(ForecastGroupView.of_group(one, code) for one in report.groups),
         )
 
 
@@ -126,6 +158,12 @@ def _format(ratio: Fraction | None, decimals: int) -> str | None:
             {"type": "string", "enum": list(FlowInterval), "default": FlowInterval.YEAR.value},
             "Length of the periods.",
         ),
+        Parameter(
+            "by",
+            {"type": "string", "enum": list(FORECAST_KEYS)},
+            "Key of a drill-down, whose groups add up exactly to the forecast; default: none.",
+            examples={"country": {"value": "country"}},
+        ),
         *REPORT_PARAMETERS,
     ),
     returns=Success(PortfolioForecastView, "The forecast."),
@@ -135,14 +173,19 @@ def _format(ratio: Fraction | None, decimals: int) -> str | None:
 async def read_forecast(request: StrictRequest, portfolio_id: str) -> PortfolioForecastView:
     """Return the forecast of a portfolio."""
     interval = read_choice(request.query, "interval", FlowInterval) or FlowInterval.YEAR
+    by = read_choice(request.query, "by", ExposureKey)
+    if by is not None and by not in FORECAST_KEYS:
+        detail = f"must be one of {', '.join(FORECAST_KEYS)}"
+        raise InvalidInput.at("/by", "unknown_value", detail)
     report = await report_forecast(
         request.dependencies,
         request.principal,
         portfolio_id,
         interval,
         read_report_query(request.query),
+        by,
     )
-    return PortfolioForecastView.of_report(report, interval)
+    return PortfolioForecastView.of_report(report, interval, by)
 
 
 ROUTES: Final[list[Route]] = [read_forecast]
