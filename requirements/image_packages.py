@@ -1,8 +1,8 @@
 """Reduce an environment to what the service imports: `image_packages.py /opt/spawn`.
 
 The image build runs it with the environment's own Python, after the installation. Afterwards the
-same locks and sources give the same bytes: every file has the date of `SOURCE_DATE_EPOCH`, the same
-permissions and, if the service imports it, compiled code that no date can invalidate.
+same locks and sources give the same bytes: every file has the date of `SOURCE_DATE_EPOCH` and the
+same permissions, and every module is compiled code in the place of its source.
 """
 
 import importlib.util
@@ -29,12 +29,27 @@ UNUSED_DISTRIBUTIONS = frozenset(
         "rich",
         "rich-click",
         "watchfiles",
+        "websockets",  # the server speaks no WebSocket
     }
 )
 """Distributions that other packages require and the service never imports."""
 
 SHARED_FILES = frozenset({"_cffi_backend"})
 """Files of unused distributions that the service imports, by the start of their names."""
+
+UNUSED_PARTS = (
+    "duckdb/experimental",
+    "litestar/testing",
+    "numpy/_core/*_tests.*.so",
+    "numpy/_core/_simd.*.so",  # of NumPy's tests; the kernels are in _multiarray_umath
+    "numpy/f2py",
+    "numpy/fft",
+    "numpy/polynomial",
+    "numpy/testing",
+    "spawn/testing",  # needs test tools
+    "uvicorn/protocols/websockets",
+)
+"""Parts of distributions that the service never imports."""
 
 OPTIONAL_MODULES = (
     "holidays",
@@ -50,8 +65,13 @@ OPTIONAL_MODULES = (
 )
 """Modules that the service imports when they are first needed."""
 
+READ_SOURCES = frozenset({"nanoarrow/_static_version.py"})
+"""Modules whose text another module reads, so that they stay as they are."""
+
 _UNUSED_FOLDERS = frozenset({"tests", "test", "include", "__pycache__"})
-_UNUSED_SUFFIXES = frozenset({".pyi", ".a", ".pxd", ".h", ".c", ".pyc"})
+_UNUSED_SUFFIXES = frozenset({".pyi", ".a", ".pxd", ".pyx", ".h", ".c", ".pyc"})
+# The list of a distribution's files, and the path of a wheel on the machine that built the image.
+_UNTRUE_METADATA = ("*.dist-info/RECORD", "*.dist-info/direct_url.json")
 _COMMANDS = frozenset({"spawn", "python", "python3"})
 _ELF_64 = b"\x7fELF\x02\x01"
 
@@ -61,19 +81,22 @@ def remove_unused(environment: Path, packages: Path) -> None:
     for metadata in sorted(packages.glob("*.dist-info")):
         if _normalize(metadata.name.split("-")[0]) in UNUSED_DISTRIBUTIONS:
             _remove_distribution(packages, metadata)
+    for pattern in (*UNUSED_PARTS, *_UNTRUE_METADATA):
+        for path in sorted(packages.glob(pattern)):
+            _remove(path)
     for path in sorted(packages.rglob("*"), reverse=True):
-        if path.is_dir() and path.name in _UNUSED_FOLDERS and _is_unused_folder(path):
-            shutil.rmtree(path)
-        elif path.is_file() and path.suffix in _UNUSED_SUFFIXES:
-            path.unlink()
-    # The path of the wheel on the machine that built the image says nothing.
-    for path in packages.glob("*.dist-info/direct_url.json"):
-        path.unlink()
+        is_folder = path.is_dir() and path.name in _UNUSED_FOLDERS and _is_unused_folder(path)
+        if is_folder or (path.is_file() and path.suffix in _UNUSED_SUFFIXES):
+            _remove(path)
     for path in (environment / "bin").iterdir():
         if path.name not in _COMMANDS and not path.name.startswith("python3."):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            _remove(path)
     shutil.rmtree(environment / "include", ignore_errors=True)
     (environment / ".gitignore").unlink(missing_ok=True)
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _normalize(name: str) -> str:
@@ -125,8 +148,8 @@ def _read_program_headers(content: bytes) -> tuple[int, int, int]:
     return offset, entry_bytes, count
 
 
-def find_imported_files(package: str = "spawn") -> list[Path]:
-    """Import every module of the service, and return the files of all imported modules."""
+def import_every_module(package: str = "spawn") -> None:
+    """Import every module of the service: the build fails if one needs what was removed."""
     root = importlib.import_module(package)
     names = [module.name for module in pkgutil.walk_packages(root.__path__, f"{package}.")]
     for name in names:
@@ -136,19 +159,24 @@ def find_imported_files(package: str = "spawn") -> list[Path]:
     for name in OPTIONAL_MODULES:
         if importlib.util.find_spec(name.split(".")[0]) is not None:
             importlib.import_module(name)
-    modules = [module for module in sys.modules.values() if getattr(module, "__file__", None)]
-    return sorted({Path(str(module.__file__)) for module in modules})
 
 
-def compile_files(files: list[Path]) -> None:
-    """Compile modules; their code is valid whatever the dates, and depends on no date."""
-    for file in files:
-        if file.suffix == ".py":
-            py_compile.compile(
-                str(file),
-                doraise=True,
-                invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
-            )
+def replace_sources(packages: Path) -> None:
+    """Put the compiled code of each module in the place of its source.
+
+    Nothing is compiled at a start, and code is not stored twice. A stack trace has files, lines and
+    functions, but not the text of the lines. The code is valid without a source, so at any date.
+    """
+    kept = {packages / name for name in READ_SOURCES}
+    for source in sorted(set(packages.rglob("*.py")) - kept):
+        compiled = source.with_suffix(".pyc")
+        py_compile.compile(
+            str(source),
+            str(compiled),
+            doraise=True,
+            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+        )
+        source.unlink()
 
 
 def set_dates(environment: Path, seconds: int) -> None:
@@ -166,8 +194,8 @@ def main(environment: Path) -> None:
     packages = next(Path(path) for path in sys.path if path.endswith("site-packages"))
     remove_unused(environment, packages)
     remove_symbols(packages)
-    imported = find_imported_files()
-    compile_files([file for file in imported if file.is_relative_to(packages)])
+    replace_sources(packages)
+    import_every_module()
     set_dates(environment, int(os.environ["SOURCE_DATE_EPOCH"]))
 
 

@@ -108,7 +108,10 @@ def _write_podman_settings(folder: Path) -> dict[str, str]:
 
 
 def _make_base(engine: Engine) -> None:
-    """Make a base image of Debian with Python, from the archive that this machine uses."""
+    """Make a base image of Debian with Python, from the archive that this machine uses.
+
+    It lacks what Debian's own slim images lack: manuals, translations, documentation.
+    """
     root = engine.folder / "base"
     shutil.rmtree(root, ignore_errors=True)
     print(f"making the base image from Debian {_RELEASE} with debootstrap", flush=True)
@@ -117,6 +120,8 @@ def _make_base(engine: Engine) -> None:
         "debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates"
         f" {_RELEASE} {root} $({archives} | grep -m1 /debian$)"
         f" && ln -s /usr/bin/python3 {root}/usr/local/bin/python3"
+        f" && find {root}/usr/share/doc -type f ! -name copyright -delete"
+        f" && rm -rf {root}/usr/share/man/* {root}/usr/share/locale/* {root}/usr/share/info/*"
         f" && tar -C {root} --exclude='./var/cache/apt/*' --exclude='./var/lib/apt/lists/*'"
         f" --exclude='./proc/*' --exclude='./sys/*' -c . | podman import - {_BASE}"
     )

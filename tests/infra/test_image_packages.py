@@ -21,10 +21,10 @@ _WITHOUT_UNUSED = """
 import runpy, sys
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in set(sys.argv[2].split(",")):
+        if set(sys.argv[2].split(",")) & {name, name.split(".")[0]}:
             raise ModuleNotFoundError(name, name=name)
 sys.meta_path.insert(0, Absent())
-files = runpy.run_path(sys.argv[1])["find_imported_files"]()
+runpy.run_path(sys.argv[1])["import_every_module"]()
 from spawn.entrypoints.cli import main
 main(["--help"])
 """
@@ -38,6 +38,9 @@ def test_every_module_of_the_service_is_imported_without_the_unused_packages() -
     }
     names -= PACKAGES["SHARED_FILES"]
     assert {"faker", "pygments", "rich"} <= names
+    parts = {part.replace("/", ".") for part in PACKAGES["UNUSED_PARTS"] if "*" not in part}
+    assert {"numpy.testing", "spawn.testing"} <= parts
+    names |= parts
     result = subprocess.run(
         [sys.executable, "-c", _WITHOUT_UNUSED, str(SCRIPT), ",".join(names)],
         capture_output=True,
@@ -64,6 +67,10 @@ def make_environment(folder: Path) -> tuple[Path, Path]:
         "used/include/used.h": "",
         "used/__pycache__/__init__.cpython-313.pyc": "",
         "used-1.0.dist-info/METADATA": "Name: used\nVersion: 1.0\n",
+        "used-1.0.dist-info/RECORD": "used/__init__.py,,\n",
+        "numpy/__init__.py": "",
+        "numpy/testing/__init__.py": "",
+        "numpy/_core/_simd.cpython-313.so": "",
         "used-1.0.dist-info/direct_url.json": "{}",
     }
     for name, text in files.items():
@@ -83,6 +90,7 @@ def test_unused_packages_test_suites_and_commands_are_removed(tmp_path: Path) ->
     assert remaining == {
         "bin/spawn",
         "bin/python3",
+        f"{site}/numpy/__init__.py",
         f"{site}/used/__init__.py",
         f"{site}/used/test/__init__.py",  # a package, not a test suite
         f"{site}/used-1.0.dist-info/METADATA",
@@ -101,16 +109,23 @@ def test_files_have_one_date_and_permissions_that_no_umask_changes(tmp_path: Pat
             assert path.stat().st_mode & 0o777 == (0o755 if command else 0o644), path
 
 
-def test_compiled_code_is_valid_whatever_the_dates(tmp_path: Path) -> None:
-    source = tmp_path / "module.py"
-    source.write_text("x = 1\n")
-    PACKAGES["compile_files"]([source, tmp_path / "extension.so"])
-    compiled = Path(importlib.util.cache_from_source(str(source)))
-    first = compiled.read_bytes()
-    assert first[4:8] == b"\x01\x00\x00\x00"  # by hash, unchecked
-    os.utime(source, (0, 0))
-    PACKAGES["compile_files"]([source])
-    assert compiled.read_bytes() == first
+def test_compiled_code_replaces_the_source_and_is_the_same_each_time(tmp_path: Path) -> None:
+    codes = []
+    for date in (0, 1_700_000_000):
+        source = tmp_path / "part" / "module.py"
+        source.parent.mkdir(exist_ok=True)
+        source.write_text('"""Purpose."""\n\ndef fail() -> None:\n    raise ValueError("x")\n')
+        os.utime(source, (date, date))
+        PACKAGES["replace_sources"](tmp_path)
+        assert [file.name for file in source.parent.iterdir()] == ["module.pyc"]
+        codes.append(source.with_suffix(".pyc").read_bytes())
+    assert codes[0] == codes[1]
+    assert codes[0][4:8] == b"\x01\x00\x00\x00"  # by hash, unchecked
+    program = "from part import module; assert module.__doc__ == 'Purpose.'; module.fail()"
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert f'File "{tmp_path}/part/module.py", line 4, in fail' in result.stderr
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have other formats")
