@@ -26,7 +26,7 @@ PARALLEL = -n $(WORKERS) --dist loadgroup
 export PYTHONDONTWRITEBYTECODE :=
 IMAGE ?= spawn:dev
 
-.PHONY: help run extras test test-core test-properties mutants lint types contracts bench drill histories power-loss docs schemathesis conformance sbom audit wheel test-lowest lock image image-test manifests clean
+.PHONY: help run extras test test-core test-properties mutants lint types contracts bench drill histories power-loss docs site schemathesis conformance sbom audit wheel test-lowest lock image image-test manifests clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-13s\033[0m %s\n", $$1, $$2 }' Makefile
@@ -117,6 +117,19 @@ power-loss: $(VENV)/dev.stamp ## Open what a power cut may leave of a store, at 
 
 docs: $(VENV)/dev.stamp ## Render the documentation to build/docs and check links
 	@$(BIN)/python docs/build.py
+
+SITE := .venv-site
+
+$(SITE)/stamp: requirements/site.txt | $(BIN)/python
+	@echo "Installing MkDocs Material, locked with hashes"
+	@test -x $(SITE)/bin/python || $(PYTHON) -m venv $(SITE)
+	@$(SITE)/bin/python -m pip --disable-pip-version-check --no-input install --quiet \
+		--require-hashes -r requirements/site.txt
+	@touch $@
+
+site: $(VENV)/dev.stamp $(SITE)/stamp ## Render the documentation with search to build/site
+	@$(BIN)/python docs/site.py $(SITE)/bin/mkdocs
+	@echo "python3 -m http.server --directory build/site 8080 serves it: http://127.0.0.1:8080/docs/"
 
 schemathesis: $(VENV)/dev.stamp ## Test the service against its OpenAPI document, with five seeds
 	@$(BIN)/python -m tests.product.fuzz $(ARGS)
@@ -225,6 +238,6 @@ image-test: $(VENV)/dev.stamp ## Build the image and run it hardened: create, st
 	@$(BIN)/python -m tests.image $(ARGS)
 
 clean: ## Remove build and test output, and the environment
-	rm -rf $(VENV) $(CHECKERS) $(POLICY) $(AUDIT) $(LOWEST) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis \
+	rm -rf $(VENV) $(CHECKERS) $(POLICY) $(AUDIT) $(LOWEST) $(SITE) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis \
 		.import_linter_cache .schemathesis src/*.egg-info
 	find src tests infra docs benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
