@@ -33,6 +33,7 @@ class DatasetName(StrEnum):
     APPROVALS = "approvals"
     FACILITIES = "facilities"
     ENTRIES = "entries"
+    SCHEDULES = "schedules"
     CASES = "cases"
     PORTFOLIOS = "portfolios"
     HOLDINGS = "holdings"
@@ -188,6 +189,19 @@ _COLUMNS: Final[Mapping[DatasetName, tuple[DatasetColumn, ...]]] = {
         principal=_AMOUNT,
         created_at=_TIMESTAMP,
         updated_at=_TIMESTAMP,
+    ),
+    DatasetName.SCHEDULES: _columns(
+        (
+            *("facility_id", "project_id", "kind", "currency_code", "day", "amortisation"),
+            *("principal", "interest", "balance", "facility_version", "ledger_version"),
+        ),
+        day=_DATE,
+        amortisation=_AMOUNT,
+        principal=_AMOUNT,
+        interest=_AMOUNT,
+        balance=_AMOUNT,
+        facility_version=_INTEGER,
+        ledger_version=_INTEGER,
     ),
     DatasetName.FX_RATES: _columns(
         (

@@ -16,6 +16,7 @@ from spawn.application.datasets.dataset_columns import (
 )
 from spawn.application.datasets.dataset_query import DatasetQuery
 from spawn.application.datasets.row_filters import filter_rows
+from spawn.application.datasets.schedule_rows import read_schedule_rows
 from spawn.application.dependencies import Dependencies, require
 from spawn.application.events.encoded_feed import EventFilter
 from spawn.application.lineage.recorder import RunProgress
@@ -42,7 +43,8 @@ _ROWS_PER_TURN: Final = 32
 """Rows that may be read and formatted before other tasks run: about 2 ms of work."""
 
 _FINANCE: Final = frozenset(
-    {DatasetName.CASES, DatasetName.FX_RATES, *AGGREGATE_DATASETS} - {DatasetName.APPROVALS}
+    {DatasetName.CASES, DatasetName.FX_RATES, DatasetName.SCHEDULES, *AGGREGATE_DATASETS}
+    - {DatasetName.APPROVALS}
 )
 """Datasets that need a scope of the financing beside that of exports."""
 
@@ -296,5 +298,6 @@ _ROW_SOURCES: Final[Mapping[DatasetName, Callable[[Dependencies], AsyncIterator[
     DatasetName.IMPORTS: _read_imports,
     DatasetName.CASES: read_case_rows,
     DatasetName.FX_RATES: read_fx_rates,
+    DatasetName.SCHEDULES: read_schedule_rows,
 }
 """Sources of the rows of the datasets that are read as a whole."""

@@ -156,6 +156,14 @@ def _find_margin(facility: Facility, on: date) -> Decimal:
     return steps[-1] if steps else rate.margin
 
 
+def list_schedule_flows(schedule: LoanSchedule, currency_code: str) -> tuple[ScheduledFlow, ...]:
+    """Return the flows of a whole schedule, day by day, in minor units.
+
+    A draw is an amortisation below zero, so that the sum of all is what is left at the end.
+    """
+    return _list_flows(schedule, date.min, Fraction(10 ** get_exponent(currency_code)), 0)
+
+
 def _list_flows(
     schedule: LoanSchedule, on: date, scale: Fraction, balance: int
 ) -> tuple[ScheduledFlow, ...]:
