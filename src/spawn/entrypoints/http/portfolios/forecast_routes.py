@@ -176,7 +176,7 @@ async def read_forecast(request: StrictRequest, portfolio_id: str) -> PortfolioF
     by = read_choice(request.query, "by", ExposureKey)
     if by is not None and by not in FORECAST_KEYS:
         detail = f"must be one of {', '.join(FORECAST_KEYS)}"
-        raise InvalidInput.at("/by", "unknown_value", detail)
+        raise InvalidInput.at("/by", "not_in_enum", detail)
     report = await report_forecast(
         request.dependencies,
         request.principal,
