@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import resource
 import zipfile
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -19,7 +20,7 @@ from spawn.adapters.workers import workbook_writer
 from spawn.adapters.workers.sheet_scan import scan_sheet
 from spawn.adapters.workers.workbook_rows import _read_messages
 from spawn.adapters.workers.workbook_writer import write_workbook
-from spawn.domain.errors import InvalidInput, Overloaded
+from spawn.domain.errors import InvalidInput, Overloaded, StorageFull
 from spawn.domain.imports.cells.sheet_cell import SheetRow
 from spawn.domain.schema_version import ColumnType, TypeName
 
@@ -145,6 +146,26 @@ async def test_an_error_of_the_rows_ends_the_workbook() -> None:
         with pytest.raises(InvalidInput, match="Too many rows"):
             await anext(encoder.encode(lines(), columns, name="projects", suffix="xlsx"))
     assert encoder._workbooks._running == 0
+
+
+async def test_a_full_disk_is_reported_as_such_and_leaves_no_file(tmp_path: Path) -> None:
+    async def lines() -> AsyncIterator[bytes]:
+        for number in range(20_000):
+            yield b'{"id":"%d"}\n' % number
+
+    encoder = FileEncoder(tmp_path)
+    columns = [("id", ColumnType(TypeName.STRING))]
+    chunks = encoder.encode(lines(), columns, name="projects", suffix="xlsx")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, hard))
+    try:
+        async with asyncio.timeout(60):
+            with pytest.raises(StorageFull, match="no room for the sheets"):
+                await anext(chunks)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert encoder._workbooks._running == 0
+    assert list_files(tmp_path, "*") == []
 
 
 def list_files(folder: Path, pattern: str) -> list[Path]:

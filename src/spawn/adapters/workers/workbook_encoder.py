@@ -1,6 +1,7 @@
 """Encoder of rows to Excel workbooks in subprocesses, a few at a time."""
 
 import asyncio
+import errno
 import importlib.util
 import os
 import shutil
@@ -14,7 +15,7 @@ from typing import Final, cast
 
 import msgspec
 
-from spawn.domain.errors import InternalError, Overloaded
+from spawn.domain.errors import InternalError, Overloaded, StorageFull
 from spawn.domain.schema_version import ColumnType, TypeName
 
 MAX_WORKBOOKS: Final = 2
@@ -23,6 +24,11 @@ MAX_WORKBOOKS: Final = 2
 FOLDER_PREFIX: Final = "workbook-"
 """The beginning of the names of folders that are removed at a start; a process id follows."""
 
+EXIT_DISK_FULL: Final = 75
+"""Exit code of the process without room on the disk; that of a temporary failure in sysexits.h."""
+
+FULL_DISK_ERRORS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_NO_ROOM: Final = "The disk has no room for the sheets of the workbook: take CSV, or retry later."
 _CHUNK_BYTES: Final = 256 * 1024
 _KINDS: Final = {
     TypeName.INTEGER: "number",
@@ -69,7 +75,8 @@ class WorkbookEncoder:
 
         Raises:
             Overloaded: as many workbooks as possible are written already.
-            InternalError: the process failed, such as without room for its temporary files.
+            StorageFull: there is no room for the temporary files.
+            InternalError: the process failed.
         """
         if self._running >= MAX_WORKBOOKS:
             raise Overloaded("Too many workbooks are written at a time: retry later.")
@@ -79,7 +86,7 @@ class WorkbookEncoder:
         folder: str | None = None
         try:
             prefix = f"{FOLDER_PREFIX}{os.getpid()}-"
-            folder = await asyncio.to_thread(mkdtemp, prefix=prefix, dir=self._folder)
+            folder = await asyncio.to_thread(_make_folder, self._folder, prefix)
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 *("-m", "spawn.adapters.workers.workbook_writer"),
@@ -94,8 +101,10 @@ class WorkbookEncoder:
             while chunk := await source.read(_CHUNK_BYTES):
                 yield chunk
             await feeding
-            if await process.wait():
-                raise InternalError("The workbook could not be written: is there room for it?")
+            if (code := await process.wait()) == EXIT_DISK_FULL:
+                raise StorageFull(_NO_ROOM)
+            if code:
+                raise InternalError("The workbook could not be written.")
         finally:
             if feeding is not None:
                 feeding.cancel()
@@ -106,6 +115,15 @@ class WorkbookEncoder:
             self._running -= 1
             if folder is not None:
                 await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+def _make_folder(folder: Path | None, prefix: str) -> str:
+    try:
+        return mkdtemp(prefix=prefix, dir=folder)
+    except OSError as failure:
+        if failure.errno in FULL_DISK_ERRORS:
+            raise StorageFull(_NO_ROOM) from failure
+        raise
 
 
 def _is_in_use(name: str) -> bool:

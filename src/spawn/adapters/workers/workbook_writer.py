@@ -13,6 +13,11 @@ from typing import Any, BinaryIO, Final
 
 import msgspec
 import xlsxwriter  # type: ignore[import-untyped]  # the package has no types
+from xlsxwriter.exceptions import (  # type: ignore[import-untyped]  # the package has no types
+    XlsxWriterException,
+)
+
+from spawn.adapters.workers.workbook_encoder import EXIT_DISK_FULL, FULL_DISK_ERRORS
 
 MAX_SHEET_ROWS: Final = 1_048_576
 """Rows of a sheet, its header included."""
@@ -47,31 +52,33 @@ def write_workbook(source: BinaryIO, sink: BinaryIO) -> None:
     head = msgspec.json.decode(source.readline(), type=TableHead)
     names = [name for name, _ in head.columns]
     rows = _read_rows(source)
-    with xlsxwriter.Workbook(sink, {"constant_memory": True}) as book:
-        day = book.add_format({"num_format": "yyyy-mm-dd"})
-        time = book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss.000"})
-        bold = book.add_format({"bold": True})
-        row = next(rows, None)
-        number = 0
-        while number == 0 or row is not None:
-            number += 1
-            sheet = book.add_worksheet(head.name if number == 1 else f"{head.name} {number}")
-            sheet.freeze_panes(1, 0)
+    # Closed only at the end of the rows: a part of a workbook is a workbook too.
+    book = xlsxwriter.Workbook(sink, {"constant_memory": True})
+    day = book.add_format({"num_format": "yyyy-mm-dd"})
+    time = book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss.000"})
+    bold = book.add_format({"bold": True})
+    row = next(rows, None)
+    number = 0
+    while number == 0 or row is not None:
+        number += 1
+        sheet = book.add_worksheet(head.name if number == 1 else f"{head.name} {number}")
+        sheet.freeze_panes(1, 0)
+        for column, name in enumerate(names):
+            sheet.write_string(0, column, name, bold)
+        select = _CellWriter(sheet, day, time).select
+        is_exact = head.name == _IMPORTED_TABLE
+        writers = [
+            select(kind, is_exact=is_exact and column not in _ASSIGNED_COLUMNS)
+            for column, kind in head.columns
+        ]
+        line = 1
+        while row is not None and line < MAX_SHEET_ROWS:
             for column, name in enumerate(names):
-                sheet.write_string(0, column, name, bold)
-            select = _CellWriter(sheet, day, time).select
-            is_exact = head.name == _IMPORTED_TABLE
-            writers = [
-                select(kind, is_exact=is_exact and column not in _ASSIGNED_COLUMNS)
-                for column, kind in head.columns
-            ]
-            line = 1
-            while row is not None and line < MAX_SHEET_ROWS:
-                for column, name in enumerate(names):
-                    if (value := row.get(name)) is not None:
-                        writers[column](line, column, value)
-                row = next(rows, None)
-                line += 1
+                if (value := row.get(name)) is not None:
+                    writers[column](line, column, value)
+            row = next(rows, None)
+            line += 1
+    book.close()
 
 
 def _read_rows(source: BinaryIO) -> Iterator[dict[str, Any]]:
@@ -164,5 +171,26 @@ def _count_digits(text: str) -> int:
     return len(decimals.strip("0"))
 
 
+def _is_disk_full(failure: BaseException | None) -> bool:
+    """Return whether a failure, or the one that it hides, is of a disk without room."""
+    while failure is not None:
+        number = failure.errno if isinstance(failure, OSError) else None
+        if number in FULL_DISK_ERRORS:
+            return True
+        failure = failure.__cause__ or failure.__context__
+    return False
+
+
+def main() -> int:
+    """Write the workbook; return the exit code."""
+    try:
+        write_workbook(sys.stdin.buffer, sys.stdout.buffer)
+    except (OSError, XlsxWriterException) as failure:
+        if _is_disk_full(failure):
+            return EXIT_DISK_FULL
+        raise
+    return 0
+
+
 if __name__ == "__main__":
-    write_workbook(sys.stdin.buffer, sys.stdout.buffer)
+    sys.exit(main())

@@ -7,7 +7,7 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from http import HTTPStatus
 from typing import Final
 
-from litestar.types import Receive, Scope, Send
+from litestar.types import Message, Receive, Scope, Send
 
 from spawn.adapters.file_encoder import FileEncoder
 from spawn.application.datasets.dataset_columns import DatasetName
@@ -184,7 +184,9 @@ class StreamResponse(SelfSentResponse):
         file = self._file
         async with file.record() as progress, aclosing(file.read(progress)) as chunks:
             body = _compress(chunks) if self._is_compressed else chunks
-            async for message in body_messages(body):
+            messages = body_messages(body)
+            message: Message | None = await _read_first(messages, disconnect_task)
+            while message is not None:
                 # The reads above may not have awaited anything: let other tasks run, and the
                 # notice of a disconnect arrive.
                 await asyncio.sleep(0)
@@ -196,6 +198,29 @@ class StreamResponse(SelfSentResponse):
                     await self._start(send)
                     is_started = True
                 await send(message)
+                message = await anext(messages, None)
+
+
+async def _read_first(
+    messages: AsyncIterator[Message], disconnect_task: "asyncio.Task[None]"
+) -> Message | None:
+    """Return the first message; stop the work for it if the client leaves meanwhile.
+
+    A workbook has its first bytes once all rows are read.
+
+    Raises:
+        ClientDisconnected: the client left.
+    """
+    reading = asyncio.ensure_future(anext(messages, None))
+    try:
+        await asyncio.wait({reading, disconnect_task}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if not reading.done():
+            reading.cancel()
+            await asyncio.wait({reading})
+    if reading.cancelled():
+        raise ClientDisconnected
+    return reading.result()
 
 
 def is_compressed(request: StrictRequest, file_format: DataFormat) -> bool:
