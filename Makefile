@@ -65,7 +65,7 @@ $(VENV)/extras.stamp: requirements/extras.txt requirements/build.txt pyproject.t
 run: $(VENV)/runtime.stamp ## Start the service with a sample portfolio
 	@exec $(BIN)/spawn demo
 
-extras: $(VENV)/extras.stamp ## Install the optional packages: arrow, calendars, excel, nanoarrow, nats, otlp
+extras: $(VENV)/extras.stamp ## Install the optional packages: arrow, calendars, encryption, excel, nanoarrow, nats, oidc, otlp
 
 test: $(VENV)/dev.stamp $(POLICY)/stamp ## Run every test, in parallel; SEED=... repeats a search
 	@$(if $(SEED),echo "Hypothesis seed $(SEED). To repeat this run: make test SEED=$(SEED)")

@@ -52,6 +52,9 @@ UNUSED_PARTS = (
 """Parts of distributions that the service never imports."""
 
 OPTIONAL_MODULES = (
+    "cryptography.hazmat.primitives.ciphers.aead",
+    "cryptography.hazmat.primitives.kdf.hkdf",
+    "duckdb_extension_httpfs",
     "holidays",
     "jinja2.ext",
     "joserfc.jwt",

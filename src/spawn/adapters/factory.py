@@ -8,12 +8,14 @@ EventPublisher`.
 """
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol, cast
 from urllib.parse import unquote, urlsplit
 
 from spawn.adapters.embedded.options import BackupOptions, PublisherOptions, StoreOptions
+from spawn.adapters.encryption.encryption_key import EncryptionKey
 from spawn.domain.errors import InvalidInput
 from spawn.ports.analytics import QualityStore
 from spawn.ports.backups import Backups
@@ -150,19 +152,29 @@ RegistryOpener = Callable[..., Awaitable[SchemaRegistry]]
 
 
 async def open_registry(
-    url: str, *, clock: Clock, timeout_s: float, cache_dir: Path | None
+    url: str,
+    *,
+    clock: Clock,
+    timeout_s: float,
+    cache_dir: Path | None,
+    encryption_key: EncryptionKey | None = None,
 ) -> SchemaRegistry:
     """Open the schema registry of a URL; no request is sent yet.
 
     `http(s)://…` is an ontology server, `bundled://` the schema shipped with the service.
     `timeout_s` limits one fetch in seconds, retries included; `cache_dir` stores the last valid
-    documents.
+    documents, encrypted if there is a key. A registry of another package then gets no folder.
 
     Raises:
         InvalidInput: no adapter has the scheme, or the URL is malformed.
     """
     scheme = urlsplit(url).scheme
-    opener = _REGISTRY_OPENERS.get(scheme) or _load_registry_opener(scheme)
+    opener = _REGISTRY_OPENERS.get(scheme)
+    if opener is None:
+        opener = _load_registry_opener(scheme)
+        cache_dir = cache_dir if encryption_key is None else None
+    elif encryption_key is not None and opener is _open_http:
+        opener = partial(opener, encryption_key=encryption_key)
     return await opener(url, clock=clock, timeout_s=timeout_s, cache_dir=cache_dir)
 
 
@@ -198,13 +210,23 @@ async def _open_bundled(
 
 
 async def _open_http(
-    url: str, *, clock: Clock, timeout_s: float, cache_dir: Path | None
+    url: str,
+    *,
+    clock: Clock,
+    timeout_s: float,
+    cache_dir: Path | None,
+    encryption_key: EncryptionKey | None = None,
 ) -> SchemaRegistry:
     from spawn.adapters.ontology.bundled import BundledRegistry
     from spawn.adapters.ontology.caching_registry import open_http_registry
 
     return await open_http_registry(
-        url, timeout_s=timeout_s, cache_dir=cache_dir, clock=clock, bundled=BundledRegistry()
+        url,
+        timeout_s=timeout_s,
+        cache_dir=cache_dir,
+        encryption_key=encryption_key,
+        clock=clock,
+        bundled=BundledRegistry(),
     )
 
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
+from typing import Final
 
 from spawn.adapters.duckdb.columns.columnar_files import ColumnarEncoder
 from spawn.adapters.duckdb.columns.table_files import TableEncoder, can_write
@@ -11,17 +12,21 @@ from spawn.adapters.workers.workbook_encoder import FOLDER_PREFIX, WorkbookEncod
 from spawn.domain.schema_version import ColumnType
 from spawn.ports.analytics import ArrowTable
 
+_MEMORY_FOLDER: Final = Path("/dev/shm")  # noqa: S108 - of the system's memory, and made private
+"""Folder of files in memory; each workbook has a folder in it that only its user can read."""
+
 
 class FileEncoder:
     """Encoder of rows, as lines of JSON, by the suffix of the file; a few files at a time.
 
     Args:
         folder: the folder of temporary files; None for the system's.
+        is_encrypted: keep temporary files in memory, since the disk may only have encrypted ones.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, *, is_encrypted: bool = False) -> None:
         self._columnar = ColumnarEncoder(folder, f"{FOLDER_PREFIX}{os.getpid()}-")
-        self._workbooks = WorkbookEncoder(folder)
+        self._workbooks = WorkbookEncoder(_MEMORY_FOLDER if is_encrypted else folder)
         self._tables = TableEncoder()
 
     def encode(

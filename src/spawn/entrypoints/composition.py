@@ -92,7 +92,12 @@ from spawn.entrypoints.http.product.identity import build_service_levels, produc
 from spawn.entrypoints.http.product.routes import prepare_document
 from spawn.entrypoints.http.state import HttpState
 from spawn.entrypoints.logging import is_text_format
-from spawn.entrypoints.settings import Settings, SettingsError, read_signing_key
+from spawn.entrypoints.settings import (
+    Settings,
+    SettingsError,
+    find_encryption_key,
+    read_signing_key,
+)
 from spawn.entrypoints.tracing import configure_tracing, flush_tracing
 from spawn.ports.access import Authenticator, TokenVerifier
 from spawn.ports.analytics import ColumnStore, FlowTotals, QualityStore
@@ -145,7 +150,10 @@ async def open_dependencies(
         if data_path is not None:
             await asyncio.to_thread(data_path.mkdir, 0o700, parents=True, exist_ok=True)
         engine_memory = choose_engine_memory(await asyncio.to_thread(read_memory_limit))
-        options = StoreOptions(report_rebuild=report_rebuild, memory_limit=engine_memory)
+        key = await asyncio.to_thread(find_encryption_key, settings)
+        options = StoreOptions(
+            report_rebuild=report_rebuild, memory_limit=engine_memory, encryption_key=key
+        )
         store = await open_store(settings.storage_url, clock=clock, options=options)
         stack.push_async_callback(store.close)
         commands: CommandStore = store
@@ -160,13 +168,14 @@ async def open_dependencies(
             clock=clock,
             timeout_s=settings.ontology_timeout_s,
             cache_dir=None if data_path is None else data_path / "schemas",
+            encryption_key=key,
         )
         stack.push_async_callback(registry.close)
         if data_path is None:
             spool_path = Path(stack.enter_context(tempfile.TemporaryDirectory("spawn"))) / "spool"
         else:
             spool_path = await asyncio.to_thread(_take_store_folder, settings, "spool")
-        spool: Spool = await asyncio.to_thread(DirectorySpool, spool_path)
+        spool: Spool = await asyncio.to_thread(DirectorySpool, spool_path, encryption_key=key)
         workers: Workers = SubprocessWorkers()
         dependencies = Dependencies(
             commands=commands,
@@ -222,7 +231,8 @@ async def open_audit_log(settings: Settings) -> AuditLog:
     if settings.data_path is None:
         return MemoryAuditLog()
     folder = await asyncio.to_thread(_take_store_folder, settings, "audit")
-    return await asyncio.to_thread(FileAuditLog, folder)
+    key = await asyncio.to_thread(find_encryption_key, settings)
+    return await asyncio.to_thread(FileAuditLog, folder, encryption_key=key)
 
 
 async def open_publishers(settings: Settings, store_id: str = "") -> list[EventPublisher]:
@@ -338,7 +348,8 @@ async def open_composition(
             get_certificate,
         )
         authenticator = await _open_authenticator(stack, dependencies, settings, background)
-        copies = FileCopies(settings.data_path)
+        is_encrypted = bool(settings.encryption_key_file)
+        copies = FileCopies(settings.data_path, is_encrypted=is_encrypted)
         stack.push_async_callback(copies.close)
         audit = await _open_audit_trail(stack, dependencies, settings, background)
         http_state = HttpState(
@@ -360,7 +371,10 @@ async def open_composition(
             traffic=traffic,
             limits=http_limits,
             tracer=tracer,
-            components={COPIES: copies, ENCODER: FileEncoder(settings.data_path)},
+            components={
+                COPIES: copies,
+                ENCODER: FileEncoder(settings.data_path, is_encrypted=is_encrypted),
+            },
         )
         app = create_app(
             http_state,

@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta, inspect
 
+from spawn.adapters.encryption.encryption_key import MIN_SECRET_BYTES, EncryptionKey
+from spawn.adapters.encryption.engine_extension import PACKAGE as _ENGINE_EXTENSION
 from spawn.application.product.snapshot import parse_owner, parse_product_id
 from spawn.application.schemas.activation import (
     SchemaPolicies,
@@ -58,7 +60,6 @@ PREFIX: Final = "SPAWN_"
 _SERVICE_URL_VARIABLE: Final = "SPAWN_URL"
 _KEY_VARIABLE: Final = "SPAWN_KEY"
 _KEY_FILE_VARIABLE: Final = "SPAWN_KEY_FILE"
-_MIN_KEY_BYTES: Final = 32
 _OIDC_PACKAGE: Final = "joserfc"
 _OTLP_EXPORTER: Final = "opentelemetry.exporter.otlp.proto.http"
 _WILDCARD_ADDRESSES: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
@@ -99,7 +100,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     to projects with its values.
     Backups go to `backup_url` every `backup_interval_s`, 0 for on request only; after
     `backup_full_interval_s` a new set begins, and the newest `backup_retention` sets stay. The key
-    in `backup_signing_key_file` signs them.
+    in `backup_signing_key_file` signs them. The key in `encryption_key_file` encrypts the files of
+    the store and its backups.
     `approvals_file` is the policy of the commands that need an approval.
     """
 
@@ -153,6 +155,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     backup_full_interval_s: Annotated[float, Meta(ge=60, le=999_999_999)] = 604_800.0
     backup_retention: Annotated[int, Meta(ge=1, le=1000)] = 4
     backup_signing_key_file: str = ""
+    encryption_key_file: str = ""
     approvals_file: str = ""
 
     @property
@@ -333,16 +336,36 @@ def read_signing_key(path: str) -> bytes | None:
     Raises:
         SettingsError: the file cannot be read, or is too short to be a key.
     """
-    if not path:
-        return None
-    name = f"{PREFIX}BACKUP_SIGNING_KEY_FILE"
+    return _read_key(f"{PREFIX}BACKUP_SIGNING_KEY_FILE", path) if path else None
+
+
+def read_encryption_key(path: str, name: str = f"{PREFIX}ENCRYPTION_KEY_FILE") -> EncryptionKey:
+    """Return the key that encrypts a store, from a file; `name` is the setting or option.
+
+    Raises:
+        SettingsError: the file cannot be read, or is too short to be a key.
+    """
+    return EncryptionKey(_read_key(name, path))
+
+
+def find_encryption_key(settings: Settings) -> EncryptionKey | None:
+    """Return the key of the settings; None without one.
+
+    Raises:
+        SettingsError: its file cannot be read, or is too short to be a key.
+    """
+    path = settings.encryption_key_file
+    return read_encryption_key(path) if path else None
+
+
+def _read_key(name: str, path: str) -> bytes:
     try:
         key = Path(path).read_bytes().strip()
     except OSError as failure:
         raise SettingsError(f"{name} names {path}: {failure.strerror}") from failure
-    if len(key) < _MIN_KEY_BYTES:
+    if len(key) < MIN_SECRET_BYTES:
         raise SettingsError(
-            f"{name} names {path}, which has fewer than {_MIN_KEY_BYTES} bytes: make a key with"
+            f"{name} names {path}, which has fewer than {MIN_SECRET_BYTES} bytes: make a key with"
             " openssl rand -hex 32"
         )
     return key
@@ -353,6 +376,7 @@ def _check_combinations(settings: Settings) -> None:
     _check_listeners(settings)
     _check_oidc(settings)
     _check_backups(settings)
+    _check_encryption(settings)
     _check_rates(settings)
     pin = settings.schema_pin
     if pin is not None and pin[0] != settings.schema_id:
@@ -388,6 +412,31 @@ def _check_backups(settings: Settings) -> None:
         )
     if folder.exists() and not folder.is_dir():
         raise SettingsError(f"SPAWN_BACKUP_URL names {folder}, which is no folder")
+
+
+def _check_encryption(settings: Settings) -> None:
+    """Raise SettingsError for a key without an effect, beside what it encrypts, or of no use."""
+    if not settings.encryption_key_file:
+        return
+    name = f"{PREFIX}ENCRYPTION_KEY_FILE"
+    if settings.data_path is None:
+        raise SettingsError(f"{name} needs a store in a file: set SPAWN_STORAGE_URL")
+    folders = {"SPAWN_STORAGE_URL": settings.data_path}
+    if settings.backup_url:
+        from spawn.adapters.factory import parse_backup_url
+
+        folders["SPAWN_BACKUP_URL"] = parse_backup_url(settings.backup_url)
+    for setting, folder in folders.items():
+        if folder.resolve() in Path(settings.encryption_key_file).resolve().parents:
+            raise SettingsError(
+                f"{name} names a file in {folder}, the folder of {setting}: who gets the one gets"
+                " the other; choose another folder"
+            )
+    if not (_is_installed("cryptography") and _is_installed(_ENGINE_EXTENSION)):
+        raise SettingsError(
+            f"{name} needs the extra encryption: run `make extras` in a clone; "
+            "the container image includes it"
+        )
 
 
 def _check_rates(settings: Settings) -> None:

@@ -4,8 +4,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from datetime import datetime
-from pathlib import Path
-from typing import Final, Protocol
+from typing import BinaryIO, Final, Literal, Protocol
 
 import msgspec
 
@@ -58,6 +57,14 @@ class IdGenerator(Protocol):
         ...
 
 
+class ReadableFile(Protocol):
+    """File whose content can be read at any position; a `Path` is one."""
+
+    def open(self, mode: Literal["rb"]) -> BinaryIO:
+        """Open the content for reading."""
+        ...
+
+
 class Spool(Protocol):
     """Uploads on disk, durable from `receive` until `discard`.
 
@@ -69,7 +76,7 @@ class Spool(Protocol):
         """Write all chunks under `name`, sync them to disk and return the bytes written."""
         ...
 
-    def path(self, name: str) -> Path:
+    def find(self, name: str) -> ReadableFile:
         """Return the file of an upload, to be read off the event loop.
 
         Raises:

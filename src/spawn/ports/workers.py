@@ -6,7 +6,6 @@ thread. Every method but `close` raises `WorkerEnded` if the process cannot star
 
 from collections.abc import Sequence
 from datetime import date
-from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -16,6 +15,7 @@ from spawn.domain.imports.cells.sheet_cell import SheetRow
 from spawn.domain.imports.record_parser import FileLayout, Record
 from spawn.domain.imports.row_drafter import PackedDraft
 from spawn.domain.schema_version import Schema
+from spawn.ports.runtime import ReadableFile
 
 
 class WorkerEnded(Exception):
@@ -104,10 +104,10 @@ class Workers(Protocol):
         """
         ...
 
-    def start_simulation(self, path: Path) -> SimulationWorker:
+    def start_simulation(self, file: ReadableFile) -> SimulationWorker:
         """Start a worker for the encoded simulation case in a file."""
         ...
 
-    def open_workbook(self, path: Path, sheet: str | int | None) -> WorkbookReader:
+    def open_workbook(self, file: ReadableFile, sheet: str | int | None) -> WorkbookReader:
         """Start a worker for a sheet: by its name, its number from 1, or the first visible one."""
         ...

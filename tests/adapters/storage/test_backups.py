@@ -30,6 +30,7 @@ from spawn.adapters.duckdb.archive.pinned_set import pin_set
 from spawn.adapters.duckdb.archive.store_check import verify_store
 from spawn.adapters.duckdb.store import DuckDbStore, open_duckdb
 from spawn.adapters.embedded.options import BackupOptions, StoreOptions
+from spawn.adapters.encryption.encryption_key import ArchiveKeys
 from spawn.adapters.local.clock import SystemClock
 from spawn.domain.errors import (
     Conflict,
@@ -150,7 +151,7 @@ async def test_a_reader_is_not_disturbed_by_the_next_backup(backed_up: BackedUpS
     backups = await backed_up.backups()
     await backed_up.create()
     await backups.take()
-    with pin_set(backed_up.archive, 1, None) as pinned:
+    with pin_set(backed_up.archive, 1, ArchiveKeys()) as pinned:
         await backed_up.create()
         await backups.take()
         assert not (pinned.folder / pinned.backup_set.segments[-1].name).exists()
@@ -418,7 +419,7 @@ async def test_a_head_from_elsewhere_proves_the_backup(backed_up: BackedUpStore)
     head = (await backups.take()).head
     await backed_up.create()
     await backups.take()
-    assert verify_archive(backed_up.archive, head=head, signing_key=KEY).findings == ()
+    assert verify_archive(backed_up.archive, head=head, keys=ArchiveKeys(KEY)).findings == ()
     others = {
         "not signed": msgspec.structs.replace(head, position=1),
         "of the store": msgspec.structs.replace(head, store_id="0" * 32),
@@ -427,7 +428,7 @@ async def test_a_head_from_elsewhere_proves_the_backup(backed_up: BackedUpStore)
     }
     for text, other in others.items():
         key = KEY if text == "not signed" else None
-        (finding,) = verify_archive(backed_up.archive, head=other, signing_key=key).findings
+        (finding,) = verify_archive(backed_up.archive, head=other, keys=ArchiveKeys(key)).findings
         assert text in finding
 
 
@@ -435,7 +436,7 @@ async def test_an_index_that_somebody_wrote_without_the_key_is_found(
     backed_up: BackedUpStore,
 ) -> None:
     await (await backed_up.backups()).take()
-    (finding,) = verify_archive(backed_up.archive, signing_key=KEY).findings
+    (finding,) = verify_archive(backed_up.archive, keys=ArchiveKeys(KEY)).findings
     assert "not signed with the key" in finding
     with pytest.raises(StorageDamaged, match="not signed"):
         await (await backed_up.backups(signing_key=KEY)).take()

@@ -46,6 +46,7 @@ from spawn.domain.projects.project import Project
 from spawn.domain.query import Query
 from spawn.domain.schema_version import Column, ColumnType, TypeName
 from spawn.domain.schemas.validator import ProjectInput, compile_schema
+from spawn.ports.runtime import ReadableFile
 from spawn.ports.storage import CommandStore
 from spawn.testing.builders import a_schema
 from spawn.testing.storage_contract.harness import ManualClock
@@ -532,9 +533,9 @@ async def test_a_drafting_process_that_dies_only_costs_time(
     assert names == [f"P{i}" for i in range(45)]
 
 
-async def _stored(dependencies: Dependencies, data: bytes) -> Path:
+async def _stored(dependencies: Dependencies, data: bytes) -> ReadableFile:
     await dependencies.spool.receive("file", upload_chunks(data))
-    return dependencies.spool.path("file")
+    return dependencies.spool.find("file")
 
 
 class _DyingStore:

@@ -17,6 +17,12 @@ import duckdb
 from spawn.adapters.duckdb.failure_log import FailureLog
 from spawn.adapters.embedded.reader_turns import ReaderTurns
 from spawn.adapters.embedded.synced_folders import sync_folder
+from spawn.adapters.encryption.encryption_key import EncryptionKey
+from spawn.adapters.encryption.engine_extension import (
+    NETWORK_FILE_SYSTEMS,
+    PACKAGE,
+    find_engine_extension,
+)
 from spawn.domain.errors import (
     DeadlineExceeded,
     InternalError,
@@ -24,6 +30,7 @@ from spawn.domain.errors import (
     StorageBusy,
     StorageDamaged,
     StorageFull,
+    StorageIncompatible,
     Unavailable,
 )
 from spawn.ports.runtime import current_client
@@ -33,6 +40,9 @@ Cursor = duckdb.DuckDBPyConnection
 
 _NO_SPACE = ("No space left", "Disk quota exceeded", "File too large", "Out of disk", "ENOSPC")
 _DAMAGE = ("orrupt", "checksum", "not a valid DuckDB database", "Failed to load metadata")
+_WRONG_TAG = "Computed AES tag differs"
+"""Sign of a changed block of an encrypted file, in an error about the input of a statement."""
+
 _LOST_SYNC = "fsync failed"
 _SYSTEM_ERRORS = (duckdb.OperationalError, duckdb.InternalError, duckdb.FatalException)
 """Errors whose text is the system's or the engine's, never a value that a user wrote."""
@@ -60,6 +70,24 @@ PROGRAM_ERRORS = (
 """Errors about a statement and the tables it names, not about the engine or the disk."""
 
 _MAX_WAITING = 256
+_ATTACHED = "store"
+"""Name of an encrypted database, which the engine can only attach."""
+
+_KEY_PROBLEMS = {
+    "Wrong encryption key": (
+        "{file} is encrypted with another key: name the file of its key in"
+        " SPAWN_ENCRYPTION_KEY_FILE."
+    ),
+    "without a key": (
+        "{file} is encrypted and no key is given: name the file of its key in"
+        " SPAWN_ENCRYPTION_KEY_FILE."
+    ),
+    "is not encrypted": (
+        "SPAWN_ENCRYPTION_KEY_FILE is set and {file} is not encrypted: unset it, or take a backup"
+        " without the key and restore that with it (docs/backup.md)."
+    ),
+}
+"""Errors about keys by what the engine says."""
 
 
 def translate_error(error: duckdb.Error, file: str) -> SpawnError:
@@ -71,7 +99,8 @@ def translate_error(error: duckdb.Error, file: str) -> SpawnError:
         )
     if any(sign in text for sign in _NO_SPACE):
         return StorageFull("The disk is full and nothing was written: free disk space, then retry.")
-    if any(sign in text for sign in _DAMAGE):
+    is_changed = isinstance(error, duckdb.InvalidInputException) and _WRONG_TAG in str(error)
+    if is_changed or any(sign in text for sign in _DAMAGE):
         return damaged_error(file)
     if isinstance(error, duckdb.OutOfMemoryException):
         return Unavailable(
@@ -117,6 +146,9 @@ def _opening_error(failure: duckdb.Error, file: str) -> SpawnError:
     It is damaged unless the engine names another reason: its texts about damage are many.
     """
     text = str(failure)
+    for sign, problem in _KEY_PROBLEMS.items():
+        if sign in text:
+            return StorageIncompatible(problem.format(file=file))
     if "Could not set lock" in text:
         return StorageBusy(
             f"Another process has {file} open: stop it, or talk to it over HTTP (set SPAWN_URL)."
@@ -161,11 +193,52 @@ class _NoPandas:
             sys.meta_path.insert(0, cls)
 
 
-class Engine:
-    """Open database of one file; every thread uses a cursor of its own."""
+def quote_path(path: Path) -> str:
+    """Return a path as a constant of a statement, which takes no parameter there."""
+    return "'" + str(path).replace("'", "''") + "'"
 
-    def __init__(self, path: Path, memory_limit: str, log_limit_bytes: int) -> None:
+
+def load_engine_extension(connection: Cursor) -> None:
+    """Load what the engine needs to write encrypted files.
+
+    Raises:
+        StorageIncompatible: it is not installed.
+    """
+    extension = find_engine_extension(duckdb.__version__)
+    if extension is None:
+        raise StorageIncompatible(
+            f"Encryption needs the package {PACKAGE.replace('_', '-')}=={duckdb.__version__}: run"
+            " `make extras` in a clone; the container image includes it."
+        )
+    connection.execute(f"load {quote_path(extension)}")
+    connection.execute(f"set disabled_filesystems = '{NETWORK_FILE_SYSTEMS}'")
+
+
+def attach_encrypted(
+    connection: Cursor, path: Path, key: EncryptionKey, *, is_read_only: bool = False
+) -> None:
+    """Attach an encrypted database, created if it is absent, and make it the current one."""
+    options = f"encryption_key '{key.engine_key(b'engine')}', encryption_cipher 'GCM'"
+    mode = ", read_only" if is_read_only else ""
+    connection.execute(f"attach {quote_path(path)} as {_ATTACHED} ({options}{mode})")
+    connection.execute(f"use {_ATTACHED}")
+
+
+class Engine:
+    """Open database of one file; every thread uses a cursor of its own.
+
+    With a `key` the file, its log and the temporary files are encrypted.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        memory_limit: str,
+        log_limit_bytes: int,
+        key: EncryptionKey | None = None,
+    ) -> None:
         self.path = path
+        self.key = key
         self.failures = FailureLog()
         self._memory_limit = memory_limit
         self._log_limit_bytes = log_limit_bytes
@@ -202,11 +275,12 @@ class Engine:
     def _connect_to(self, path: Path) -> Cursor:
         try:
             connection = duckdb.connect(
-                str(path),
+                ":memory:" if self.key else str(path),
                 config={
                     "threads": 1,
                     "memory_limit": self._memory_limit,
                     "temp_directory": f"{self.path}.tmp",
+                    "temp_file_encryption": self.key is not None,
                     "checkpoint_threshold": f"{self._log_limit_bytes}B",
                     "autoinstall_known_extensions": False,
                     "autoload_known_extensions": False,
@@ -216,7 +290,14 @@ class Engine:
             )
             # Columns that leave the engine carry the name of the zone.
             connection.execute("set global timezone = 'UTC'")
-            connection.execute("set lock_configuration = true")
+            try:
+                if self.key is not None:
+                    load_engine_extension(connection)
+                    attach_encrypted(connection, path, self.key)
+                connection.execute("set lock_configuration = true")
+            except BaseException:
+                connection.close()  # the file stays locked as long as the error is referred to
+                raise
         except duckdb.Error as failure:
             raise _opening_error(failure, self.path.name) from failure
         return connection
@@ -225,6 +306,8 @@ class Engine:
         """Return a cursor for the calling thread, closed with the engine."""
         with self._lock:
             cursor = self._connection.cursor()
+            if self.key is not None:
+                cursor.execute(f"use {_ATTACHED}")
             self._cursors.append(cursor)
             return cursor
 

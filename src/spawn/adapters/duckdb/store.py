@@ -102,18 +102,19 @@ async def open_duckdb(path: Path, *, clock: Clock, options: StoreOptions) -> "Du
     return await asyncio.to_thread(DuckDbStore, path, clock, options)
 
 
-def _open_engine(path: Path, mark: HighWaterMark, memory_limit: str) -> Engine:
+def _open_engine(path: Path, mark: HighWaterMark, options: StoreOptions) -> Engine:
     """Open the file; if a power loss tore the last commit of its log, without that commit.
 
     Raises:
         StorageDamaged: the file or its log is damaged in another way.
     """
+    limit, key = options.memory_limit, options.encryption_key
     try:
-        return Engine(path, memory_limit, _LOG_LIMIT_BYTES)
+        return Engine(path, limit, _LOG_LIMIT_BYTES, key)
     except StorageDamaged as damage:
-        if not cut_torn_commit(path, mark.read(), damage.__cause__):
+        if not cut_torn_commit(path, mark.read(), damage.__cause__, key):
             raise
-    return Engine(path, memory_limit, _LOG_LIMIT_BYTES)
+    return Engine(path, limit, _LOG_LIMIT_BYTES, key)
 
 
 class DuckDbStore:
@@ -131,7 +132,7 @@ class DuckDbStore:
             cleanup.callback(mark.release)
             mark.require_database(path)
             is_renewed = options.renew_mark and path.exists()
-            self._engine = _open_engine(path, mark, options.memory_limit)
+            self._engine = _open_engine(path, mark, options)
             cleanup.callback(self._engine.close)
             self._appender = self._open_journal(mark, is_renewed=is_renewed)
             cleanup.pop_all()

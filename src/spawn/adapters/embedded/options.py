@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 
+from spawn.adapters.encryption.encryption_key import EncryptionKey
 from spawn.domain.events.cloudevents import EventEnvelope
 
 
@@ -38,7 +39,8 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     `recent_bytes` of the end of the journal are cached for followers. Once the log has
     `checkpoint_bytes`, an idle store checkpoints it into the file. `report_rebuild` is called, on
     another thread, while derived tables are rebuilt, which delays the opening. `renew_mark` accepts
-    a journal whose high-water mark was lost, in a new epoch.
+    a journal whose high-water mark was lost, in a new epoch. `encryption_key` encrypts the file,
+    its log, temporary files and backups.
     """
 
     queue_limit: int = 1024
@@ -56,6 +58,7 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint_bytes: int = 16 * 1024 * 1024
     report_rebuild: ReportRebuild | None = None
     renew_mark: bool = False
+    encryption_key: EncryptionKey | None = None
 
 
 class BackupOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ appended to; at its size it is renamed, and the oldest one is deleted.
 """
 
 import asyncio
+import base64
 import contextlib
 import heapq
 import os
@@ -16,7 +17,9 @@ from typing import Final
 
 import msgspec
 
+from spawn.adapters.encryption.encryption_key import EncryptionKey
 from spawn.adapters.local.buffered_writer import BufferedWriter
+from spawn.domain.errors import StorageDamaged
 from spawn.ports.audit import AuditEntry, AuditKind, AuditQuery
 
 FILE_BYTES: Final = 16 * 1024 * 1024
@@ -67,12 +70,23 @@ class MemoryAuditLog:
 
 
 class FileAuditLog:
-    """An audit log in a folder that only the user of the service can read."""
+    """An audit log in a folder that only the user of the service can read.
 
-    def __init__(self, folder: Path, *, file_bytes: int = FILE_BYTES) -> None:
+    With a key each line is encrypted; one that is not, or with another key, is no entry.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        file_bytes: int = FILE_BYTES,
+        encryption_key: EncryptionKey | None = None,
+    ) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._acts = _Series(folder / "acts.jsonl", file_bytes, ACT_FILES, is_synced=True)
-        self._denials = _Series(folder / "denials.jsonl", file_bytes, DENIAL_FILES)
+        lines = _Lines(encryption_key)
+        acts, denials = folder / "acts.jsonl", folder / "denials.jsonl"
+        self._acts = _Series(acts, file_bytes, ACT_FILES, lines, is_synced=True)
+        self._denials = _Series(denials, file_bytes, DENIAL_FILES, lines)
         newest = (next(series.read_newest_first(), None) for series in self._all)
         self._last = max((entry.number for entry in newest if entry is not None), default=0)
 
@@ -114,9 +128,16 @@ class _Series(BufferedWriter[AuditEntry]):
     """A file of entries and its predecessors, `acts.jsonl.1` being the newest of them."""
 
     def __init__(
-        self, path: Path, file_bytes: int, file_count: int, *, is_synced: bool = False
+        self,
+        path: Path,
+        file_bytes: int,
+        file_count: int,
+        lines: "_Lines",
+        *,
+        is_synced: bool = False,
     ) -> None:
-        super().__init__(_NO_DESCRIPTOR, _encode_line, capacity=_CAPACITY)
+        super().__init__(_NO_DESCRIPTOR, lines.encode, capacity=_CAPACITY)
+        self._lines = lines
         self._path = path
         self._file_bytes = file_bytes
         self._paths = [path, *(Path(f"{path}.{number}") for number in range(1, file_count))]
@@ -132,15 +153,15 @@ class _Series(BufferedWriter[AuditEntry]):
             except OSError:
                 continue
             for line in reversed(lines):
-                with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
-                    yield _decode(line)
+                with contextlib.suppress(msgspec.DecodeError, ValueError, StorageDamaged):
+                    yield self._lines.decode(line)
 
     def _write(self, descriptor: int, entries: list[AuditEntry]) -> None:
         """Append the lines to the file; entries that a full disk rejects are counted."""
         del descriptor
         try:
             for entry in entries:
-                self._append_lines(_encode_line(entry))
+                self._append_lines(self._lines.encode(entry))
         except OSError:
             self.dropped += len(entries)
             self._is_torn = True
@@ -163,5 +184,28 @@ class _Series(BufferedWriter[AuditEntry]):
         self._is_torn = False
 
 
-def _encode_line(entry: AuditEntry) -> bytes:
-    return _encode(entry) + b"\n"
+class _Lines:
+    """Entries as lines: JSON, or with a key JSON that is encrypted, in base64."""
+
+    _PURPOSE: Final = b"audit log"
+
+    def __init__(self, key: EncryptionKey | None) -> None:
+        self._key = key
+
+    def encode(self, entry: AuditEntry) -> bytes:
+        """Return the line of an entry, with its end."""
+        line = _encode(entry)
+        if self._key is not None:
+            line = base64.b64encode(self._key.seal(line, self._PURPOSE))
+        return line + b"\n"
+
+    def decode(self, line: bytes) -> AuditEntry:
+        """Return the entry of a line.
+
+        Raises:
+            ValueError, StorageDamaged: it is cut off, or not encrypted with the key.
+        """
+        if self._key is not None:
+            ciphertext = base64.b64decode(line, validate=True)
+            line = self._key.unseal(ciphertext, self._PURPOSE, "The audit log")
+        return _decode(line)

@@ -15,6 +15,7 @@ from pathlib import Path
 from time import monotonic
 from typing import IO, Final
 
+from spawn.adapters.encryption.sealed_files import EphemeralCipher
 from spawn.domain.errors import Conflict, Overloaded, StorageFull
 from spawn.domain.events.position import Position
 
@@ -52,11 +53,18 @@ _RESERVE_BYTES: Final = 64 * 1024 * 1024
 class FileCopy:
     """A copy that is complete; `etag` is a digest of its bytes.
 
-    `is_described` if a client has its length, and no part of it since.
+    `is_described` if a client has its length, and no part of it since. The file is encrypted with
+    the `cipher` if there is one.
     """
 
     def __init__(
-        self, key: CopyKey, position: Position, file: IO[bytes], etag: str, size_bytes: int
+        self,
+        key: CopyKey,
+        position: Position,
+        file: IO[bytes],
+        etag: str,
+        size_bytes: int,
+        cipher: EphemeralCipher | None = None,
     ) -> None:
         self.key = key
         self.position = position
@@ -65,6 +73,7 @@ class FileCopy:
         self.used_at_s = monotonic()
         self.is_described = False
         self._file = file
+        self._cipher = cipher
         self._readers = 0
         self._is_removed = False
 
@@ -78,6 +87,8 @@ class FileCopy:
                 chunk = await asyncio.to_thread(os.pread, self._file.fileno(), size, start)
                 if not chunk:
                     raise OSError("the copy is shorter than it was")
+                if self._cipher is not None:
+                    chunk = self._cipher.apply(chunk, start)
                 start += len(chunk)
                 yield chunk
         finally:
@@ -102,10 +113,14 @@ class FileCopy:
 
 
 class FileCopies:
-    """Copies of files, bounded in number and bytes; the least recently used ones give way."""
+    """Copies of files, bounded in number and bytes; the least recently used ones give way.
 
-    def __init__(self, folder: Path | None = None) -> None:
+    They are encrypted on the disk if `is_encrypted`.
+    """
+
+    def __init__(self, folder: Path | None = None, *, is_encrypted: bool = False) -> None:
         self._folder = folder
+        self._is_encrypted = is_encrypted
         self._copies: list[FileCopy] = []
         self._writings: dict[CopyKey, asyncio.Task[FileCopy]] = {}
         self._slots = asyncio.Semaphore(MAX_WRITINGS)
@@ -174,8 +189,9 @@ class FileCopies:
         self, key: CopyKey, position: Position, read_file: Callable[[], AsyncGenerator[bytes]]
     ) -> FileCopy:
         async with self._slots:
-            file, digest, size = await self._write_file(key, read_file)
-        copy = FileCopy(key, position, file, f'"{digest[:32]}"', size)
+            cipher = EphemeralCipher() if self._is_encrypted else None
+            file, digest, size = await self._write_file(key, read_file, cipher)
+        copy = FileCopy(key, position, file, f'"{digest[:32]}"', size, cipher)
         for earlier in self.find(key):
             if earlier.etag == copy.etag:
                 copy.remove()
@@ -192,7 +208,10 @@ class FileCopies:
         return copy
 
     async def _write_file(
-        self, key: CopyKey, read_file: Callable[[], AsyncGenerator[bytes]]
+        self,
+        key: CopyKey,
+        read_file: Callable[[], AsyncGenerator[bytes]],
+        cipher: EphemeralCipher | None,
     ) -> tuple[IO[bytes], str, int]:
         """Write a file; return it, its digest and its size."""
         file: IO[bytes] = await asyncio.to_thread(
@@ -202,9 +221,10 @@ class FileCopies:
         try:
             async with aclosing(_join_chunks(read_file())) as chunks:
                 async for chunk in chunks:
-                    size += len(chunk)
+                    position, size = size, size + len(chunk)
                     self._make_room(key, size)
-                    await asyncio.to_thread(self._append, file, chunk)
+                    content = chunk if cipher is None else cipher.apply(chunk, position)
+                    await asyncio.to_thread(self._append, file, content)
                     digest.update(chunk)
             await asyncio.to_thread(file.flush)
         except BaseException:

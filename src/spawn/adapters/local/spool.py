@@ -9,7 +9,10 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from spawn.adapters.embedded.synced_folders import sync_folder
+from spawn.adapters.encryption.encryption_key import EncryptionKey
+from spawn.adapters.encryption.sealed_files import FileSealer, SealedFile
 from spawn.domain.errors import NotFound, StorageFull, Unavailable
+from spawn.ports.runtime import ReadableFile
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 _PARTIAL_SUFFIX = ".part"
@@ -21,11 +24,19 @@ class DirectorySpool:
     """Uploads as files of one private directory, complete or absent.
 
     An incomplete file has another name; it is synced and renamed once complete, and removed if
-    the upload fails. Incomplete files of a crash are removed at the next start.
+    the upload fails. Incomplete files of a crash are removed at the next start. Files are encrypted
+    if there is a key.
     """
 
-    def __init__(self, path: Path, reserve_bytes: int = 64 * 1024 * 1024) -> None:
+    def __init__(
+        self,
+        path: Path,
+        reserve_bytes: int = 64 * 1024 * 1024,
+        *,
+        encryption_key: EncryptionKey | None = None,
+    ) -> None:
         self._path = path
+        self._key = encryption_key
         self._reserve_bytes = reserve_bytes
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         for partial in path.glob(f"*{_PARTIAL_SUFFIX}"):
@@ -46,7 +57,8 @@ class DirectorySpool:
         final = self._file(name)
         partial = final.with_name(final.name + _PARTIAL_SUFFIX)
         try:
-            size = await self._write(partial, chunks)
+            sealer = None if self._key is None else FileSealer(self._key, _purpose(name))
+            size = await self._write(partial, chunks, sealer)
             await asyncio.to_thread(self._publish, partial, final)
         except ConnectionError:
             raise  # the sender broke off, which is also an OSError
@@ -60,19 +72,26 @@ class DirectorySpool:
             partial.unlink(missing_ok=True)
         return size
 
-    async def _write(self, partial: Path, chunks: AsyncIterator[bytes]) -> int:
+    async def _write(
+        self, partial: Path, chunks: AsyncIterator[bytes], sealer: FileSealer | None
+    ) -> int:
         size = 0
         descriptor = await asyncio.to_thread(os.open, partial, _CREATE_FLAGS, 0o600)
         try:
             async for chunk in chunks:
-                await asyncio.to_thread(self._append, descriptor, chunk)
+                await asyncio.to_thread(self._append, descriptor, chunk, sealer)
                 size += len(chunk)
+            if sealer is not None:
+                await asyncio.to_thread(self._append_bytes, descriptor, sealer.finish())
             await asyncio.to_thread(os.fsync, descriptor)
         finally:
             os.close(descriptor)
         return size
 
-    def _append(self, descriptor: int, chunk: bytes) -> None:
+    def _append(self, descriptor: int, chunk: bytes, sealer: FileSealer | None) -> None:
+        self._append_bytes(descriptor, chunk if sealer is None else sealer.seal(chunk))
+
+    def _append_bytes(self, descriptor: int, chunk: bytes) -> None:
         if shutil.disk_usage(self._path).free - len(chunk) < self._reserve_bytes:
             raise StorageFull("The upload would use up the disk's reserve.")
         view = memoryview(chunk)
@@ -83,7 +102,7 @@ class DirectorySpool:
         partial.rename(final)
         sync_folder(self._path)
 
-    def path(self, name: str) -> Path:
+    def find(self, name: str) -> ReadableFile:
         """Return the file of a received upload.
 
         Raises:
@@ -92,7 +111,7 @@ class DirectorySpool:
         file = self._file(name)
         if not file.is_file():
             raise NotFound(f"There is no upload {name!r}.")
-        return file
+        return file if self._key is None else SealedFile(file, self._key, _purpose(name))
 
     def names(self) -> Iterator[str]:
         """Yield the name of every stored upload."""
@@ -103,3 +122,8 @@ class DirectorySpool:
     async def discard(self, name: str) -> None:
         """Remove the upload; absent is fine."""
         await asyncio.to_thread(self._file(name).unlink, missing_ok=True)
+
+
+def _purpose(name: str) -> bytes:
+    """Return the purpose of the key of an upload, so that none can take the place of another."""
+    return b"upload " + name.encode()

@@ -17,6 +17,7 @@ from weakref import WeakValueDictionary
 import httpx
 import msgspec
 
+from spawn.adapters.encryption.encryption_key import EncryptionKey
 from spawn.adapters.ontology.circuit_breaker import CircuitLimits, CircuitState
 from spawn.adapters.ontology.client import RegistryClient
 from spawn.adapters.ontology.disk_cache import DiskCache
@@ -353,6 +354,7 @@ async def open_http_registry(
     bundled: SchemaRegistry,
     transport: httpx.AsyncBaseTransport | None = None,
     limits: CircuitLimits | None = None,
+    encryption_key: EncryptionKey | None = None,
 ) -> SchemaRegistry:
     """Return the registry at an `http(s)://` URL with its fallbacks; no request is sent yet.
 
@@ -360,6 +362,7 @@ async def open_http_registry(
         url: Absolute, without query and fragment.
         timeout_s: Deadline of one fetch in seconds, retries included.
         cache_dir: Directory of the last valid documents; None stores none.
+        encryption_key: Encrypts them.
         clock: The present, for the age of a document.
         bundled: The last fallback.
         transport: Replaces the network in tests.
@@ -376,5 +379,5 @@ async def open_http_registry(
         detail = "A registry is http://host[:port][/path] or https://…, without query or fragment."
         raise InvalidInput.at("", "url_malformed", detail)
     client = RegistryClient(url, timeout_s=timeout_s, transport=transport, limits=limits)
-    disk_cache = None if cache_dir is None else DiskCache(cache_dir)
+    disk_cache = None if cache_dir is None else DiskCache(cache_dir, encryption_key)
     return CachingRegistry(client, clock=clock, disk_cache=disk_cache, bundled=bundled)

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import msgspec
 
-from spawn.domain.errors import InvalidInput, MalformedBody
+from spawn.adapters.encryption.encryption_key import EncryptionKey
+from spawn.domain.errors import InvalidInput, MalformedBody, StorageDamaged
 from spawn.domain.schemas.document_parser import compute_fingerprint
 
 _MAX_FILE_BYTES = 4 << 20
+_PURPOSE = b"schema cache"
 
 
 class DiskCacheEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -24,18 +26,23 @@ class DiskCacheEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class DiskCache:
     """One file per requested schema and version. Blocking: call it off the event loop.
 
-    A truncated or edited file does not match its fingerprint and counts as absent.
+    A truncated or edited file does not match its fingerprint and counts as absent, as does one that
+    is not encrypted with the key if there is one.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, key: EncryptionKey | None = None) -> None:
         self._directory = directory
+        self._key = key
 
     def load(self, key: str) -> DiskCacheEntry | None:
         """Return the verified entry of the key; None if it is absent or damaged."""
         try:
             with self._path(key).open("rb") as file:
-                entry = _DECODER.decode(file.read(_MAX_FILE_BYTES))
-        except (OSError, msgspec.DecodeError):
+                content = file.read(_MAX_FILE_BYTES)
+            if self._key is not None:
+                content = self._key.unseal(content, _PURPOSE, file.name)
+            entry = _DECODER.decode(content)
+        except (OSError, msgspec.DecodeError, StorageDamaged):
             return None
         return entry if _compute_fingerprint(entry.document) == entry.fingerprint else None
 
@@ -47,10 +54,13 @@ class DiskCache:
         """
         self._directory.mkdir(parents=True, exist_ok=True)
         entry = DiskCacheEntry(document, verified_at, compute_fingerprint(document))
+        content = msgspec.json.encode(entry)
+        if self._key is not None:
+            content = self._key.seal(content, _PURPOSE)
         handle, partial = tempfile.mkstemp(dir=self._directory, prefix=".schema-")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(msgspec.json.encode(entry))
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             Path(partial).replace(self._path(key))

@@ -18,8 +18,10 @@ from typing import BinaryIO, Final, cast
 
 import msgspec
 
+from spawn.adapters.workers.child_process import pass_file
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.finance.simulation.monte_carlo_case import SimulationCase
+from spawn.ports.runtime import ReadableFile
 from spawn.ports.workers import SimulationProgress, WorkerEnded
 
 _STOP_TIMEOUT_S: Final = 10.0
@@ -35,9 +37,9 @@ class WorkerMessage(SimulationProgress, frozen=True, kw_only=True, omit_defaults
 class SimulationSubprocess:
     """The subprocess of one simulation; see `SimulationWorker`."""
 
-    def __init__(self, path: Path, threads: int) -> None:
-        module = "spawn.adapters.workers.simulation_worker"
-        self._command = ["-m", module, str(path), str(threads)]
+    def __init__(self, file: ReadableFile, threads: int) -> None:
+        self._file = file
+        self._threads = threads
         self._decoder = msgspec.json.Decoder(WorkerMessage)
         # The simulation may be cancelled while the process is starting.
         self._lock = threading.Lock()
@@ -64,16 +66,22 @@ class SimulationSubprocess:
             if self._closed:
                 raise WorkerEnded
             if self._process is None:
-                self._process = subprocess.Popen(  # noqa: S603 - our own module and path
-                    [sys.executable, *self._command],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
-                    # An interrupt at the terminal is for the service, which then ends this process.
-                    start_new_session=True,
-                )
+                self._process = self._start_process()
             return cast("BinaryIO", self._process.stdout)
+
+    def _start_process(self) -> "subprocess.Popen[bytes]":
+        module = "spawn.adapters.workers.simulation_worker"
+        with pass_file(self._file) as child_file:
+            return subprocess.Popen(  # noqa: S603 - our own module and path
+                [sys.executable, "-m", module, child_file.path, str(self._threads)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+                pass_fds=child_file.descriptors,
+                # An interrupt at the terminal is for the service, which then ends this process.
+                start_new_session=True,
+            )
 
     def close(self) -> None:
         """Kill the process; idempotent."""

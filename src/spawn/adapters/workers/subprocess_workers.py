@@ -3,7 +3,6 @@
 import importlib.util
 import os
 from datetime import date
-from pathlib import Path
 from typing import Final
 
 from spawn.adapters.workers.import_worker import DraftingSubprocess
@@ -11,6 +10,7 @@ from spawn.adapters.workers.simulation_worker import SimulationSubprocess
 from spawn.adapters.workers.workbook_reader import WorkbookSubprocess
 from spawn.domain.imports.record_parser import FileLayout
 from spawn.domain.schema_version import Schema
+from spawn.ports.runtime import ReadableFile
 
 _MAX_THREADS: Final = 2
 
@@ -32,10 +32,10 @@ class SubprocessWorkers:
         """Start a drafting worker; see `Workers.start_drafting`."""
         return DraftingSubprocess(schema, layout, on_date)
 
-    def start_simulation(self, path: Path) -> SimulationSubprocess:
+    def start_simulation(self, file: ReadableFile) -> SimulationSubprocess:
         """Start a simulation worker; see `Workers.start_simulation`."""
-        return SimulationSubprocess(path, self._threads)
+        return SimulationSubprocess(file, self._threads)
 
-    def open_workbook(self, path: Path, sheet: str | int | None) -> WorkbookSubprocess:
+    def open_workbook(self, file: ReadableFile, sheet: str | int | None) -> WorkbookSubprocess:
         """Start a reader of a sheet; see `Workers.open_workbook`."""
-        return WorkbookSubprocess(path, sheet)
+        return WorkbookSubprocess(file, sheet)

@@ -8,33 +8,35 @@ import pickle
 import subprocess
 import sys
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from spawn.adapters.workers.child_process import end_process
+from spawn.adapters.workers.child_process import end_process, pass_file
 from spawn.adapters.workers.sheet_scan import TOO_LARGE
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.imports.cells.sheet_cell import SheetRow
+from spawn.ports.runtime import ReadableFile
 from spawn.ports.workers import WorkerEnded
 
 
 class WorkbookSubprocess:
     """The subprocess that reads one sheet; see `WorkbookReader`."""
 
-    def __init__(self, path: Path, sheet: str | int | None) -> None:
+    def __init__(self, file: ReadableFile, sheet: str | int | None) -> None:
         self.sheets: tuple[str, ...] = ()
         module = "spawn.adapters.workers.workbook_rows"
+        self._process: subprocess.Popen[bytes] | None = None
         try:
-            self._process: subprocess.Popen[bytes] | None = subprocess.Popen(  # noqa: S603 - our own module
-                [sys.executable, "-m", module, str(path)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                # An interrupt at the terminal must reach only the service, which ends this process.
-                start_new_session=True,
-            )
+            with pass_file(file) as child_file:
+                self._process = subprocess.Popen(  # noqa: S603 - our own module
+                    [sys.executable, "-m", module, child_file.path],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    pass_fds=child_file.descriptors,
+                    # An interrupt at the terminal must reach only the service, which ends this.
+                    start_new_session=True,
+                )
         except OSError:
-            self._process = None
             return
         with suppress(OSError):
             sink = cast("BinaryIO", self._process.stdin)

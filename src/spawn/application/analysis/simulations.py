@@ -120,10 +120,10 @@ async def run_simulation(dependencies: Dependencies, job_id: str, executor: Exec
     simulation: StoredAggregate[SimulationRun] = await dependencies.reads.get(
         SIMULATION_KIND, job_id
     )
-    path = await asyncio.to_thread(dependencies.spool.path, job_id)
+    file = await asyncio.to_thread(dependencies.spool.find, job_id)
     if not await _report_progress(dependencies, job_id, 0):
         return
-    worker = dependencies.workers.start_simulation(path)
+    worker = dependencies.workers.start_simulation(file)
     try:
         result = await _await_result(dependencies, job_id, worker, executor)
     finally:

@@ -7,7 +7,6 @@ project draft or reasons for its rejection, and a chunk is decided from the stor
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -55,7 +54,7 @@ from spawn.domain.projects.project import (
     apply_transition,
     list_changed_fields,
 )
-from spawn.ports.runtime import IdGenerator
+from spawn.ports.runtime import IdGenerator, ReadableFile
 from spawn.ports.workers import Workers
 
 CHUNK_ROWS = 2_000
@@ -150,7 +149,7 @@ class ChunkSource:
 
     def __init__(
         self,
-        path: Path,
+        file: ReadableFile,
         import_state: ImportState,
         mapping: ImportMapping | None,
         ids: IdGenerator,
@@ -160,7 +159,7 @@ class ChunkSource:
         self._mapping = mapping
         self._ids = ids
         self._workers = workers
-        self._source = RecordSource(path, import_state, mapping, workers)
+        self._source = RecordSource(file, import_state, mapping, workers)
         self._records: Iterator[Record] = iter(())
         self._keys_seen = KeySet()
         self.present_keys: KeySet | None = None

@@ -105,8 +105,8 @@ async def _read_file(
     today = dependencies.clock.now().date()
     validator = await dependencies.validator()
     reader = RowReader(validator, mapping, today, from_export=state.from_export)
-    path = await asyncio.to_thread(dependencies.spool.path, state.import_id)
-    source = ChunkSource(path, state, mapping, dependencies.ids, dependencies.workers)
+    file = await asyncio.to_thread(dependencies.spool.find, state.import_id)
+    source = ChunkSource(file, state, mapping, dependencies.ids, dependencies.workers)
     try:
         await asyncio.to_thread(source.open, reader, 0)
         return await _read_chunks(dependencies, source, reader, ChunkDecider(mapping))

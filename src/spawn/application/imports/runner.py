@@ -82,10 +82,10 @@ async def run_import(dependencies: Dependencies, job_id: str, executor: Executor
     """
     import_state: StoredAggregate[ImportState] = await dependencies.reads.get(IMPORT_KIND, job_id)
     mapping = await get_pinned_mapping(dependencies, import_state.state)
-    path = await asyncio.to_thread(dependencies.spool.path, job_id)
+    file = await asyncio.to_thread(dependencies.spool.find, job_id)
     source = await asyncio.to_thread(
         ChunkSource,
-        path,
+        file,
         import_state.state,
         mapping,
         dependencies.ids,

@@ -36,6 +36,7 @@ from spawn.entrypoints.cli.grammar.terminal import Colour, paint
 from spawn.entrypoints.collector import collector_paused
 from spawn.entrypoints.settings import (
     Settings,
+    find_encryption_key,
     read_service_url,
     read_settings,
     read_signing_key,
@@ -509,6 +510,12 @@ def _add_restore_command(commands: "argparse._SubParsersAction[argparse.Argument
         action="store_true",
         help="make an independent store, for a drill: the source is not superseded",
     )
+    restore.add_argument(
+        "--source-key",
+        type=Path,
+        metavar="FILE",
+        help="file of the key of the backups, if the new store gets another one or none",
+    )
     _add_json_option(restore)
     restore.set_defaults(run=_run_restore)
     _add_follower_commands(commands)
@@ -627,6 +634,7 @@ def _run_serve(settings: Settings, arguments: argparse.Namespace) -> int:
 
         load_certificates(settings)
         read_signing_key(settings.backup_signing_key_file)
+        find_encryption_key(settings)
         asyncio.run(serve.check_publishers(settings))
         if arguments.json:
             _print_config_check()
@@ -768,7 +776,7 @@ def _run_verify(settings: Settings, arguments: argparse.Namespace) -> int:
 
 def _run_restore(settings: Settings, arguments: argparse.Namespace) -> int:
     from spawn.adapters.duckdb.archive.restoration import RestoreRequest
-    from spawn.entrypoints.cli.recovery_commands import restore_store
+    from spawn.entrypoints.cli.recovery_commands import read_archive_keys, restore_store
 
     os.umask(_PRIVATE_UMASK)
     epoch, position = arguments.position or (None, None)
@@ -780,7 +788,8 @@ def _run_restore(settings: Settings, arguments: argparse.Namespace) -> int:
         position=position,
         at=arguments.at,
         is_copy=arguments.copy,
-        signing_key=read_signing_key(settings.backup_signing_key_file),
+        keys=read_archive_keys(settings, arguments.source_key),
+        target_key=find_encryption_key(settings),
     )
     restore_store(request, as_json=arguments.json)
     return EXIT_OK

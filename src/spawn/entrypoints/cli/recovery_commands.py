@@ -16,13 +16,19 @@ from spawn.adapters.duckdb.archive.durable_files import write_file
 from spawn.adapters.duckdb.archive.follower import FollowedPosition, Follower, PromotedStore
 from spawn.adapters.duckdb.archive.restoration import RestoredStore, RestoreRequest, restore
 from spawn.adapters.duckdb.archive.store_check import verify_store
+from spawn.adapters.encryption.encryption_key import ArchiveKeys
 from spawn.adapters.local.clock import SystemClock
 from spawn.domain.errors import SpawnError, StorageDamaged, StorageIncompatible
 from spawn.entrypoints.cli.backend import open_backend
 from spawn.entrypoints.cli.errors import CommandError
 from spawn.entrypoints.cli.serve import find_store_file
 from spawn.entrypoints.http.backup_routes import BackupView
-from spawn.entrypoints.settings import Settings, read_signing_key
+from spawn.entrypoints.settings import (
+    Settings,
+    find_encryption_key,
+    read_encryption_key,
+    read_signing_key,
+)
 from spawn.ports.backups import JournalHead
 
 _NOT_CLAIMED: Final = (
@@ -32,6 +38,18 @@ _UNCHECKED: Final = (
     "the signatures of {folder} are not checked: name the key in SPAWN_BACKUP_SIGNING_KEY_FILE\n"
 )
 _encode = msgspec.json.Encoder(enc_hook=str).encode  # paths are texts
+
+
+def read_archive_keys(settings: Settings, source_key_file: Path | None = None) -> ArchiveKeys:
+    """Return the keys of the backups; a file that is named has the one that encrypts them.
+
+    Raises:
+        SettingsError: the file of one cannot be read, or is too short to be a key.
+    """
+    signing_key = read_signing_key(settings.backup_signing_key_file)
+    if source_key_file is None:
+        return ArchiveKeys(signing_key, find_encryption_key(settings))
+    return ArchiveKeys(signing_key, read_encryption_key(str(source_key_file), "--source-key"))
 
 
 async def take_backup(settings: Settings, head_file: Path | None, *, as_json: bool) -> None:
@@ -57,16 +75,16 @@ def verify(settings: Settings, path: Path | None, head_file: Path | None, *, as_
     """
     # What the store logs when it repairs itself is about the copy, and is a finding.
     logger.disable("spawn")
-    signing_key = read_signing_key(settings.backup_signing_key_file)
+    keys = read_archive_keys(settings)
     head = None if head_file is None else _read_head(head_file)
     target = path or find_store_file(settings)
     if target is None:
         raise CommandError("memory:// has no file to verify: name a file or a folder of backups")
     if target.is_dir():
-        _report_unchecked_signature(target, signing_key)
-        verification = verify_archive(target, head=head, signing_key=signing_key)
+        _report_unchecked_signature(target, keys.signing)
+        verification = verify_archive(target, head=head, keys=keys)
     else:
-        verification = verify_store(target, SystemClock(), head=head, signing_key=signing_key)
+        verification = verify_store(target, SystemClock(), head=head, keys=keys)
     if as_json:
         _print_json(verification)
     else:
@@ -77,7 +95,7 @@ def verify(settings: Settings, path: Path | None, head_file: Path | None, *, as_
 def restore_store(request: RestoreRequest, *, as_json: bool) -> None:
     """Restore a store and print its position and epoch."""
     logger.disable("spawn")
-    _report_unchecked_signature(request.archive, request.signing_key)
+    _report_unchecked_signature(request.archive, request.keys.signing)
     restored = restore(request, SystemClock())
     if as_json:
         _print_json(restored)
@@ -103,10 +121,10 @@ def follow(
 ) -> None:
     """Follow a store until the process is stopped; without an interval take what there is."""
     logger.disable("spawn")
-    signing_key = read_signing_key(settings.backup_signing_key_file)
+    keys = read_archive_keys(settings)
     problem = ""
-    _report_unchecked_signature(folder, signing_key)
-    with Follower(folder, file, SystemClock(), signing_key) as follower:
+    _report_unchecked_signature(folder, keys.signing)
+    with Follower(folder, file, SystemClock(), keys) as follower:
         while True:
             try:
                 followed = follower.follow()
@@ -137,11 +155,11 @@ def _report_followed(followed: FollowedPosition, *, is_last: bool, as_json: bool
 def promote(settings: Settings, folder: Path, file: Path, *, as_json: bool) -> None:
     """Promote a follower and print its position and epoch."""
     logger.disable("spawn")
-    signing_key = read_signing_key(settings.backup_signing_key_file)
+    keys = read_archive_keys(settings)
     if not file.exists():
         raise CommandError(f"{file} does not exist: name the file of a follower")
-    _report_unchecked_signature(folder, signing_key)
-    with Follower(folder, file, SystemClock(), signing_key) as follower:
+    _report_unchecked_signature(folder, keys.signing)
+    with Follower(folder, file, SystemClock(), keys) as follower:
         store = follower.promote()
     if as_json:
         _print_json(store)

@@ -1,6 +1,5 @@
 """Verification of an archive: every file, every row, the chain, and a head from elsewhere."""
 
-import hashlib
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
@@ -15,8 +14,14 @@ from spawn.adapters.duckdb.archive.backup_index import (
 )
 from spawn.adapters.duckdb.archive.durable_files import hash_file
 from spawn.adapters.duckdb.archive.pinned_set import PinnedSet, pin_set
-from spawn.adapters.duckdb.archive.segments import ChainCheck, quote_path, read_chained_rows
+from spawn.adapters.duckdb.archive.segments import (
+    ChainCheck,
+    add_segment_key,
+    read_chained_rows,
+    segment_source,
+)
 from spawn.adapters.duckdb.connection import Cursor
+from spawn.adapters.encryption.encryption_key import NO_KEYS, ArchiveKeys
 from spawn.domain.errors import StorageDamaged
 from spawn.ports.backups import JournalHead
 
@@ -61,7 +66,7 @@ class HeadCheck:
 
 
 def verify_archive(
-    archive: Path, *, head: JournalHead | None = None, signing_key: bytes | None = None
+    archive: Path, *, head: JournalHead | None = None, keys: ArchiveKeys = NO_KEYS
 ) -> Verification:
     """Verify every set of an archive.
 
@@ -75,9 +80,9 @@ def verify_archive(
     rows = 0
     newest_head: JournalHead | None = None
     for number in numbers:
-        check = HeadCheck(head if number == numbers[-1] else None, signing_key)
+        check = HeadCheck(head if number == numbers[-1] else None, keys.signing)
         try:
-            with pin_set(archive, number, signing_key) as pinned:
+            with pin_set(archive, number, keys) as pinned:
                 set_findings = verify_set(pinned, check)
         except (OSError, StorageDamaged) as error:
             if number in list_set_numbers(archive):  # not removed by the retention meanwhile
@@ -86,7 +91,7 @@ def verify_archive(
         findings += (f"set {number}: {finding}" for finding in set_findings)
         rows += pinned.backup_set.last_position
         if pinned.backup_set.points:
-            newest_head = head_of_set(pinned.backup_set, signing_key)
+            newest_head = head_of_set(pinned.backup_set, keys.signing)
     return Verification(target=str(archive), rows=rows, findings=tuple(findings), head=newest_head)
 
 
@@ -106,13 +111,14 @@ def verify_set(pinned: PinnedSet, head_check: HeadCheck, through: int | None = N
     if findings:
         return findings
     hashes_by_position = {point.position: point.hash for point in backup_set.points}
-    with closing(duckdb.connect(config={"threads": 1})) as cursor:
+    # Temporary files of this engine would be plain.
+    with closing(duckdb.connect(config={"threads": 1, "temp_directory": ""})) as cursor:
+        add_segment_key(cursor, pinned.key)
         chain = ChainCheck()
         for segment in segments:
             try:
-                _check_segment(
-                    cursor, pinned.path(segment.name), chain, head_check, hashes_by_position
-                )
+                source = segment_source([pinned.path(segment.name)], pinned.key)
+                _check_segment(cursor, source, chain, head_check, hashes_by_position)
             except duckdb.Error as failure:
                 return [f"{segment.name} cannot be read: {str(failure).splitlines()[0]}"]
             if not chain.finding and (chain.position, chain.hash.hex()) != (
@@ -140,12 +146,11 @@ def _check_file(path: Path, size_bytes: int | None, sha256: str) -> str:
 
 def _check_segment(
     cursor: Cursor,
-    path: Path,
+    source: str,
     chain: ChainCheck,
     head_check: HeadCheck,
     hashes_by_position: dict[int, str],
 ) -> None:
-    source = f"read_parquet({quote_path(path)})"
     for row, stored_hash in read_chained_rows(cursor, source):
         if not chain.add(row, stored_hash):
             return
@@ -154,19 +159,6 @@ def _check_segment(
         if expected_hash is not None and expected_hash != stored_hash.hex():
             chain.finding = f"row {row.position} is not the one that the index lists"
             return
-
-
-def read_schemas(folder: Path, name: str, sha256: str) -> bytes:
-    """Return the content of a snapshot of schemas.
-
-    Raises:
-        StorageDamaged: its checksum differs.
-        OSError: it cannot be read.
-    """
-    content = (folder / name).read_bytes()
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise StorageDamaged(f"The file {name} was changed: use another set of the archive.")
-    return content
 
 
 def join_findings(findings: Iterable[str]) -> str:

@@ -5,6 +5,8 @@ journal from the first row. Nothing counts that the index of the set does not li
 replaced last, so that an interrupted backup leaves the previous one.
 """
 
+import base64
+import binascii
 import hashlib
 import hmac
 from collections.abc import Mapping
@@ -15,11 +17,13 @@ from typing import Final
 import msgspec
 
 from spawn.adapters.duckdb.archive.durable_files import create_file, write_file
+from spawn.adapters.encryption.encryption_key import NO_KEYS, ArchiveKeys, wrong_key_error
 from spawn.domain.errors import StorageDamaged
 from spawn.ports.backups import JournalHead
 
 INDEX_NAME: Final = "index.json"
 INDEX_FORMAT: Final = 1
+_PURPOSE: Final = b"backup index"
 _SET_PREFIX: Final = "set-"
 _EPOCH_PREFIX: Final = "epoch-"
 
@@ -53,7 +57,7 @@ class IndexedPoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BackupSet(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that one set of files holds."""
+    """Everything that one set of files holds; `key_id` names the key that encrypts them."""
 
     format: int
     store_id: str
@@ -61,6 +65,7 @@ class BackupSet(msgspec.Struct, frozen=True, kw_only=True):
     store_format: int
     number: int
     created_at: datetime
+    key_id: str = ""
     segments: tuple[Segment, ...] = ()
     points: tuple[IndexedPoint, ...] = ()
 
@@ -78,10 +83,13 @@ class EpochClaim(msgspec.Struct, frozen=True, kw_only=True):
     claimed_at: datetime
 
 
-class _SignedIndex(msgspec.Struct, frozen=True):
+class _SignedIndex(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Index as it is stored; an encrypted one has the set as a text in base64."""
+
     sha256: str
     signature: str
     backup_set: msgspec.Raw
+    key_id: str = ""
 
 
 def set_folder(archive: Path, number: int) -> Path:
@@ -97,11 +105,12 @@ def list_set_numbers(archive: Path) -> list[int]:
     )
 
 
-def read_set(archive: Path, number: int, signing_key: bytes | None = None) -> BackupSet:
+def read_set(archive: Path, number: int, keys: ArchiveKeys = NO_KEYS) -> BackupSet:
     """Read the index of a set and check it.
 
     Raises:
         StorageDamaged: the index is damaged, of a later release, or not signed with the key.
+        StorageIncompatible: it is encrypted with another key than the given one.
         OSError: it cannot be read.
     """
     path = set_folder(archive, number) / INDEX_NAME
@@ -110,20 +119,31 @@ def read_set(archive: Path, number: int, signing_key: bytes | None = None) -> Ba
         body = bytes(index.backup_set)
         if hashlib.sha256(body).hexdigest() != index.sha256:
             raise StorageDamaged(f"The index {path} is damaged: its checksum differs.")
-        backup_set = msgspec.json.decode(body, type=BackupSet)
-    except msgspec.DecodeError as error:
+        _check_signature(path, keys.signing, body, index.signature)
+        content = _decrypt(path, index, body, keys) if index.key_id else body
+        backup_set = msgspec.json.decode(content, type=BackupSet)
+    except (msgspec.DecodeError, binascii.Error) as error:
         raise StorageDamaged(f"The index {path} is damaged: {error}.") from error
     if backup_set.format > INDEX_FORMAT:
         raise StorageDamaged(
             f"The index {path} has format {backup_set.format}: use the release that wrote it."
         )
-    if signing_key is not None and not hmac.compare_digest(
-        _sign(signing_key, body), index.signature
-    ):
+    return backup_set
+
+
+def _check_signature(path: Path, key: bytes | None, body: bytes, signature: str) -> None:
+    if key is not None and not hmac.compare_digest(_sign(key, body), signature):
         raise StorageDamaged(
             f"The index {path} is not signed with the key: use the key that it was written with."
         )
-    return backup_set
+
+
+def _decrypt(path: Path, index: _SignedIndex, body: bytes, keys: ArchiveKeys) -> bytes:
+    key = keys.encryption
+    if key is None or key.id != index.key_id:
+        raise wrong_key_error(f"The index {path}", index.key_id, key)
+    ciphertext = base64.b64decode(msgspec.json.decode(body, type=str), validate=True)
+    return key.unseal(ciphertext, _PURPOSE, f"The index {path}")
 
 
 def is_set_signed(archive: Path, number: int) -> bool:
@@ -140,11 +160,15 @@ def is_set_signed(archive: Path, number: int) -> bool:
         raise StorageDamaged(f"The index {path} is damaged: {error}.") from error
 
 
-def write_set(archive: Path, backup_set: BackupSet, signing_key: bytes | None) -> None:
+def write_set(archive: Path, backup_set: BackupSet, keys: ArchiveKeys) -> None:
     """Replace the index of a set, after all that it lists is durable."""
     body = msgspec.json.encode(backup_set)
-    signature = "" if signing_key is None else _sign(signing_key, body)
-    index = _SignedIndex(hashlib.sha256(body).hexdigest(), signature, msgspec.Raw(body))
+    if keys.encryption is not None:
+        ciphertext = keys.encryption.seal(body, _PURPOSE)
+        body = msgspec.json.encode(base64.b64encode(ciphertext).decode())
+    signature = "" if keys.signing is None else _sign(keys.signing, body)
+    digest = hashlib.sha256(body).hexdigest()
+    index = _SignedIndex(digest, signature, msgspec.Raw(body), backup_set.key_id)
     write_file(set_folder(archive, backup_set.number) / INDEX_NAME, msgspec.json.encode(index))
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import hashlib
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,12 +30,11 @@ from spawn.adapters.duckdb.archive.durable_files import (
     hash_file,
     lock_folder,
     remove_partial_files,
-    write_file,
 )
 from spawn.adapters.duckdb.archive.segments import (
     SEGMENT_ROWS,
-    name_schema_snapshot,
     read_schema_snapshot,
+    write_schema_snapshot,
     write_segment,
 )
 from spawn.adapters.duckdb.connection import Cursor, Engine, ReaderThreads
@@ -44,6 +42,7 @@ from spawn.adapters.duckdb.journal_rows import from_microseconds
 from spawn.adapters.duckdb.tables import FORMAT_MIGRATIONS
 from spawn.adapters.embedded.options import BackupOptions
 from spawn.adapters.embedded.synced_folders import create_folder, sync_folder
+from spawn.adapters.encryption.encryption_key import ArchiveKeys
 from spawn.domain.errors import (
     Conflict,
     SpawnError,
@@ -96,6 +95,7 @@ class BackupWriter:
     ) -> None:
         self._archive = options.folder
         self._options = options
+        self._keys = ArchiveKeys(options.signing_key, engine.key)
         self._store_id = store_id
         self._epoch = epoch
         self._clock = clock
@@ -218,7 +218,7 @@ class BackupWriter:
             finally:
                 with suppress(duckdb.Error):
                     cursor.execute("rollback")
-            write_set(self._archive, progress.backup_set, self._options.signing_key)
+            write_set(self._archive, progress.backup_set, self._keys)
             _remove_replaced_segments(self._archive, backup_set, progress.backup_set)
             self._remove_old_sets(progress.backup_set)
         return progress
@@ -246,7 +246,7 @@ class BackupWriter:
 
     def _read_newest_set(self) -> BackupSet | None:
         numbers = list_set_numbers(self._archive)
-        return read_set(self._archive, numbers[-1], self._options.signing_key) if numbers else None
+        return read_set(self._archive, numbers[-1], self._keys) if numbers else None
 
     def _open_set(self, cursor: Cursor) -> BackupSet:
         """Return the set to extend: the newest one, or a new one.
@@ -258,8 +258,10 @@ class BackupWriter:
         """
         try:
             newest = self._read_newest_set()
+        except StorageIncompatible:
+            raise
         except StorageDamaged as error:
-            if self._options.signing_key is not None and "signed" in error.detail:
+            if self._keys.signing is not None and "signed" in error.detail:
                 raise
             newest = None  # a set that cannot be extended is left for inspection
         if newest is not None:
@@ -278,6 +280,7 @@ class BackupWriter:
             store_format=len(FORMAT_MIGRATIONS),
             number=max(numbers, default=0) + 1,
             created_at=self._clock.now(),
+            key_id="" if self._keys.encryption is None else self._keys.encryption.id,
         )
 
     def _is_set_due(self, newest: BackupSet) -> bool:
@@ -294,6 +297,11 @@ class BackupWriter:
             raise Conflict(
                 f"The folder {self._archive} has backups of the store {newest.store_id}: give this"
                 " store a folder of its own (SPAWN_BACKUP_URL)."
+            )
+        if self._keys.encryption is not None and not newest.key_id:
+            raise Conflict(
+                f"The folder {self._archive} has backups that are not encrypted: give the encrypted"
+                " store another one (SPAWN_BACKUP_URL)."
             )
 
     def _check_history(self, cursor: Cursor, newest: BackupSet) -> None:
@@ -329,7 +337,7 @@ class BackupWriter:
         added = None
         if last > position:
             previous_hash = segments[-1].hash if segments else _ZERO_HASH
-            added = write_segment(cursor, folder, first, last, previous_hash)
+            added = write_segment(cursor, folder, first, last, previous_hash, self._keys.encryption)
             segments.append(added)
         point = self._write_point(cursor, folder, observed_position, last)
         extended = msgspec.structs.replace(
@@ -344,9 +352,7 @@ class BackupWriter:
         self, cursor: Cursor, folder: Path, observed_position: int, position: int
     ) -> IndexedPoint:
         content = read_schema_snapshot(cursor)
-        name, sha256 = name_schema_snapshot(content)
-        if not _has_content(folder / name, sha256):
-            write_file(folder / name, content)
+        name, sha256 = write_schema_snapshot(folder, content, self._keys.encryption)
         row = cursor.execute(
             "select lower(hex(hash)), epoch_us(recorded_at) from journal where position = ?",
             [position],
@@ -412,7 +418,7 @@ class BackupWriter:
         """Whether every file of a set has its checksum; of a new set that is soon found."""
         folder = set_folder(self._archive, number)
         try:
-            backup_set = read_set(self._archive, number, self._options.signing_key)
+            backup_set = read_set(self._archive, number, self._keys)
             files = {s.name: s.sha256 for s in backup_set.segments}
             files |= {p.schemas: p.schemas_sha256 for p in backup_set.points}
             return bool(files) and all(
@@ -461,13 +467,6 @@ def _find_end(cursor: Cursor, first: int, observed_position: int) -> int:
         [last],
     ).fetchone()
     return last if row is None else max(last, int(row[0]))
-
-
-def _has_content(path: Path, sha256: str) -> bool:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest() == sha256
-    except OSError:
-        return False
 
 
 def superseded_error(epoch: int, newer_epoch: int, archive: Path) -> StorageIncompatible:

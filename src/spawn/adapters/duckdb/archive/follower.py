@@ -27,14 +27,15 @@ from spawn.adapters.duckdb.archive.epoch_claims import (
     claim_new_epoch,
     renumber_bookmarks,
 )
-from spawn.adapters.duckdb.archive.pinned_set import pin_set
+from spawn.adapters.duckdb.archive.pinned_set import PinnedSet, pin_set
 from spawn.adapters.duckdb.archive.point_schemas import read_point_schemas
 from spawn.adapters.duckdb.archive.segments import (
     ChainCheck,
+    add_segment_key,
     delete_schema_snapshot,
     insert_schema_snapshot,
-    quote_path,
     read_chained_rows,
+    segment_source,
 )
 from spawn.adapters.duckdb.archive.store_check import open_proved_journal
 from spawn.adapters.duckdb.connection import Engine, FolderNotSynced, translate_error
@@ -42,6 +43,7 @@ from spawn.adapters.duckdb.journal.high_water_mark import HighWaterMark, Journal
 from spawn.adapters.duckdb.journal.tail import find_store_id, find_tail
 from spawn.adapters.duckdb.journal_rows import ROW_COLUMNS
 from spawn.adapters.embedded.synced_folders import create_folder, sync_folder
+from spawn.adapters.encryption.encryption_key import NO_KEYS, ArchiveKeys
 from spawn.domain.errors import Conflict, NotFound, StorageDamaged, StorageIncompatible
 from spawn.ports.runtime import Clock
 
@@ -76,16 +78,16 @@ class Follower:
         archive: folder of the leader's backups.
         path: of the follower's file, created if it is absent.
         clock: of the derived tables.
-        signing_key: that the indexes must be signed with.
+        keys: that the indexes must be signed with, and that opens the archive and the file.
     """
 
     def __init__(
-        self, archive: Path, path: Path, clock: Clock, signing_key: bytes | None = None
+        self, archive: Path, path: Path, clock: Clock, keys: ArchiveKeys = NO_KEYS
     ) -> None:
         self._archive = archive
         self._path = path
         self._clock = clock
-        self._signing_key = signing_key
+        self._keys = keys
         self._schemas = ""
         self._warm_at_s = 0.0
         _require_follower(path)
@@ -95,9 +97,10 @@ class Follower:
             create_file(marker, b"")
         self._mark = HighWaterMark(path)
         try:
-            self._engine = Engine(path, _MEMORY_LIMIT, _LOG_BYTES)
+            self._engine = Engine(path, _MEMORY_LIMIT, _LOG_BYTES, keys.encryption)
             try:
                 self._cursor = self._engine.cursor()
+                add_segment_key(self._cursor, keys.encryption)
                 tables.migrate_format(self._cursor, clock.now().replace(tzinfo=None))
                 self._tail = find_tail(self._cursor, path.name)
             except BaseException:
@@ -129,15 +132,15 @@ class Follower:
             StorageIncompatible: the archive belongs to another store or a later epoch.
             OSError: the archive cannot be read.
         """
-        with pin_set(self._archive, self._newest_number(), self._signing_key) as pinned:
+        with pin_set(self._archive, self._newest_number(), self._keys) as pinned:
             self._require_same_store(pinned.backup_set)
             before = self._tail.position
             for segment in pinned.backup_set.segments:
                 if segment.last > self._tail.position:
-                    self._take_segment(pinned.path(segment.name), segment)
+                    self._take_segment(pinned, segment)
             point = pinned.backup_set.points[-1]
             if self._tail.position == point.position:
-                self._take_point(pinned.folder, point)
+                self._take_point(pinned, point)
         return FollowedPosition(
             epoch=self._tail.epoch,
             position=self._tail.position,
@@ -151,6 +154,11 @@ class Follower:
         return numbers[-1]
 
     def _require_same_store(self, backup_set: BackupSet) -> None:
+        if (self._keys.encryption is None) != (not backup_set.key_id):
+            raise StorageIncompatible(
+                f"{self._archive} is not encrypted, and SPAWN_ENCRYPTION_KEY_FILE is set: give the"
+                " leader the same key, or unset it."
+            )
         if backup_set.store_format != len(tables.FORMAT_MIGRATIONS):
             raise StorageIncompatible(
                 "Leader and follower have different formats: run the same release."
@@ -170,13 +178,14 @@ class Follower:
         self._cursor.execute("update store set epoch = ?", [backup_set.epoch])
         self._tail = self._tail._replace(epoch=backup_set.epoch)
 
-    def _take_segment(self, path: Path, segment: Segment) -> None:
+    def _take_segment(self, pinned: PinnedSet, segment: Segment) -> None:
         """Append the rows of a segment that the journal lacks, after a check of all of them."""
+        path = pinned.path(segment.name)
         if hash_file(path) != segment.sha256:
             raise StorageDamaged(f"{path} was changed: its checksum differs.")
         after = self._tail.position
         chain = ChainCheck(after, self._tail.hash)
-        source = f"read_parquet({quote_path(path)})"
+        source = segment_source([path], pinned.key)
         try:
             rows = read_chained_rows(
                 self._cursor, f"(select * from {source} where position > {after:d})"
@@ -192,12 +201,12 @@ class Follower:
         self._tail = self._tail._replace(position=chain.position, hash=chain.hash)
         self._mark.write(self._tail.journal_position())
 
-    def _take_point(self, folder: Path, point: IndexedPoint) -> None:
+    def _take_point(self, pinned: PinnedSet, point: IndexedPoint) -> None:
         """Replace schemas and bookmarks by those of a point at the end of the journal."""
         self._cursor.execute("begin")
         try:
             if point.schemas != self._schemas:
-                snapshot = read_point_schemas(folder, point)
+                snapshot = read_point_schemas(pinned, point)
                 delete_schema_snapshot(self._cursor)
                 insert_schema_snapshot(self._cursor, snapshot)
             self._cursor.execute("delete from bookmarks")
@@ -258,7 +267,7 @@ class Follower:
 
     def _has_own_epoch(self) -> bool:
         """Whether an earlier promotion was interrupted after its epoch had begun."""
-        with pin_set(self._archive, self._newest_number(), self._signing_key) as pinned:
+        with pin_set(self._archive, self._newest_number(), self._keys) as pinned:
             backup_set = pinned.backup_set
         store_id = find_store_id(self._cursor, self._path.name)
         return store_id == backup_set.store_id and self._tail.epoch > backup_set.epoch

@@ -3,14 +3,13 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from spawn.adapters.duckdb.archive.archive_check import read_schemas
 from spawn.adapters.duckdb.archive.backup_index import IndexedPoint
-from spawn.adapters.duckdb.archive.segments import SchemaSnapshot
+from spawn.adapters.duckdb.archive.pinned_set import PinnedSet
+from spawn.adapters.duckdb.archive.segments import SchemaSnapshot, read_schema_file
 from spawn.adapters.duckdb.connection import Cursor
 from spawn.domain.errors import NotFound
 from spawn.domain.projects.project import PROJECT_KIND
@@ -22,7 +21,7 @@ _ADOPTED = frozenset({SchemaState.ACTIVE.value, SchemaState.RETIRED.value})
 
 def snapshot_at(
     cursor: Cursor,
-    folder: Path,
+    pinned: PinnedSet,
     before: IndexedPoint | None,
     after: IndexedPoint,
     position: int,
@@ -38,25 +37,25 @@ def snapshot_at(
         NotFound: no schema was active yet.
     """
     if before is not None and before.observed_position == position:
-        return read_point_schemas(folder, before)
+        return read_point_schemas(pinned, before)
     if before is not None and before.schemas == after.schemas:
-        return read_point_schemas(folder, before)
-    snapshot = read_point_schemas(folder, after)
+        return read_point_schemas(pinned, before)
+    snapshot = read_point_schemas(pinned, after)
     if after.observed_position == position:
         return snapshot
     later = _adopted_versions(cursor, source, position, after.observed_position)
-    earlier = SchemaSnapshot((), ()) if before is None else read_point_schemas(folder, before)
+    earlier = SchemaSnapshot((), ()) if before is None else read_point_schemas(pinned, before)
     return _take_back(cursor, snapshot, earlier, later, position)
 
 
-def read_point_schemas(folder: Path, point: IndexedPoint) -> SchemaSnapshot:
+def read_point_schemas(pinned: PinnedSet, point: IndexedPoint) -> SchemaSnapshot:
     """Return the schema versions and migrations of a point.
 
     Raises:
         StorageDamaged: the file has another checksum.
         OSError: it cannot be read.
     """
-    content = read_schemas(folder, point.schemas, point.schemas_sha256)
+    content = read_schema_file(pinned.folder, point.schemas, point.schemas_sha256, pinned.key)
     return msgspec.json.decode(content, type=SchemaSnapshot)
 
 

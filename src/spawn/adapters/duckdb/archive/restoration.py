@@ -26,9 +26,10 @@ from spawn.adapters.duckdb.archive.pinned_set import PinnedSet, pin_set
 from spawn.adapters.duckdb.archive.point_schemas import snapshot_at
 from spawn.adapters.duckdb.archive.segments import (
     ChainCheck,
+    add_segment_key,
     insert_schema_snapshot,
-    quote_path,
     read_chained_rows,
+    segment_source,
 )
 from spawn.adapters.duckdb.archive.store_check import open_examined_journal
 from spawn.adapters.duckdb.connection import Cursor, Engine, FolderNotSynced, translate_error
@@ -37,6 +38,7 @@ from spawn.adapters.duckdb.journal_rows import ROW_COLUMNS, from_microseconds, t
 from spawn.adapters.duckdb.state.state_proof import save_proofs
 from spawn.adapters.duckdb.state.state_table import state_tables
 from spawn.adapters.embedded.synced_folders import create_folder, sync_folder
+from spawn.adapters.encryption.encryption_key import NO_KEYS, ArchiveKeys, EncryptionKey
 from spawn.domain.errors import Conflict, NotFound, StorageDamaged, Unavailable
 from spawn.ports.runtime import Clock
 
@@ -54,7 +56,7 @@ class RestoreRequest(msgspec.Struct, frozen=True, kw_only=True):
     `at` up to its end. Epochs number their own changes, so that a position of one is another
     change in the next. A change is restored whole: a position within it counts as its end.
     `is_copy` makes an independent store that neither shares the identity of the source nor
-    supersedes it.
+    supersedes it. `keys` are those of the archive, and `target_key` encrypts the new file.
     """
 
     archive: Path
@@ -64,7 +66,8 @@ class RestoreRequest(msgspec.Struct, frozen=True, kw_only=True):
     position: int | None = None
     at: datetime | None = None
     is_copy: bool = False
-    signing_key: bytes | None = None
+    keys: ArchiveKeys = NO_KEYS
+    target_key: EncryptionKey | None = None
 
 
 class RestoredStore(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,7 +96,7 @@ def restore(request: RestoreRequest, clock: Clock) -> RestoredStore:
             f"{request.target} lies in the folder of the backups, which has nothing else:"
             " name a file elsewhere."
         )
-    with pin_set(request.archive, _choose_set(request), request.signing_key) as pinned:
+    with pin_set(request.archive, _choose_set(request), request.keys) as pinned:
         _require_usable(request, pinned.backup_set)
         points = _Points(pinned)
         _require_good(request, points)
@@ -143,7 +146,7 @@ def _choose_set_of_epoch(request: RestoreRequest, numbers: Sequence[int]) -> int
     """
     epochs = {}
     for number in reversed(numbers):
-        epochs[number] = read_set(request.archive, number, request.signing_key).epoch
+        epochs[number] = read_set(request.archive, number, request.keys).epoch
         if epochs[number] == request.epoch:
             return number
     listed = ", ".join(f"set {number} of epoch {epochs[number]}" for number in numbers)
@@ -182,17 +185,17 @@ def _require_good(request: RestoreRequest, points: "_Points") -> None:
 
 def _build(request: RestoreRequest, points: "_Points", path: Path, clock: Clock) -> RestoredStore:
     """Build the file with its mark, open it as the service does, and close it."""
-    engine = Engine(path, _MEMORY_LIMIT, _LOG_BYTES)
+    engine = Engine(path, _MEMORY_LIMIT, _LOG_BYTES, request.target_key)
     with closing(engine):
         try:
             cursor = engine.cursor()
+            add_segment_key(cursor, points.pinned.key)
             tables.migrate_format(cursor, clock.now().replace(tzinfo=None))
-            segments = points.segments(request.position)
-            position = _find_end(cursor, segments, request)
+            position = _find_end(cursor, points, request)
             if request.at is not None and not position:
                 # An empty store in place of the one that is served is a mistyped year.
                 raise NotFound(f"No change was recorded by {request.at.isoformat()}.")
-            _insert_journal(cursor, segments, position)
+            _insert_journal(cursor, points, position)
             restored = _insert_rest(cursor, request, points, position)
             _prove(engine, cursor, restored, clock)
         except duckdb.Error as failure:
@@ -204,34 +207,32 @@ def _build(request: RestoreRequest, points: "_Points", path: Path, clock: Clock)
     return restored
 
 
-def _source(segments: Sequence[Path]) -> str:
-    return f"read_parquet([{', '.join(map(quote_path, segments))}])"
-
-
-def _find_end(cursor: Cursor, segments: Sequence[Path], request: RestoreRequest) -> int:
+def _find_end(cursor: Cursor, points: "_Points", request: RestoreRequest) -> int:
     """Return the last row to restore: the end of a change."""
+    segments = points.segments(request.position)
     if not segments:
         return 0
+    source = points.source(segments)
     if request.at is not None:
         moment = "make_timestamp(?)"
         parameters: list[Any] = [to_microseconds(request.at)]
     elif request.position is not None:
-        moment = f"(select max(recorded_at) from {_source(segments)} where position <= ?)"
+        moment = f"(select max(recorded_at) from {source} where position <= ?)"
         parameters = [request.position]
     else:
         moment, parameters = "'infinity'::timestamp", []
     row = cursor.execute(
-        f"select coalesce(max(position), 0) from {_source(segments)} where recorded_at <= {moment}",
+        f"select coalesce(max(position), 0) from {source} where recorded_at <= {moment}",
         parameters,
     ).fetchone()
     return int(row[0]) if row else 0
 
 
-def _insert_journal(cursor: Cursor, segments: Sequence[Path], position: int) -> None:
+def _insert_journal(cursor: Cursor, points: "_Points", position: int) -> None:
     """Insert the rows segment by segment, and check the chain of what was inserted."""
-    for segment in segments:
+    for segment in points.segments(position):
         cursor.execute(
-            f"insert into journal ({_COLUMNS}) select {_COLUMNS} from {_source([segment])}"
+            f"insert into journal ({_COLUMNS}) select {_COLUMNS} from {points.source([segment])}"
             f" where position <= {position:d} order by position"
         )
     chain = ChainCheck()
@@ -258,6 +259,10 @@ class _Points:
             if position is None or segment.first <= position
         ]
 
+    def source(self, segments: Sequence[Path]) -> str:
+        """Return the relation of the rows of files."""
+        return segment_source(segments, self.pinned.key)
+
     def before(self, position: int) -> IndexedPoint | None:
         """Return the last point whose schemas were read at the position or before."""
         points = [point for point in self._points if point.observed_position <= position]
@@ -276,9 +281,9 @@ def _insert_rest(
 ) -> RestoredStore:
     """Insert what the journal does not determine, and give the store its identity."""
     before, after = points.before(position), points.after(position)
-    source = _source(points.segments(after.observed_position))
+    source = points.source(points.segments(after.observed_position))
     insert_schema_snapshot(
-        cursor, snapshot_at(cursor, points.pinned.folder, before, after, position, source)
+        cursor, snapshot_at(cursor, points.pinned, before, after, position, source)
     )
     store_id, epoch = _choose_identity(request, points.pinned.backup_set)
     bookmarks = before.bookmarks if before and after.position != position else after.bookmarks

@@ -2,7 +2,7 @@
 """Segments of a journal and snapshots of its schemas, as files of an archive."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -11,8 +11,13 @@ import duckdb
 import msgspec
 
 from spawn.adapters.duckdb.archive.backup_index import Segment
-from spawn.adapters.duckdb.archive.durable_files import PARTIAL_SUFFIX, hash_file, publish_file
-from spawn.adapters.duckdb.connection import Cursor
+from spawn.adapters.duckdb.archive.durable_files import (
+    PARTIAL_SUFFIX,
+    hash_file,
+    publish_file,
+    write_file,
+)
+from spawn.adapters.duckdb.connection import Cursor, quote_path
 from spawn.adapters.duckdb.journal_rows import (
     ROW_COLUMNS,
     SELECT_ROW,
@@ -20,6 +25,7 @@ from spawn.adapters.duckdb.journal_rows import (
     hash_row,
     read_row,
 )
+from spawn.adapters.encryption.encryption_key import EncryptionKey
 from spawn.domain.errors import StorageDamaged
 
 SEGMENT_ROWS: Final = 50_000
@@ -29,20 +35,38 @@ _GROUP_ROWS: Final = 5_000
 _FETCH_ROWS: Final = 2_000
 _COLUMNS: Final = ", ".join((*ROW_COLUMNS, "hash"))
 _BLOB_COLUMN: Final = "document"
+_KEY_NAME: Final = "segments"
+_SNAPSHOT: Final = b"schema snapshot"
 _SCHEMA_TABLES: Final = ("schemas", "schema_migrations")
 
 
-def quote_path(path: Path) -> str:
-    """Return a path as a constant of a statement, which takes no parameter there."""
-    return "'" + str(path).replace("'", "''") + "'"
+def add_segment_key(cursor: Cursor, key: EncryptionKey | None) -> None:
+    """Let every cursor of a database read and write the segments of a key."""
+    if key is not None:
+        cursor.execute(f"pragma add_parquet_key('{_KEY_NAME}', '{key.engine_key(b'segments')}')")
+
+
+def segment_source(paths: Sequence[Path], key: EncryptionKey | None) -> str:
+    """Return the relation of the rows of segments, encrypted if there is a key."""
+    files = ", ".join(map(quote_path, paths))
+    return f"read_parquet([{files}]{_encryption_option(key, ' = ')})"
+
+
+def _encryption_option(key: EncryptionKey | None, sign: str) -> str:
+    return f", encryption_config{sign}{{footer_key: '{_KEY_NAME}'}}" if key else ""
 
 
 def write_segment(
-    cursor: Cursor, folder: Path, first: int, last: int, previous_hash: str
+    cursor: Cursor,
+    folder: Path,
+    first: int,
+    last: int,
+    previous_hash: str,
+    key: EncryptionKey | None,
 ) -> Segment:
     """Write the journal rows from `first` to `last` to a file, durable.
 
-    `previous_hash` is that of the row before `first`.
+    `previous_hash` is that of the row before `first`. With a key the file is encrypted.
 
     Raises:
         duckdb.Error, OSError: it could not be written; nothing of it counts.
@@ -51,7 +75,7 @@ def write_segment(
     name = f"journal-{first:012d}-{last:012d}.parquet"
     partial = folder / (name + PARTIAL_SUFFIX)
     try:
-        return _write_segment(cursor, partial, first, last, previous_hash)
+        return _write_segment(cursor, partial, first, last, previous_hash, key)
     except (duckdb.Error, OSError, StorageDamaged):
         # At once, because a full disk needs the space.
         with suppress(OSError):
@@ -60,18 +84,25 @@ def write_segment(
 
 
 def _write_segment(
-    cursor: Cursor, partial: Path, first: int, last: int, previous_hash: str
+    cursor: Cursor,
+    partial: Path,
+    first: int,
+    last: int,
+    previous_hash: str,
+    key: EncryptionKey | None,
 ) -> Segment:
+    add_segment_key(cursor, key)
     in_range = f"position >= {first:d} and position <= {last:d}"
     cursor.execute(
         f"copy (select {_COLUMNS} from journal where {in_range} order by position)"
         f" to {quote_path(partial)}"
-        f" (format parquet, compression zstd, row_group_size {_GROUP_ROWS})"
+        f" (format parquet, compression zstd, row_group_size {_GROUP_ROWS}"
+        f"{_encryption_option(key, ' ')})"
     )
     # Read back: neither a failing disk nor a journal that was changed may count as a backup,
     # because good sets are removed once later ones are good.
     chain = ChainCheck(first - 1, bytes.fromhex(previous_hash))
-    for row, stored_hash in read_chained_rows(cursor, f"read_parquet({quote_path(partial)})"):
+    for row, stored_hash in read_chained_rows(cursor, segment_source([partial], key)):
         if not chain.add(row, stored_hash):
             break
     if chain.finding or chain.position != last:
@@ -161,7 +192,36 @@ def insert_schema_snapshot(cursor: Cursor, snapshot: SchemaSnapshot) -> None:
             )
 
 
-def name_schema_snapshot(content: bytes) -> tuple[str, str]:
-    """Return the name of the file of a snapshot, and its SHA-256."""
-    sha256 = hashlib.sha256(content).hexdigest()
-    return f"schemas-{sha256[:16]}.json", sha256
+def write_schema_snapshot(
+    folder: Path, content: bytes, key: EncryptionKey | None
+) -> tuple[str, str]:
+    """Write a snapshot unless the folder has it; return the name of its file and its SHA-256.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    name = f"schemas-{hashlib.sha256(content).hexdigest()[:16]}.json"
+    with suppress(OSError, StorageDamaged):
+        file_content = (folder / name).read_bytes()
+        if _open_snapshot(file_content, name, key) == content:
+            return name, hashlib.sha256(file_content).hexdigest()
+    file_content = content if key is None else key.seal(content, _SNAPSHOT)
+    write_file(folder / name, file_content)
+    return name, hashlib.sha256(file_content).hexdigest()
+
+
+def read_schema_file(folder: Path, name: str, sha256: str, key: EncryptionKey | None) -> bytes:
+    """Return the content of the file of a snapshot.
+
+    Raises:
+        StorageDamaged: its checksum differs.
+        OSError: it cannot be read.
+    """
+    file_content = (folder / name).read_bytes()
+    if hashlib.sha256(file_content).hexdigest() != sha256:
+        raise StorageDamaged(f"The file {name} was changed: use another set of the archive.")
+    return _open_snapshot(file_content, name, key)
+
+
+def _open_snapshot(file_content: bytes, name: str, key: EncryptionKey | None) -> bytes:
+    return file_content if key is None else key.unseal(file_content, _SNAPSHOT, name)

@@ -23,7 +23,8 @@ from spawn.adapters.duckdb.journal.tail import find_store_id, find_tail
 from spawn.adapters.duckdb.journal_rows import CachedAggregate
 from spawn.adapters.duckdb.receipts import ReceiptCache
 from spawn.adapters.duckdb.state.page_cache import PageCache
-from spawn.domain.errors import SpawnError, StorageDamaged
+from spawn.adapters.encryption.encryption_key import NO_KEYS, ArchiveKeys
+from spawn.domain.errors import SpawnError, StorageDamaged, StorageIncompatible
 from spawn.ports.backups import JournalHead
 from spawn.ports.runtime import Clock
 
@@ -37,7 +38,7 @@ def verify_store(
     clock: Clock,
     *,
     head: JournalHead | None = None,
-    signing_key: bytes | None = None,
+    keys: ArchiveKeys = NO_KEYS,
 ) -> Verification:
     """Verify the file of a store that no process has open; blocks.
 
@@ -59,9 +60,11 @@ def verify_store(
             log = path.with_name(path.name + ".wal")
             if log.exists():
                 shutil.copyfile(log, copy.with_name(log.name))
-            return _verify_copy(
-                path, copy, clock, marked_position, HeadCheck(head, signing_key), findings
-            )
+            engine = _open_copy(copy, keys, findings)
+            if engine is None:
+                return _report(path, 0, findings, None)
+            head_check = HeadCheck(head, keys.signing)
+            return _verify_copy(path, engine, clock, marked_position, head_check, findings)
     finally:
         if mark is not None:
             mark.release()
@@ -80,19 +83,30 @@ def _read_mark(mark: HighWaterMark, findings: list[str]) -> JournalPosition | No
         return None
 
 
+def _open_copy(copy: Path, keys: ArchiveKeys, findings: list[str]) -> Engine | None:
+    """Open the copy; None if it is damaged, which is a finding.
+
+    Raises:
+        StorageIncompatible: the key is another one than that of the store.
+    """
+    try:
+        return Engine(copy, _MEMORY_LIMIT, _LOG_BYTES, keys.encryption)
+    except StorageIncompatible:
+        raise
+    except SpawnError as error:
+        findings.append(error.detail)
+        return None
+
+
 def _verify_copy(
     original: Path,
-    copy: Path,
+    engine: Engine,
     clock: Clock,
     marked_position: JournalPosition | None,
     head_check: HeadCheck,
     findings: list[str],
 ) -> Verification:
     rows, head = 0, None
-    try:
-        engine = Engine(copy, _MEMORY_LIMIT, _LOG_BYTES)
-    except SpawnError as error:
-        return _report(original, 0, [*findings, error.detail], None)
     with closing(engine):
         try:
             cursor = engine.cursor()

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Final
 
 from spawn.application.imports.files.file_records import (
@@ -36,6 +35,7 @@ from spawn.domain.imports.record_parser import (
     list_encodings,
 )
 from spawn.domain.imports.row_reader import RowReader
+from spawn.ports.runtime import ReadableFile
 from spawn.ports.workers import Workers
 
 MAX_COLUMNS = 2_000
@@ -53,12 +53,12 @@ class RecordSource:
 
     def __init__(
         self,
-        path: Path,
+        file: ReadableFile,
         import_state: ImportState,
         mapping: ImportMapping | None,
         workers: Workers,
     ) -> None:
-        self._path = path
+        self._file = file
         self._format = import_state.format
         self._mapping = mapping
         self._dialect = mapping.dialect if mapping else CsvDialect()
@@ -69,7 +69,7 @@ class RecordSource:
         self._stream: TextStream | None = None
         self._sheet: SheetRecords | None = None
         if self._format is FileFormat.XLSX:
-            self._sheet = SheetRecords(path, mapping, workers)
+            self._sheet = SheetRecords(file, mapping, workers)
         self._title_lines = 0
         self._title_records = 0
         self._open_stream()
@@ -143,9 +143,9 @@ class RecordSource:
             self._stream.file.close()
         if self._format in {FileFormat.XML, FileFormat.XLSX}:
             # The document declares its encoding itself.
-            self._stream = TextStream(self._path.open("rb"), ("utf-8",), 0)
+            self._stream = TextStream(self._file.open("rb"), ("utf-8",), 0)
             return
-        self._stream = open_text(self._path, list_encodings(self._format, self._mapping))
+        self._stream = open_text(self._file, list_encodings(self._format, self._mapping))
 
     def _get_stream(self) -> TextStream:
         assert self._stream is not None, "the stream is open from the construction on"  # noqa: S101 - an invariant

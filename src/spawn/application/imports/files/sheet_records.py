@@ -6,7 +6,6 @@ The number of a row is its line, and the text of a quarantined row is CSV, to be
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Final
 
 from spawn.application.imports.files.file_records import (
@@ -17,6 +16,7 @@ from spawn.application.imports.files.file_records import (
 from spawn.domain.imports.cells.sheet_cell import SheetCellFormatter, SheetRow
 from spawn.domain.imports.mapping import ImportMapping
 from spawn.domain.imports.record_parser import Record
+from spawn.ports.runtime import ReadableFile
 from spawn.ports.workers import WorkbookReader, Workers
 
 _HEAD_ROWS: Final = 100
@@ -28,8 +28,8 @@ class SheetRecords:
     The first rows are kept, so that reading goes on after the header has been found among them.
     """
 
-    def __init__(self, path: Path, mapping: ImportMapping | None, workers: Workers) -> None:
-        self._path = path
+    def __init__(self, file: ReadableFile, mapping: ImportMapping | None, workers: Workers) -> None:
+        self._file = file
         self._mapping = mapping
         self._workers = workers
         self._reader: WorkbookReader | None = None
@@ -76,7 +76,7 @@ class SheetRecords:
         if self._reader is None or not self._is_at_head:
             self.close()
             self._reader = self._workers.open_workbook(
-                self._path, self._mapping.sheet if self._mapping else None
+                self._file, self._mapping.sheet if self._mapping else None
             )
             self._rest, self._head = _unpack_rows(self._reader), []
         self._is_at_head = True

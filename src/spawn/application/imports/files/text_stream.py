@@ -8,13 +8,13 @@ import codecs
 import io
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import BinaryIO, Final
 
 import msgspec
 
 from spawn.domain.errors import InvalidInput
 from spawn.domain.imports.mapping import UTF_16_ENCODINGS
+from spawn.ports.runtime import ReadableFile
 
 _SAMPLE_BYTES: Final = 64 * 1024
 _BLOCK_BYTES: Final = 64 * 1024
@@ -49,13 +49,13 @@ class TextStream(msgspec.Struct, frozen=True):
     start: int
 
 
-def open_text(path: Path, encodings: tuple[str, ...]) -> TextStream:
+def open_text(source: ReadableFile, encodings: tuple[str, ...]) -> TextStream:
     """Open a file of text, in one of `encodings` if it has no byte order mark.
 
     Raises:
         InvalidInput: the file is no text but an archive, a workbook or a document.
     """
-    file = path.open("rb")
+    file = source.open("rb")
     sample = file.read(_SAMPLE_BYTES)
     if (name := _name_other_format(sample)) is not None:
         file.close()
