@@ -33,7 +33,6 @@ from spawn.domain.lineage.run import (
 from spawn.domain.quality.measures import MeasureTally
 from spawn.domain.quality.report import DATASET, QualityReport, evaluate_age, evaluate_share
 from spawn.domain.quality.rules import ServiceLevels, build_freshness_rules, derive_rules
-from spawn.domain.schemas.validator import compile_schema
 from spawn.testing.builders import a_schema
 from spawn.testing.expected_errors import expect_invalid
 
@@ -77,7 +76,7 @@ def a_report() -> QualityReport:
     schema = a_schema()
     results = [
         evaluate_share(d.rule, MeasureTally(2, 3), measured_at=BEGUN, position="1.7")
-        for d in derive_rules(compile_schema(schema).fields)
+        for d in derive_rules(schema)
     ]
     results += [
         evaluate_age(rule, None, measured_at=BEGUN, position="1.7")

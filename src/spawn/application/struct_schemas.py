@@ -28,6 +28,39 @@ def output_schema(result: type[msgspec.Struct]) -> Json:
     return _describe_struct(result, _to_output_schema, lambda name, _: name)
 
 
+def state_schema(state: type[msgspec.Struct]) -> Json:
+    """Return the schema of a struct as it is written, with decimals as strings."""
+    return _describe_struct(state, _drop_defaults, lambda name, _: name)
+
+
+def split_definition(schema: Json) -> tuple[str, Json, Json]:
+    """Return the name of the struct that a schema describes, its schema, and those it refers to."""
+    name = schema["$ref"].removeprefix(DEFINITION_PREFIX)
+    others = {key: one for key, one in schema["$defs"].items() if key != name}
+    return name, schema["$defs"][name], others
+
+
+def accept_null_members(schema: Json) -> Json:
+    """Return the schema of a struct for a reader to which null is an absent member."""
+    required = set(schema.get("required", ()))
+    properties = {
+        name: one if name in required else _accept_null(one)
+        for name, one in schema.get("properties", {}).items()
+    }
+    return {**schema, "properties": properties} if properties else schema
+
+
+def _accept_null(schema: Json) -> Json:
+    parts = schema.get("anyOf", [schema])
+    if any(part.get("type") == "null" for part in parts):
+        return schema
+    if "anyOf" in schema:
+        return {**schema, "anyOf": [*parts, {"type": "null"}]}
+    outer: Json = {name: schema[name] for name in ("default", "description") if name in schema}
+    inner = {name: value for name, value in schema.items() if name not in outer}
+    return {**outer, "anyOf": [inner, {"type": "null"}]}
+
+
 def reference(name: str) -> Json:
     """Return a reference to a definition."""
     return {"$ref": DEFINITION_PREFIX + name}
@@ -97,6 +130,14 @@ def _to_input_schema(node: Any) -> Any:
     if schema.get("type") == "string" and "format" not in schema:
         schema["maxLength"] = MAX_TEXT_LENGTH
     return schema
+
+
+def _drop_defaults(node: Any) -> Any:
+    if isinstance(node, list | tuple):
+        return [_drop_defaults(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    return {key: _drop_defaults(value) for key, value in node.items() if key != "default"}
 
 
 def _to_output_schema(node: Any) -> Any:

@@ -58,6 +58,7 @@ from spawn.domain.facilities.facility import (
     FACILITY_CREATED_EVENT,
     FACILITY_KIND,
     Facility,
+    FacilityTermSheet,
 )
 from spawn.domain.facilities.facility_codec import FACILITY_STATES
 from spawn.domain.facilities.ledger import (
@@ -192,7 +193,8 @@ class AggregateType(msgspec.Struct, frozen=True, kw_only=True):
     `columns` are the fields of the state that queries name, beside those that the store assigns.
     `id_column` names the id in queries. A governed type has `core` attributes, to which a schema of
     its own adds columns; its states are a `version_conversion.GovernedState`, and its `codec`
-    writes flat documents with a member for each column.
+    writes flat documents with a member for each column. `terms_type` is the struct of what a client
+    states of it; None if a body is read by its columns alone.
     `find_document_field` finds a field that filters may name although it is no column.
     """
 
@@ -204,6 +206,7 @@ class AggregateType(msgspec.Struct, frozen=True, kw_only=True):
     columns: tuple[Column, ...] = ()
     id_column: str = "id"
     core: CoreAttributes | None = None
+    terms_type: type[msgspec.Struct] | None = None
     find_document_field: Callable[[str], DocumentField | None] = _find_no_field
 
     @property
@@ -394,6 +397,7 @@ _TYPES: Final = (
         columns=CORE_ATTRIBUTES[FACILITY_KIND].columns,
         id_column="facility_id",
         core=CORE_ATTRIBUTES[FACILITY_KIND],
+        terms_type=FacilityTermSheet,
     ),
     _struct_type(LEDGER_KIND, FacilityLedger),
     _struct_type(
@@ -459,7 +463,7 @@ _TYPES: Final = (
     _struct_type(
         CONSUMER_KIND,
         SchemaConsumer,
-        *("schema_version", "is_active"),
+        *("schema_id", "schema_version", "is_active"),
         table="schema_consumers",
     ),
     _struct_type(SIMULATION_KIND, SimulationRun, "requested_by", table="simulations"),

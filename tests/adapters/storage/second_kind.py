@@ -34,6 +34,7 @@ class Turbine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 CORE = CoreAttributes(
     kind=TURBINE_KIND,
+    description="The turbines of the projects.",
     columns=(
         Column(name="project_id", type=ColumnType(TypeName.STRING), required=True),
         Column(

@@ -11,7 +11,6 @@ from spawn.domain.change import EncodedState, Write
 from spawn.domain.quality.measures import MeasureTally
 from spawn.domain.quality.rules import derive_rules
 from spawn.domain.query import Filter, Operator, Query
-from spawn.domain.schemas.validator import compile_schema
 from spawn.testing.builders import some_sponsors
 from spawn.testing.storage_contract.commands import *  # noqa: F403 -- as above
 from spawn.testing.storage_contract.feed import *  # noqa: F403 -- as above
@@ -54,7 +53,7 @@ async def test_invalid_data_in_the_file_are_counted_and_named(harness: StorageHa
         for name, text in ((valid.project_id, document), (invalid.project_id, invalid_document))
     )
     await harness.store.commit(harness.change(writes=writes, events=()))
-    rules = derive_rules(compile_schema(a_record().schema).fields)
+    rules = derive_rules(a_record().schema)
     measurement = await harness.store.measure([declared.measure for declared in rules])
     violations = {
         declared.rule.rule_id: tally

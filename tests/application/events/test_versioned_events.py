@@ -73,7 +73,7 @@ async def project_entries(
     page = await read_feed(dependencies, ANNA, after=None, limit=100)
     entries = page.entries
     if version is not None:
-        entries = await convert_entries(dependencies, entries, version)
+        entries = await convert_entries(dependencies, entries, ((PROJECT_KIND, version),))
     return [(e, json.loads(e.document)) for e in entries if e.kind == PROJECT_KIND]
 
 
@@ -106,7 +106,7 @@ async def test_events_before_and_after_a_version_have_its_fields(
 
 async def test_entries_of_other_kinds_stay_as_they_were_stored(dependencies: Dependencies) -> None:
     page = await read_feed(dependencies, ANNA, after=None, limit=100)
-    converted = await convert_entries(dependencies, page.entries, 1)
+    converted = await convert_entries(dependencies, page.entries, ((PROJECT_KIND, 1),))
     others = [entry for entry in page.entries if entry.kind != PROJECT_KIND]
     assert others
     assert [entry for entry in converted if entry.kind != PROJECT_KIND] == others
@@ -185,7 +185,10 @@ async def _follow(
         if messages and not received.done():
             received.set_result([json.loads(line) for line in messages.splitlines()])
 
-    task = asyncio.create_task(streams.follow(after, EventFilter(), write, schema_version=version))
+    versions = () if version is None else ((PROJECT_KIND, version),)
+    task = asyncio.create_task(
+        streams.follow(after, EventFilter(), write, schema_versions=versions)
+    )
     events: list[dict[str, Any]] = await asyncio.wait_for(received, 20)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

@@ -9,6 +9,7 @@ import pytest
 
 from spawn.adapters.duckdb.tables import sql_type
 from spawn.application.product.snapshot import Product, ProductSnapshot
+from spawn.domain.aggregates import governed_kinds
 from spawn.domain.quality.measures import MeasureTally
 from spawn.domain.quality.report import QualityReport, evaluate_share
 from spawn.domain.quality.rules import QualityRule, derive_rules
@@ -40,11 +41,22 @@ def a_report(rules: Iterable[QualityRule], met: int, checked: int) -> QualityRep
     )
 
 
+def a_core_schema(kind: str) -> Schema:
+    """Build the schema of a kind's core attributes alone."""
+    return Schema(id=f"{kind}_schema", version=0, name=kind, kind=kind)
+
+
 class SnapshotFactory:
     """Builder of snapshots; overrides replace any other member."""
 
     def build(self, schema: Schema | None = None, **overrides: Any) -> ProductSnapshot:
         schema = schema or a_schema()
+        snapshot = self._build_one(schema)
+        kinds = [kind for kind in governed_kinds() if kind != schema.kind]
+        others = tuple(self._build_one(a_core_schema(kind)) for kind in kinds)
+        return msgspec.structs.replace(snapshot, **{"others": others, **overrides})
+
+    def _build_one(self, schema: Schema) -> ProductSnapshot:
         record = SchemaRecord(
             schema=schema,
             document=b"{}",
@@ -52,19 +64,16 @@ class SnapshotFactory:
             provenance=Provenance.LIVE,
             recorded_at=ADOPTED,
         )
-        rules = tuple(
-            one.rule for one in derive_rules(compile_schema(schema).fields, schema.expectations)
-        )
+        rules = tuple(one.rule for one in derive_rules(schema))
         product = Product(id="iberia", base_url="https://spawn.example")
         columns = {**compile_schema(schema).fields, **{r.name: r.column for r in schema.retired}}
-        snapshot = ProductSnapshot(
+        return ProductSnapshot(
             product=product,
             record=record,
             history=(schema,),
             rules=rules,
             physical_types={name: sql_type(column.type) for name, column in columns.items()},
         )
-        return msgspec.structs.replace(snapshot, **overrides)
 
 
 @pytest.fixture

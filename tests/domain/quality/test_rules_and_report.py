@@ -30,7 +30,6 @@ from spawn.domain.quality.rules import (
     derive_rules,
 )
 from spawn.domain.schema_version import Column, ColumnType, TypeName
-from spawn.domain.schemas.validator import compile_schema
 from spawn.testing.builders import a_schema
 
 pytestmark = pytest.mark.core
@@ -45,7 +44,7 @@ PLANT = Column(
 
 
 def rules(*columns: Column) -> dict[str, MeasurableRule]:
-    measurable = derive_rules(compile_schema(a_schema(columns)).fields)
+    measurable = derive_rules(a_schema(columns))
     return {item.rule.rule_id: item for item in measurable}
 
 
@@ -93,7 +92,7 @@ def test_the_constraints_of_a_column_are_its_validity_rule() -> None:
 
 
 def test_every_rule_id_is_unique_and_begins_with_its_dimension() -> None:
-    measurable = derive_rules(compile_schema(a_schema((PLANT,))).fields)
+    measurable = derive_rules(a_schema((PLANT,)))
     ids = [item.rule.rule_id for item in measurable]
     assert len(set(ids)) == len(ids)
     assert all(d.rule.rule_id.startswith(f"{d.rule.dimension}.") for d in measurable)

@@ -14,7 +14,6 @@ from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.document_parser import read_schema
 from spawn.domain.schemas.evolution.compatibility import ChangeKind, Compatibility
 from spawn.domain.schemas.evolution.diff import compare_schemas
-from spawn.domain.schemas.validator import compile_schema
 
 pytestmark = pytest.mark.core
 
@@ -51,10 +50,7 @@ def errors_of(*expectations: Any) -> list[tuple[str, str]]:
 
 def test_a_declared_expectation_becomes_a_rule() -> None:
     schema = schema_of({"complete": "country_code", "threshold": 0.95}, SUM)
-    found = {
-        declared.rule.rule_id: declared
-        for declared in derive_rules(compile_schema(schema).fields, schema.expectations)
-    }
+    found = {declared.rule.rule_id: declared for declared in derive_rules(schema)}
     country = found["completeness.country_code"]
     assert (country.rule.threshold, country.rule.severity) == (Decimal("0.95"), Severity.ERROR)
     assert country.measure == CompletenessMeasure("country_code")
@@ -69,7 +65,7 @@ def test_a_declared_expectation_becomes_a_rule() -> None:
 def test_an_expectation_never_loosens_a_required_column() -> None:
     names = ("project_name", "total_amount")
     schema = schema_of(*({"complete": name, "threshold": 0.5} for name in names))
-    rules = derive_rules(compile_schema(schema).fields, schema.expectations)
+    rules = derive_rules(schema)
     found = {d.rule.rule_id: d.rule.threshold for d in rules}
     assert found["completeness.project_name"] == 1
     # An imported project may lack its amount, so a schema may say how many must have one.

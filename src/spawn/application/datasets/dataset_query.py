@@ -42,15 +42,14 @@ class DatasetQuery(msgspec.Struct, frozen=True, kw_only=True):
     """A selection of one dataset: its columns, and the rows in their order.
 
     `query` selects projects, `event_filter` and `row_filters` the rows of other datasets.
-    `decimals` is None for the form of each field in lists: amounts are strings. `schema` is the
-    active one of a governed kind other than projects.
+    `decimals` is None for the form of each field in lists: amounts are strings. `view` is the
+    schema version of the rows of a governed kind, and None for other datasets.
     """
 
     name: DatasetName
     columns: tuple[DatasetColumn, ...]
     fields: tuple[str, ...] = ()
     view: SchemaVersionView | None = None
-    schema: Schema | None = None
     query: Query = Query(limit=MAX_LIMIT)
     event_filter: EventFilter = EventFilter()
     row_filters: tuple[Filter, ...] = ()
@@ -74,19 +73,21 @@ async def read_dataset_query(
     if name is DatasetName.PROJECTS:
         query = await _read_project_query(dependencies, parameters, errors)
     else:
-        schema = await _find_schema(dependencies, name)
-        query = _read_other_query(name, parameters, errors, schema)
+        view = await _read_view(dependencies, name, parameters)
+        query = _read_other_query(name, parameters, errors, view)
     if errors:
         raise InvalidInput(errors)
     return msgspec.structs.replace(query, decimals=decimals, has_mark=has_mark)
 
 
-async def _find_schema(dependencies: Dependencies, name: DatasetName) -> Schema | None:
-    """Return the active schema of a dataset's kind; None for one that is not governed."""
+async def _read_view(
+    dependencies: Dependencies, name: DatasetName, parameters: Mapping[str, str]
+) -> SchemaVersionView | None:
+    """Return the schema version of a dataset's rows; None for a kind that is not governed."""
     kind = AGGREGATE_DATASETS.get(name)
     if kind is None or not AGGREGATE_TYPES[kind].is_governed:
         return None
-    return (await dependencies.active_schema(kind)).schema
+    return await read_version_view(dependencies, parameters.get("schema_version"), kind)
 
 
 class _Boolean(StrEnum):
@@ -121,10 +122,13 @@ def _read_other_query(
     name: DatasetName,
     parameters: Mapping[str, str],
     errors: list[FieldError],
-    schema: Schema | None,
+    view: SchemaVersionView | None,
 ) -> DatasetQuery:
+    schema = None if view is None else view.schema
     has_events = name in {DatasetName.HISTORY, DatasetName.EVENTS}
-    other_names = (*_FILE_PARAMETERS, *(FEED_PARAMETERS if has_events else ()))
+    feed_names = FEED_PARAMETERS if has_events else ()
+    version_name = () if view is None else ("schema_version",)
+    other_names = (*_FILE_PARAMETERS, *feed_names, *version_name)
     filters = {n: text for n, text in parameters.items() if n not in other_names}
     row_filters = read_row_filters(name, filters, other_names, errors, schema)
     event_filter = EventFilter()
@@ -138,7 +142,7 @@ def _read_other_query(
         name=name,
         columns=list_columns(name, names, schema),
         fields=names,
-        schema=schema,
+        view=view,
         event_filter=event_filter,
         row_filters=row_filters,
     )

@@ -31,7 +31,7 @@ from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.events.position import Position
 from spawn.domain.imports.import_state import IMPORT_KIND, ImportState
 from spawn.domain.principal import Principal, Scope
-from spawn.domain.projects.codec import to_json_number
+from spawn.domain.projects.codec import to_json_number, to_json_value
 from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.quality.report import DATASET, REPORT_KIND, QualityReport
 from spawn.domain.query import MAX_LIMIT, Page, Query
@@ -89,7 +89,7 @@ def read_rows(
         Forbidden: the principal may not read.
     """
     require_dataset(principal, dataset.name)
-    if dataset.view is not None:
+    if dataset.name is DatasetName.PROJECTS:
         return read_projects(dependencies, principal, dataset)
     rows = _read_others(dependencies, dataset, envelope, end)
     if dataset.row_filters:
@@ -245,19 +245,36 @@ def _json_number(value: Decimal | None) -> msgspec.Raw | None:
 async def _read_aggregates(
     dependencies: Dependencies, kind: str, dataset: DatasetQuery
 ) -> AsyncIterator[Row]:
-    """Yield the aggregates of a kind by their indexed columns, in order of creation."""
+    """Yield the aggregates of a kind by their indexed columns, in order of creation.
+
+    Those of a governed kind are under the version of the query, even if another becomes active.
+    """
     aggregate_type = AGGREGATE_TYPES[kind]
+    schema = None if dataset.view is None else dataset.view.schema
     system_names = {aggregate_type.id_column, "version", "created_at", "updated_at"}
-    columns = list_columns(dataset.name, schema=dataset.schema)
+    governed_names = frozenset(one.name for one in schema.governed) if schema else frozenset[str]()
+    columns = list_columns(dataset.name, schema=schema)
     names = [one.name for one in columns if one.name not in system_names]
     query: Query | None = Query(kind=kind, limit=MAX_LIMIT)
     while query is not None:
         page: Page[StoredAggregate[Any]] = await dependencies.reads.page(query)
-        for aggregate in page.items:
+        for one in page.items:
+            aggregate = one
+            if schema is not None:
+                aggregate = await convert_to_version(dependencies, one, schema.version)
+            values: Row = {
+                name: aggregate_type.read_column(aggregate.state, name) for name in names
+            }
+            # As in lists: amounts are strings, other decimals numbers.
+            values |= {
+                name: to_json_value(name, value)
+                for name, value in values.items()
+                if value is not None and name in governed_names
+            }
             yield {
                 aggregate_type.id_column: aggregate.id,
                 "version": aggregate.version,
-                **{name: aggregate_type.read_column(aggregate.state, name) for name in names},
+                **values,
                 "created_at": aggregate.created_at,
                 "updated_at": aggregate.updated_at,
             }

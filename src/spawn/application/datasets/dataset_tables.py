@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 
+from spawn.application.datasets.dataset_columns import DatasetName
 from spawn.application.datasets.dataset_query import DatasetQuery, DecimalForm
 from spawn.application.datasets.dataset_rows import require_dataset
 from spawn.application.dependencies import Dependencies
@@ -25,6 +26,8 @@ async def read_tables(
     """
     require_dataset(principal, dataset.name)
     view, columns = dataset.view, dependencies.columns
+    if dataset.name is not DatasetName.PROJECTS:
+        return None
     if columns is None or view is None or dataset.decimals is DecimalForm.STRING:
         return None
     extensions = frozenset(name for name in dataset.fields if name.startswith(EXTENSION_PREFIX))

@@ -18,6 +18,7 @@ from spawn.application.events.encoded_feed import PAGE_EVENTS, EncodedFeed, Even
 from spawn.application.events.feed import FeedStart
 from spawn.application.events.journal_watch import JournalWatch
 from spawn.application.events.versioned_events import ConvertEntries
+from spawn.application.schemas.version_selection import VersionSelection
 from spawn.application.traffic.shared_places import SharedPlaces
 from spawn.domain.errors import Overloaded
 from spawn.domain.events.cloudevents import EventEnvelope
@@ -134,12 +135,12 @@ class EventStreams:
         event_filter: EventFilter,
         write: Callable[[bytes], Any],
         *,
-        schema_version: int | None = None,
+        schema_versions: VersionSelection = (),
         is_permitted: Callable[[], Awaitable[bool]] = _permit,
     ) -> None:
         """Write the events after a position, and heartbeats between them, until `end`.
 
-        With a schema version, projects have its fields, until it is no longer served.
+        With schema versions, states of their kinds have their fields, as long as they are served.
 
         It also ends once the credentials of its client are not valid any more: `is_permitted` is
         asked before each write, so at least once a heartbeat.
@@ -148,7 +149,7 @@ class EventStreams:
             TimeoutError: the connection accepts nothing.
             SpawnError: the feed cannot be read after the position.
         """
-        feed = self._get_feed(schema_version)
+        feed = self._get_feed(schema_versions)
 
         async def read(place: Position) -> _Batch:
             page = await feed.read(place, event_filter)
@@ -163,7 +164,7 @@ class EventStreams:
         write: Callable[[bytes], Any],
         *,
         reads: ReadStore,
-        schema_version: int | None = None,
+        schema_versions: VersionSelection = (),
         is_permitted: Callable[[], Awaitable[bool]] = _permit,
     ) -> None:
         """Write the events that a reader with a row scope may see; see `follow`.
@@ -173,7 +174,7 @@ class EventStreams:
             event_filter: the selection of events.
             write: sends messages.
             reads: the reads of the row scope.
-            schema_version: the version whose fields projects have; None for those stored.
+            schema_versions: the versions whose fields states have; none for those stored.
             is_permitted: whether the credentials are valid and have the same row scope.
         """
         envelope = msgspec.structs.replace(self.envelope, names_versions=True)
@@ -189,8 +190,8 @@ class EventStreams:
             )
             messages = b""
             entries = page.entries
-            if schema_version is not None and self._convert is not None:
-                entries = await self._convert(entries, schema_version)
+            if schema_versions and self._convert is not None:
+                entries = await self._convert(entries, schema_versions)
             for entry in entries:
                 cursor = envelope.format_cursor(entry)
                 event = envelope.encode_structured(entry)
@@ -228,20 +229,20 @@ class EventStreams:
                 await self._journal_watch.wait(after, wait_s)
             after = batch.next
 
-    def _get_feed(self, schema_version: int | None) -> EncodedFeed:
-        """Return the feed that all streams of a schema version share."""
+    def _get_feed(self, schema_versions: VersionSelection) -> EncodedFeed:
+        """Return the feed that all streams of the same schema versions share."""
         convert = self._convert
-        if schema_version is None or convert is None:
+        if not schema_versions or convert is None:
             return self._feed
-        feed = self._version_feeds.get(schema_version)
+        feed = self._version_feeds.get(schema_versions)
         if feed is None:
             feed = EncodedFeed(
                 self._reads,
                 self._encode_entry,
-                convert=lambda entries: convert(entries, schema_version),
+                convert=lambda entries: convert(entries, schema_versions),
                 cache_bytes=VERSION_FEED_BYTES,
             )
-            self._version_feeds.put(schema_version, feed)
+            self._version_feeds.put(schema_versions, feed)
         return feed
 
     async def _write(self, write: Callable[[bytes], Any], messages: bytes) -> None:

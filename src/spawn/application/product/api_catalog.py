@@ -13,9 +13,11 @@ from spawn.application.product.links import (
     HEALTH,
     LINEAGE,
     OPENAPI,
+    OUTPUTS_BY_KIND,
     Endpoint,
 )
 from spawn.application.product.snapshot import Json, Product
+from spawn.domain.projects.project import PROJECT_KIND
 
 PROFILE: Final = "https://www.rfc-editor.org/info/rfc9727"
 
@@ -23,6 +25,12 @@ _METADATA: Final = (CONTRACT, DATA_PRODUCT, CATALOG, CONTEXT, LINEAGE)
 _APIS: Final[dict[str, tuple[str, tuple[Endpoint, ...]]]] = {
     "/v1/ops/projects": ("Projects", (OPENAPI,)),
     "/v1/data/projects": ("Whole datasets", (OPENAPI,)),
+    **{
+        output.path: (output.title, (OPENAPI,))
+        for kind, outputs in OUTPUTS_BY_KIND.items()
+        for output in outputs
+        if kind != PROJECT_KIND
+    },
     "/v1/events": ("Events", (ASYNCAPI, OPENAPI)),
     "/v1/governance/schemas": ("Governance", (OPENAPI,)),
 }

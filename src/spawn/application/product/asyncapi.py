@@ -19,6 +19,7 @@ from spawn.application.product.snapshot import (
     ProductSnapshot,
     omit_empty,
 )
+from spawn.application.schemas.version_selection import VERSION_SELECTION
 from spawn.domain.events.cloudevents import MEDIA_TYPE
 
 _FILTER_PARAMETERS: Final[Json] = {
@@ -26,11 +27,12 @@ _FILTER_PARAMETERS: Final[Json] = {
     "type": {"type": "string", "description": "Event types, separated by commas."},
     "subject": {"type": "string", "description": "Events of this aggregate only."},
     "schema_version": {
-        "type": "integer",
-        "minimum": 0,
+        "type": "string",
+        "pattern": f"^{VERSION_SELECTION}$",
         "description": (
-            "Projects in the fields of this adopted schema version, until its Sunset; without it "
-            "as they were stored."
+            "States of a governed kind in the fields of this adopted schema version, until its "
+            "Sunset; without it as they were stored. A number alone is a version of the schema of "
+            "projects, `schema_id@number` one of any; with a comma they are one for each kind."
         ),
     },
 }
@@ -56,15 +58,18 @@ def build_asyncapi(snapshot: ProductSnapshot) -> Json:
 
 def _info(snapshot: ProductSnapshot) -> Json:
     product = snapshot.product
+    versions = " and ".join(
+        f"`{one.schema.id}` version {one.schema.version}" for one in snapshot.all_datasets
+    )
     return omit_empty(
         {
             "title": f"{TITLE}: events",
             "version": snapshot.version,
             "description": (
-                "Every change of a project, of the active schema and of a service level, in "
-                "journal order, delivered at least once. The state in an event is as it was "
-                "stored, under the schema version that `dataschema` names; the active schema is "
-                f"`{snapshot.schema.id}` version {snapshot.schema.version}."
+                "Every change of a project and of its financing, of the active schemas and of a "
+                "service level, in journal order, delivered at least once. The state in an event "
+                "is as it was stored, under the schema version that `dataschema` names. The "
+                f"states of governed kinds below are those of {versions}."
             ),
             "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
             "contact": product.contact_object,

@@ -16,7 +16,6 @@ from spawn.domain.quality.rules import Severity, derive_rules
 from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.evolution.compatibility import ChangeKind, Compatibility
 from spawn.domain.schemas.evolution.diff import compare_schemas
-from spawn.domain.schemas.validator import compile_schema
 
 MAX_JUDGED_CHANGES: Final = 4_096
 """Changes whose level is cached."""
@@ -84,7 +83,7 @@ def _lowers_quality(older: Schema, newer: Schema) -> bool:
 
 
 def _promised_shares(schema: Schema) -> Mapping[str, Decimal]:
-    rules = (one.rule for one in derive_rules(compile_schema(schema).fields, schema.expectations))
+    rules = (one.rule for one in derive_rules(schema))
     return {
         rule.rule_id: rule.threshold
         for rule in rules

@@ -10,17 +10,17 @@ from typing import Any, Final
 
 from spawn.application.product.jsonld_context import column_iris
 from spawn.application.product.links import (
+    ALL_OUTPUTS,
     CATALOG,
     CONTEXT,
     CONTRACT,
     DATA_PRODUCT,
     DOCS,
     LINEAGE,
-    OUTPUTS,
     OutputPort,
+    list_outputs,
 )
 from spawn.application.product.snapshot import (
-    DATASET,
     DOMAIN,
     PURPOSE,
     TITLE,
@@ -30,6 +30,7 @@ from spawn.application.product.snapshot import (
     format_instant,
     omit_empty,
 )
+from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.quality.report import RuleResult
 from spawn.domain.schema_version import Column, Value
 from spawn.domain.schemas.json_schema import to_json_literal
@@ -59,10 +60,10 @@ def build_catalog(snapshot: ProductSnapshot) -> Json:
         "@graph": [
             _catalog(snapshot),
             _product(snapshot),
-            _dataset(snapshot),
+            *map(_dataset, snapshot.all_datasets),
             *_ports_nodes(snapshot),
             *_agent(snapshot),
-            *_measurements(snapshot),
+            *(node for one in snapshot.all_datasets for node in _measurements(one)),
         ],
     }
 
@@ -72,7 +73,7 @@ def build_schema_org_dataset(snapshot: ProductSnapshot) -> Json:
     node = {
         "@context": "https://schema.org",
         "@type": "Dataset",
-        "@id": _node_iri(snapshot, DATASET),
+        "@id": _node_iri(snapshot, snapshot.dataset),
     }
     return {**node, **_strip_schema_prefix(_schema_org(snapshot))}
 
@@ -109,11 +110,11 @@ def _catalog(snapshot: ProductSnapshot) -> Json:
             "@id": snapshot.product.url(CATALOG.path),
             "@type": "dcat:Catalog",
             "dcterms:title": f"Catalogue of {snapshot.product.id}",
-            "dcterms:description": "The data product of this service and its dataset.",
+            "dcterms:description": "The data product of this service and its datasets.",
             "dcterms:publisher": _owner(snapshot),
-            "dcat:dataset": _ref(_node_iri(snapshot, DATASET)),
+            "dcat:dataset": _dataset_refs(snapshot),
             "dcat:service": [
-                _ref(_node_iri(snapshot, f"service-{output.name}")) for output in OUTPUTS
+                _ref(_node_iri(snapshot, f"service-{output.name}")) for output in ALL_OUTPUTS
             ],
             "dcat:resource": _ref(_node_iri(snapshot, "product")),
             "foaf:homepage": _ref(snapshot.product.url("/")),
@@ -143,9 +144,9 @@ def _product(snapshot: ProductSnapshot) -> Json:
             },
             "dprod:dataProductOwner": _owner(snapshot),
             "dprod:outputPort": [
-                _ref(_node_iri(snapshot, f"service-{output.name}")) for output in OUTPUTS
+                _ref(_node_iri(snapshot, f"service-{output.name}")) for output in ALL_OUTPUTS
             ],
-            "dprod:outputDataset": _ref(_node_iri(snapshot, DATASET)),
+            "dprod:outputDataset": _dataset_refs(snapshot),
             "dcat:version": snapshot.version,
             "dcat:landingPage": _ref(product.url("/")),
             "rdfs:seeAlso": [_ref(product.url(DATA_PRODUCT.path))],
@@ -153,16 +154,20 @@ def _product(snapshot: ProductSnapshot) -> Json:
     )
 
 
+def _dataset_refs(snapshot: ProductSnapshot) -> list[Json]:
+    return [_ref(_node_iri(snapshot, one.dataset)) for one in snapshot.all_datasets]
+
+
 def _dataset(snapshot: ProductSnapshot) -> Json:
     product = snapshot.product
     return omit_empty(
         {
-            "@id": _node_iri(snapshot, DATASET),
+            "@id": _node_iri(snapshot, snapshot.dataset),
             "@type": ["dcat:Dataset", "schema:Dataset"],
-            "rdfs:label": DATASET,
-            "dcterms:identifier": product.contract_id,
-            "dcterms:title": f"{TITLE}: {DATASET}",
-            "dcterms:description": snapshot.schema.description or PURPOSE,
+            "rdfs:label": snapshot.dataset,
+            "dcterms:identifier": snapshot.contract_id,
+            "dcterms:title": f"{TITLE}: {snapshot.dataset}",
+            "dcterms:description": snapshot.purpose,
             "dcterms:publisher": _owner(snapshot),
             "dcterms:issued": _typed_literal(
                 format_instant(snapshot.record.recorded_at), "dateTime"
@@ -172,8 +177,8 @@ def _dataset(snapshot: ProductSnapshot) -> Json:
             "dcterms:accrualPeriodicity": _ref(_CONTINUOUS),
             "dcterms:conformsTo": [
                 _ref(snapshot.schema_url),
-                _ref(product.url(CONTRACT.path)),
-                _ref(product.url(CONTEXT.path)),
+                _ref(product.url(snapshot.document_path(CONTRACT))),
+                _ref(product.url(snapshot.document_path(CONTEXT))),
             ],
             "dcterms:provenance": {
                 "@id": product.url(LINEAGE.path),
@@ -185,7 +190,9 @@ def _dataset(snapshot: ProductSnapshot) -> Json:
             "dcat:landingPage": _ref(product.url("/")),
             "dcat:contactPoint": _contact(product),
             "dcat:distribution": [
-                _ref(iri) for output in OUTPUTS for iri, _ in _distribution_iris(snapshot, output)
+                _ref(iri)
+                for output in list_outputs(snapshot.kind)
+                for iri, _ in _distribution_iris(snapshot, output)
             ],
             "dqv:hasQualityMeasurement": [_ref(iri) for iri, _, _ in _measured_results(snapshot)],
             **_schema_org(snapshot),
@@ -195,7 +202,8 @@ def _dataset(snapshot: ProductSnapshot) -> Json:
 
 def _last_change(snapshot: ProductSnapshot) -> Json | None:
     """Return the instant of the last write to a project, as of the last measurement."""
-    changed = snapshot.report and snapshot.report.changed_at
+    is_measured = snapshot.report is not None and snapshot.kind == PROJECT_KIND
+    changed = snapshot.report.changed_at if is_measured and snapshot.report else None
     return _typed_literal(format_instant(changed), "dateTime") if changed else None
 
 
@@ -204,9 +212,9 @@ def _schema_org(snapshot: ProductSnapshot) -> Json:
     product = snapshot.product
     return omit_empty(
         {
-            "schema:name": f"{TITLE}: {DATASET}",
-            "schema:description": snapshot.schema.description or PURPOSE,
-            "schema:identifier": product.contract_id,
+            "schema:name": f"{TITLE}: {snapshot.dataset}",
+            "schema:description": snapshot.purpose,
+            "schema:identifier": snapshot.contract_id,
             "schema:url": product.url("/"),
             "schema:version": snapshot.version,
             "schema:creator": {"@type": "schema:Organization", "schema:name": product.owner}
@@ -222,7 +230,7 @@ def _schema_org(snapshot: ProductSnapshot) -> Json:
                     "schema:contentUrl": product.url(output.path),
                     "schema:encodingFormat": list(output.media_types),
                 }
-                for output in OUTPUTS
+                for output in list_outputs(snapshot.kind)
             ],
         }
     )
@@ -258,10 +266,11 @@ def _numeric_bound(bound: Value | None) -> float | None:
 
 def _ports_nodes(snapshot: ProductSnapshot) -> Iterator[Json]:
     """Yield each output port as a data service, and a distribution for each media type."""
-    for output in OUTPUTS:
-        yield _service(snapshot, output)
+    for output in ALL_OUTPUTS:
+        datasets = [one for one in snapshot.all_datasets if output in list_outputs(one.kind)]
+        yield _service(snapshot, output, datasets)
         for iri, media_type in _distribution_iris(snapshot, output):
-            yield _distribution(snapshot, output, iri, media_type)
+            yield _distribution(datasets, output, iri, media_type)
 
 
 def _distribution_iris(snapshot: ProductSnapshot, output: OutputPort) -> Iterator[tuple[str, str]]:
@@ -271,21 +280,26 @@ def _distribution_iris(snapshot: ProductSnapshot, output: OutputPort) -> Iterato
         yield _node_iri(snapshot, f"distribution-{output.name}-{subtype}"), media_type
 
 
-def _distribution(snapshot: ProductSnapshot, output: OutputPort, iri: str, media_type: str) -> Json:
+def _distribution(
+    datasets: list[ProductSnapshot], output: OutputPort, iri: str, media_type: str
+) -> Json:
+    snapshot = datasets[0]
     return {
         "@id": iri,
         "@type": "dcat:Distribution",
         "dcterms:title": output.title,
         "dcterms:description": output.description,
-        "dcterms:conformsTo": _ref(snapshot.schema_url),
+        "dcterms:conformsTo": [_ref(one.schema_url) for one in datasets],
         "dcat:accessURL": _ref(snapshot.product.url(output.path)),
         "dcat:mediaType": _ref(_MEDIA_TYPES + media_type),
         "dcat:accessService": _ref(_node_iri(snapshot, f"service-{output.name}")),
-        "dprod:isDistributionOf": _ref(_node_iri(snapshot, DATASET)),
+        "dprod:isDistributionOf": [_ref(_node_iri(snapshot, one.dataset)) for one in datasets],
     }
 
 
-def _service(snapshot: ProductSnapshot, output: OutputPort) -> Json:
+def _service(
+    snapshot: ProductSnapshot, output: OutputPort, datasets: list[ProductSnapshot]
+) -> Json:
     product = snapshot.product
     return {
         "@id": _node_iri(snapshot, f"service-{output.name}"),
@@ -295,7 +309,7 @@ def _service(snapshot: ProductSnapshot, output: OutputPort) -> Json:
         "dcterms:description": output.description,
         "dcat:endpointURL": _ref(product.url(output.path)),
         "dcat:endpointDescription": _ref(product.url(output.specification.path)),
-        "dcat:servesDataset": _ref(_node_iri(snapshot, DATASET)),
+        "dcat:servesDataset": [_ref(_node_iri(snapshot, one.dataset)) for one in datasets],
         "dcat:landingPage": _ref(product.url(DOCS.path)),
         "dprod:isAccessServiceOf": [_ref(iri) for iri, _ in _distribution_iris(snapshot, output)],
         "dprod:protocol": _ref("https://www.rfc-editor.org/info/rfc9110"),
@@ -339,7 +353,7 @@ def _measurements(snapshot: ProductSnapshot) -> Iterator[Json]:
         yield {
             "@id": iri,
             "@type": "dqv:QualityMeasurement",
-            "dqv:computedOn": _ref(_node_iri(snapshot, DATASET)),
+            "dqv:computedOn": _ref(_node_iri(snapshot, snapshot.dataset)),
             "dqv:value": {"@value": result.value, "@type": "xsd:double"},
             "prov:generatedAtTime": _typed_literal(format_instant(result.measured_at), "dateTime"),
             "dqv:isMeasurementOf": {

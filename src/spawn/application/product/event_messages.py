@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from spawn.application.product.snapshot import Json, ProductSnapshot
+from spawn.domain.aggregates import AGGREGATE_TYPES
 from spawn.domain.approvals.approval import DECIDED_EVENT, REQUESTED_EVENT, Approval
 from spawn.domain.covenants.cfads_actuals import ACTUALS_RECORDED_EVENT, CfadsActuals
 from spawn.domain.covenants.cfads_case import (
@@ -33,11 +34,7 @@ from spawn.domain.covenants.project_reserve import (
     ReserveAccountState,
 )
 from spawn.domain.events.cloudevents import MEDIA_TYPE, format_event_type
-from spawn.domain.facilities.facility import (
-    FACILITY_AMENDED_EVENT,
-    FACILITY_CREATED_EVENT,
-    FacilityTermSheet,
-)
+from spawn.domain.facilities.facility import FACILITY_AMENDED_EVENT, FACILITY_CREATED_EVENT
 from spawn.domain.facilities.ledger import ENTRY_RECORDED_EVENT, LedgerEntry
 from spawn.domain.lineage.run import ENDED_EVENTS, STARTED_EVENT, Run, RunState
 from spawn.domain.portfolios.fx_rate_set import (
@@ -58,7 +55,8 @@ from spawn.domain.portfolios.portfolio import (
 )
 from spawn.domain.projects.project import AMENDED_EVENT, CREATED_EVENT, TRANSITIONED_EVENT
 from spawn.domain.quality.report import BREACHED_EVENT, RECOVERED_EVENT, ServiceLevelStatus
-from spawn.domain.schemas.json_schema import SchemaUse, extend_with_governed
+from spawn.domain.schema_version import Schema
+from spawn.domain.schemas.json_schema import SchemaUse
 from spawn.domain.schemas.schema_status import (
     ADOPTED_EVENT,
     QUARANTINED_EVENT,
@@ -197,7 +195,8 @@ _ENVELOPE_FIELDS: Final = frozenset({"version", "created_at", "updated_at"})
 
 def build_messages(snapshot: ProductSnapshot) -> Json:
     """Build every event type as an AsyncAPI message."""
-    return {name: _message(event, snapshot) for name, event in EVENTS_BY_MESSAGE.items()}
+    schema_ids = {one.kind.capitalize(): one.schema.id for one in snapshot.all_datasets}
+    return {name: _message(event, schema_ids) for name, event in EVENTS_BY_MESSAGE.items()}
 
 
 def build_schemas(snapshot: ProductSnapshot) -> Json:
@@ -207,22 +206,23 @@ def build_schemas(snapshot: ProductSnapshot) -> Json:
             CfadsActuals,
             CfadsCase,
             Approval,
-            _FACILITY,
             LedgerEntry,
             ServiceLevelStatus,
             SchemaStatus,
         ),
         *(Run, CovenantSet, FxRateSet, Portfolio, Holding, RecordedCovenantTest),
         ReserveAccountState,
+        *(one.terms_type for one in AGGREGATE_TYPES.values() if one.terms_type is not None),
     )
     _, components = msgspec.json.schema_components(states, ref_template=_REFERENCE)
     for component in components.values():
         # Docstrings are indented for the source; the document needs plain text.
         component["description"] = inspect.cleandoc(component.get("description", ""))
-    for schema in snapshot.other_schemas:
-        name = schema.kind.capitalize()
-        components[name] = extend_with_governed(components[name], schema, SchemaUse.OUTPUT)
-    return {**components, "CloudEvent": _ENVELOPE, "Project": _project(snapshot)}
+    for one in snapshot.all_datasets:
+        terms_type = AGGREGATE_TYPES[one.kind].terms_type
+        terms = None if terms_type is None else components.pop(terms_type.__name__)
+        components[one.kind.capitalize()] = _build_state(one.schema, terms)
+    return {**components, "CloudEvent": _ENVELOPE}
 
 
 def schema_reference(name: str) -> Json:
@@ -230,7 +230,7 @@ def schema_reference(name: str) -> Json:
     return {"$ref": _REFERENCE.format(name=name)}
 
 
-def _message(event: EventDescription, snapshot: ProductSnapshot) -> Json:
+def _message(event: EventDescription, schema_ids: Mapping[str, str]) -> Json:
     data = {
         "type": "object",
         "properties": {
@@ -252,34 +252,30 @@ def _message(event: EventDescription, snapshot: ProductSnapshot) -> Json:
                 {"type": "object", "properties": payload_fields},
             ]
         },
-        "tags": [{"name": snapshot.schema.id if event.state == "Project" else event.state}],
+        "tags": [{"name": schema_ids.get(event.state, event.state)}],
     }
 
 
-def _project(snapshot: ProductSnapshot) -> Json:
-    """Return the schema of a project's state in events under the active schema."""
-    project_schema = compile_schema(snapshot.schema).json_schema(SchemaUse.OUTPUT)
+def _build_state(schema: Schema, terms: Json | None) -> Json:
+    """Return the schema of a governed state in events, under a version of its schema."""
+    validator = compile_schema(schema)
+    if terms is None:
+        state_schema = validator.json_schema(SchemaUse.OUTPUT)
+    else:
+        state_schema = validator.join_terms(terms, SchemaUse.OUTPUT)
     properties = {
-        n: shape for n, shape in project_schema["properties"].items() if n not in _ENVELOPE_FIELDS
+        name: one
+        for name, one in state_schema["properties"].items()
+        if name not in _ENVELOPE_FIELDS
     }
     return {
-        **project_schema,
-        "description": f"A project under {snapshot.schema.id} version {snapshot.schema.version}.",
+        **state_schema,
+        "description": f"A {schema.kind} under {schema.id} version {schema.version}.",
         "properties": properties,
-        "required": [name for name in project_schema["required"] if name not in _ENVELOPE_FIELDS],
+        "required": [name for name in state_schema["required"] if name not in _ENVELOPE_FIELDS],
     }
 
 
-class _Facility(FacilityTermSheet, frozen=True, kw_only=True):
-    """A facility of a project, with the columns of its schema beside its terms."""
-
-    facility_id: str
-    project_id: str
-
-
-_FACILITY: Final = msgspec.defstruct(
-    "Facility", [], bases=(_Facility,), frozen=True, namespace={"__doc__": _Facility.__doc__}
-)
 _TEXT: Final[Json] = {"type": "string", "minLength": 1}
 _ENVELOPE: Final[Json] = {
     "type": "object",
@@ -295,7 +291,7 @@ _ENVELOPE: Final[Json] = {
         "dataschema": {
             "type": "string",
             "format": "uri",
-            "description": "Schema version of a project's state.",
+            "description": "Schema version of the state of a governed kind.",
         },
         "sequence": {"type": "string", "description": "Version of the aggregate."},
         "storeid": {

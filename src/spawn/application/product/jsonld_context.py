@@ -1,4 +1,4 @@
-"""JSON-LD 1.1 context: the meaning of each project field, as an IRI.
+"""JSON-LD 1.1 context: the meaning of each field of a governed kind, as an IRI.
 
 A column's IRI is its `semantic`, else the one that the schema's own context gives its name, else a
 term in the namespace of the schema that declares it. Nothing is dereferenced.
@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from spawn.application.product.snapshot import Json, Product, ProductSnapshot
+from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.schema_version import Column, Schema, TypeName
 
 _FIBO: Final = "https://spec.edmcouncil.org/fibo/ontology/"
@@ -28,8 +29,8 @@ CLASSES: Final[Mapping[str, str]] = {
 }
 """Classes of the Financial Industry Business Ontology; columns never begin with a capital."""
 
+_IDENTIFIER: Final = "http://purl.org/dc/terms/identifier"
 _CORE_IRIS: Final[Mapping[str, str]] = {
-    "project_id": "http://purl.org/dc/terms/identifier",
     "created_at": "http://purl.org/dc/terms/created",
     "updated_at": "http://purl.org/dc/terms/modified",
 }
@@ -48,13 +49,18 @@ _BORROWER: Final = f"{_FIBO}FBC/DebtAndEquities/Debt/hasBorrower"
 def build_jsonld_context(snapshot: ProductSnapshot) -> Json:
     """Build the document at `/context.jsonld`."""
     namespace = vocabulary_iri(snapshot.product, snapshot.schema)
-    # A page of projects is a graph of them; a column of the same name takes precedence.
+    # A page of states is a graph of them; a column of the same name takes precedence.
     page = {"items": "@graph", "next": None}
-    terms: Json = {"@version": 1.1, "Project": f"{namespace}Project", **CLASSES, **page}
+    class_name = snapshot.kind.capitalize()
+    terms: Json = {"@version": 1.1, class_name: f"{namespace}{class_name}", **CLASSES, **page}
     iris = column_iris(snapshot)
     for column in snapshot.columns:
         terms[column.name] = _build_term(iris[column.name], column)
-    terms |= _nested_terms(namespace)
+    if snapshot.kind == PROJECT_KIND:
+        return {"@context": terms | _nested_terms(namespace)}
+    for name in sorted(snapshot.attributes.nested_names):
+        # The members are terms of the same vocabulary, each by its name.
+        terms[name] = {"@id": namespace + name, "@context": {"@vocab": namespace}}
     return {"@context": terms}
 
 
@@ -69,6 +75,7 @@ def column_iris(snapshot: ProductSnapshot) -> dict[str, str]:
     context = _schema_context(snapshot.schema)
     return {
         column.name: column.semantic
+        or (_IDENTIFIER if column.name == snapshot.attributes.id_name else None)
         or _CORE_IRIS.get(column.name)
         or _expand_name(context, column.name)
         or namespace + column.name

@@ -1,10 +1,13 @@
 """The product's documents and APIs, for Link headers, the API catalogue and the page."""
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
+from spawn.domain.aggregates import AGGREGATE_TYPES, governed_kinds
 from spawn.domain.events.cloudevents import BATCH_MEDIA_TYPE
+from spawn.domain.projects.project import PROJECT_KIND
 
 YAML: Final = "application/yaml"
 JSON: Final = "application/json"
@@ -102,7 +105,7 @@ class OutputPort(msgspec.Struct, frozen=True, kw_only=True):
     specification: Endpoint
 
 
-OUTPUTS: Final = (
+_PROJECT_OUTPUTS: Final = (
     OutputPort(
         name="projects",
         kind="api",
@@ -121,6 +124,8 @@ OUTPUTS: Final = (
         media_types=(NDJSON, CSV),
         specification=OPENAPI,
     ),
+)
+_EVENT_OUTPUTS: Final = (
     OutputPort(
         name="events",
         kind="events",
@@ -140,7 +145,44 @@ OUTPUTS: Final = (
         specification=ASYNCAPI,
     ),
 )
-"""Output ports, as the contract, data product, catalogue entry and page list them."""
+"""Ports of the events of every kind."""
+
+
+def _build_dataset_output(kind: str) -> OutputPort:
+    """Return the port of the dataset of a governed kind other than projects."""
+    table = AGGREGATE_TYPES[kind].table or kind
+    return OutputPort(
+        name=f"{table}-dataset",
+        kind="file",
+        path=f"/v1/data/{table}",
+        title=f"All {table} as one file",
+        description=f"Every {kind} in one stream, as lines of JSON or as CSV.",
+        media_types=(NDJSON, CSV),
+        specification=OPENAPI,
+    )
+
+
+OUTPUTS_BY_KIND: Final[Mapping[str, tuple[OutputPort, ...]]] = {
+    kind: _PROJECT_OUTPUTS if kind == PROJECT_KIND else (_build_dataset_output(kind),)
+    for kind in governed_kinds()
+}
+"""Output ports with the states of each governed kind alone."""
+
+OUTPUTS: Final = (*_PROJECT_OUTPUTS, *_EVENT_OUTPUTS)
+"""Output ports of projects and events, as the page lists them."""
+
+
+def list_outputs(kind: str) -> tuple[OutputPort, ...]:
+    """Return the output ports with the states or the events of a governed kind."""
+    return (*OUTPUTS_BY_KIND[kind], *_EVENT_OUTPUTS)
+
+
+ALL_OUTPUTS: Final = (
+    *_PROJECT_OUTPUTS,
+    *_EVENT_OUTPUTS,
+    *(port for kind in OUTPUTS_BY_KIND if kind != PROJECT_KIND for port in OUTPUTS_BY_KIND[kind]),
+)
+"""Output ports, as data product and catalogue list them."""
 
 DOCUMENTS: Final = (CONTRACT, DATA_PRODUCT, CATALOG, CONTEXT, ASYNCAPI, OPENAPI, API_CATALOG)
 """Machine-readable documents."""

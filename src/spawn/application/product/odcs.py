@@ -1,6 +1,7 @@
 """Data contract in the Open Data Contract Standard 3.2.0."""
 
 from collections.abc import Callable, Iterable
+from datetime import date
 from decimal import Decimal
 from typing import Final
 
@@ -12,8 +13,8 @@ from spawn.application.product.links import (
     DATA_PRODUCT,
     LINEAGE,
     OPENAPI,
-    OUTPUTS,
     OutputPort,
+    list_outputs,
 )
 from spawn.application.product.odcs_properties import (
     build_column_property,
@@ -21,10 +22,8 @@ from spawn.application.product.odcs_properties import (
     build_structural_properties,
 )
 from spawn.application.product.snapshot import (
-    DATASET,
     DOMAIN,
     LIMITATIONS,
-    PURPOSE,
     TITLE,
     USAGE,
     Json,
@@ -34,6 +33,7 @@ from spawn.application.product.snapshot import (
     omit_empty,
     property_list,
 )
+from spawn.domain.aggregates import AGGREGATE_TYPES
 from spawn.domain.quality.rules import Dimension, MeasureUnit, QualityRule
 from spawn.domain.schemas.core_columns import NESTED_FIELDS
 from spawn.domain.schemas.json_schema import SchemaUse, to_json_literal
@@ -46,7 +46,6 @@ _DIMENSIONS: Final[dict[Dimension, str]] = {
     Dimension.FRESHNESS: "timeliness",
     Dimension.CONSISTENCY: "consistency",
 }
-_DOWNLOADS: Final = f"/v1/data/{DATASET}"
 _FILE_FORMATS: Final[dict[str, Json]] = {
     "ndjson": {"format": "json", "encoding": "UTF-8"},
     "csv": {"format": "csv", "encoding": "UTF-8"},
@@ -66,14 +65,18 @@ def build_data_contract(snapshot: ProductSnapshot) -> Json:
         {
             "apiVersion": "v3.2.0",
             "kind": "DataContract",
-            "id": product.contract_id,
-            "name": f"{TITLE}: {DATASET}",
+            "id": snapshot.contract_id,
+            "name": f"{TITLE}: {snapshot.dataset}",
             "version": snapshot.version,
             "status": "active",
             "domain": DOMAIN,
             # Superseded in the standard by the contractId of an output port; tools still show it.
             "dataProduct": product.id,
-            "description": {"purpose": PURPOSE, "usage": USAGE, "limitations": LIMITATIONS},
+            "description": {
+                "purpose": snapshot.attributes.description,
+                "usage": USAGE,
+                "limitations": LIMITATIONS,
+            },
             "tags": [DOMAIN, snapshot.schema.id],
             "authoritativeDefinitions": _definitions(snapshot),
             "servers": _servers(snapshot),
@@ -113,11 +116,11 @@ def _definitions(snapshot: ProductSnapshot) -> list[Json]:
     """Return the documents that define the contract's subject authoritatively."""
     url = snapshot.product.url
     return [
-        {"type": "canonicalUrl", "url": url(CONTRACT.path)},
+        {"type": "canonicalUrl", "url": url(snapshot.document_path(CONTRACT))},
         {"type": "schema", "url": snapshot.schema_url},
         {"type": "dataProduct", "url": url(DATA_PRODUCT.path)},
         {"type": "catalog", "url": url(CATALOG.path)},
-        {"type": "ontology", "url": url(CONTEXT.path)},
+        {"type": "ontology", "url": url(snapshot.document_path(CONTEXT))},
         {"type": "lineage", "url": url(LINEAGE.path)},
         {"type": "implementation", "url": url(OPENAPI.path)},
     ]
@@ -130,29 +133,30 @@ def _servers(snapshot: ProductSnapshot) -> list[Json]:
     """
     product = snapshot.product
     version = "" if snapshot.is_active else f"?schema_version={snapshot.schema.version}"
-    lines_url = product.url(f"{_DOWNLOADS}.ndjson{version}")
+    lines_url = product.url(f"/v1/data/{snapshot.dataset}.ndjson{version}")
     live: Json = {
         "server": "download",
         "type": "api",
         "environment": product.environment,
         "location": lines_url,
-        "description": "Every project as a line of JSON, read live.",
+        "description": f"Every {snapshot.kind} as a line of JSON, read live.",
     }
-    return [live, *_file_servers(snapshot, version), *map(_port_server(product), OUTPUTS)]
+    ports = map(_port_server(product), list_outputs(snapshot.kind))
+    return [live, *_file_servers(snapshot, version), *ports]
 
 
 def _file_servers(snapshot: ProductSnapshot, version: str) -> Iterable[Json]:
     """Yield the downloaded file of each format, in the folder of the contract."""
-    product = snapshot.product
+    product, dataset = snapshot.product, snapshot.dataset
     for suffix, options in _FILE_FORMATS.items():
-        url = product.url(f"{_DOWNLOADS}.{suffix}{version}")
+        url = product.url(f"/v1/data/{dataset}.{suffix}{version}")
         yield {
             "server": suffix,
             "type": "local",
             "environment": product.environment,
             "path": f"./{{model}}.{suffix}",
             **options,
-            "description": f"The file that {url} returns, saved as {DATASET}.{suffix}.",
+            "description": f"The file that {url} returns, saved as {dataset}.{suffix}.",
         }
 
 
@@ -167,7 +171,7 @@ def _port_server(product: Product) -> Callable[[OutputPort], Json]:
 
 
 def _dataset(snapshot: ProductSnapshot) -> Json:
-    """Return projects as a schema object, with quality rules beside each column."""
+    """Return the dataset as a schema object, with quality rules beside each column."""
     by_column: dict[str, list[Json]] = {}
     row_rules: list[Json] = []
     names = {column.name for column in snapshot.columns}
@@ -181,34 +185,41 @@ def _dataset(snapshot: ProductSnapshot) -> Json:
     columns = [
         omit_empty(
             {
-                **build_column_property(column, types.get(column.name)),
+                **build_column_property(column, types.get(column.name), snapshot.attributes),
                 "quality": by_column.get(column.name),
             }
         )
         for column in snapshot.columns
     ]
-    project_schema = compile_schema(snapshot.schema).json_schema(SchemaUse.OUTPUT)
     retired = [
         build_retired_property(column, types.get(column.name)) for column in snapshot.schema.retired
     ]
     return omit_empty(
         {
-            "id": DATASET,
-            "name": DATASET,
-            "physicalName": DATASET,
+            "id": snapshot.dataset,
+            "name": snapshot.dataset,
+            "physicalName": snapshot.dataset,
             "physicalType": "table",
             "logicalType": "object",
-            "businessName": "Project",
-            "description": snapshot.schema.description or PURPOSE,
-            "dataGranularityDescription": "One row for each project, as it stands now.",
+            "businessName": snapshot.kind.capitalize(),
+            "description": snapshot.purpose,
+            "dataGranularityDescription": f"One row for each {snapshot.kind}, as it stands now.",
             "authoritativeDefinitions": [{"type": "schema", "url": snapshot.schema_url}],
-            "properties": [*columns, *build_structural_properties(project_schema)],
+            "properties": [*columns, *_nested_properties(snapshot)],
             "quality": row_rules,
             "customProperties": [{"property": "retiredColumns", "value": retired}]
             if retired
             else None,
         }
     )
+
+
+def _nested_properties(snapshot: ProductSnapshot) -> list[Json]:
+    """Return the nested fields of a state; the dataset of some kinds has columns alone."""
+    if AGGREGATE_TYPES[snapshot.kind].terms_type is not None:
+        return []
+    state_schema = compile_schema(snapshot.schema).json_schema(SchemaUse.OUTPUT)
+    return build_structural_properties(state_schema, snapshot.attributes)
 
 
 def _quality(rule: QualityRule) -> Json:
@@ -230,11 +241,11 @@ def _quality(rule: QualityRule) -> Json:
 def _quality_check(rule: QualityRule) -> Json:
     """Return a check that tools can run on a column, else a text check."""
     metric = _METRICS.get(rule.dimension)
-    of_column = rule.rule_id == f"{rule.dimension}.{rule.columns[0]}" if rule.columns else False
+    is_of_column = len(rule.columns) == 1 and rule.rule_id.endswith(f".{rule.columns[0]}")
     if (
         metric is None
         or rule.threshold is None
-        or not of_column
+        or not is_of_column
         or rule.columns[0] in NESTED_FIELDS
     ):
         return {"type": "text"}
@@ -257,32 +268,34 @@ def _service_levels(snapshot: ProductSnapshot) -> list[Json]:
             and rule.threshold is not None
         ]
         if shares:
-            levels.append(_share_level(dimension, shares))
-    levels += [_age_level(rule) for rule in promises if rule.unit is MeasureUnit.SECONDS]
+            levels.append(_share_level(dimension, shares, snapshot.dataset))
+    levels += [
+        _age_level(rule, snapshot.dataset) for rule in promises if rule.unit is MeasureUnit.SECONDS
+    ]
     return levels
 
 
-def _share_level(dimension: Dimension, thresholds: list[Decimal]) -> Json:
+def _share_level(dimension: Dimension, thresholds: list[Decimal], dataset: str) -> Json:
     """Return the lowest threshold of a dimension's rules."""
     return {
         "id": dimension.value,
         "property": dimension.value,
         "value": to_json_literal(min(thresholds)),
         "unit": "share",
-        "element": DATASET,
+        "element": dataset,
         "description": f"At least this share meets each rule of {dimension.value}.",
         "customProperties": property_list({"rules": len(thresholds)}),
     }
 
 
-def _age_level(rule: QualityRule) -> Json:
+def _age_level(rule: QualityRule, dataset: str) -> Json:
     return omit_empty(
         {
             "id": rule.rule_id.replace(".", "-"),
             "property": rule.dimension.value,
             "value": None if rule.threshold is None else to_json_literal(rule.threshold),
             "unit": rule.unit.value,
-            "element": DATASET,
+            "element": dataset,
             "description": rule.description,
         }
     )
@@ -292,14 +305,15 @@ def _sunset_levels(snapshot: ProductSnapshot) -> Iterable[Json]:
     """Yield the last days on which deprecated columns are served and retired ones accepted."""
     for column in snapshot.columns:
         if column.announced_sunset is not None:
-            yield _sunset_level("endOfSupport", column.name, column.announced_sunset.isoformat())
+            element, day = f"{snapshot.dataset}.{column.name}", column.announced_sunset
+            yield _sunset_level("endOfSupport", element, day)
     for retired in snapshot.schema.retired:
         if retired.sunset is not None:
-            yield _sunset_level("endOfLife", retired.name, retired.sunset.isoformat())
+            yield _sunset_level("endOfLife", f"{snapshot.dataset}.{retired.name}", retired.sunset)
 
 
-def _sunset_level(name: str, column: str, day: str) -> Json:
-    return {"property": name, "value": day, "element": f"{DATASET}.{column}"}
+def _sunset_level(name: str, element: str, day: date) -> Json:
+    return {"property": name, "value": day.isoformat(), "element": element}
 
 
 def _custom_properties(snapshot: ProductSnapshot) -> list[Json]:

@@ -4,12 +4,9 @@ from typing import Any, Final
 
 from spawn.application.product.snapshot import Json, omit_empty, property_list
 from spawn.domain.projects.codes import CODE_FIELDS
-from spawn.domain.schema_version import Column, RetiredColumn, TypeName
+from spawn.domain.schema_version import Column, RetiredColumn, TypeName, Value
 from spawn.domain.schemas.core_columns import (
-    NESTED_FIELDS,
-    READ_ONLY_COLUMNS,
-    SYSTEM_COLUMNS,
-    is_always_present,
+    CoreAttributes,
 )
 from spawn.domain.schemas.json_schema import format_wire_literal
 from spawn.domain.schemas.linear_regex import format_ecma_pattern
@@ -46,31 +43,33 @@ _NESTED_DESCRIPTIONS: Final = {
     "milestones": "Milestones and conditions precedent, in the order given.",
     "external_ref": "The project's key in another system; no two projects share one.",
 }
-_NEVER_NULL: Final = frozenset(column.name for column in SYSTEM_COLUMNS)
 
 
-def build_column_property(column: Column, physical_type: str | None) -> Json:
+def build_column_property(
+    column: Column, physical_type: str | None, attributes: CoreAttributes
+) -> Json:
     """Build the property of a column; without a physical type it names none.
 
     An amount is the text that it is on the wire, so its bounds and members are custom properties:
     tools compare options of a property with the text.
     """
-    members = [format_wire_literal(column, value) for value in column.enum or ()]
+    members = [format_wire_literal(column, value, attributes) for value in column.enum or ()]
+    is_amount, is_key = attributes.is_amount(column), column.name == attributes.id_name
     return omit_empty(
         {
             "id": column.name,
             "name": column.name,
             "physicalName": column.name,
-            "logicalType": "string" if column.is_amount else _LOGICAL_TYPES[column.type.name],
-            "logicalTypeOptions": _logical_type_options(column),
+            "logicalType": "string" if is_amount else _LOGICAL_TYPES[column.type.name],
+            "logicalTypeOptions": _logical_type_options(column, attributes),
             "physicalType": physical_type,
             "description": column.description,
-            "required": is_never_null(column),
-            "unique": True if column.name == "project_id" else None,
-            "primaryKey": True if column.name == "project_id" else None,
-            "primaryKeyPosition": 1 if column.name == "project_id" else None,
-            "enum": [] if column.is_amount else [{"value": value} for value in members],
-            "examples": _EXAMPLES.get(column.name) or members[:2],
+            "required": is_never_null(column, attributes),
+            "unique": True if is_key else None,
+            "primaryKey": True if is_key else None,
+            "primaryKeyPosition": 1 if is_key else None,
+            "enum": [] if is_amount else [{"value": value} for value in members],
+            "examples": _find_examples(column.name, attributes) or members[:2],
             "synonyms": [
                 {"synonym": alias, "description": "Accepted on input.", "status": "active"}
                 for alias in column.aliases
@@ -79,9 +78,15 @@ def build_column_property(column: Column, physical_type: str | None) -> Json:
             "authoritativeDefinitions": [{"type": "ontology", "url": column.semantic}]
             if column.semantic
             else None,
-            "customProperties": _custom_properties(column),
+            "customProperties": _custom_properties(column, attributes),
         }
     )
+
+
+def _find_examples(name: str, attributes: CoreAttributes) -> list[Any]:
+    """Return examples of a core column; a column of a schema may have its name in another kind."""
+    is_core = name in attributes.by_name or name in attributes.system_names
+    return _EXAMPLES.get(name, []) if is_core else []
 
 
 def build_retired_property(retired: RetiredColumn, physical_type: str | None) -> Json:
@@ -96,11 +101,11 @@ def build_retired_property(retired: RetiredColumn, physical_type: str | None) ->
     )
 
 
-def build_structural_properties(project_schema: Json) -> list[Json]:
-    """Build the properties of nested fields, from the JSON Schema of a served project."""
+def build_structural_properties(state_schema: Json, attributes: CoreAttributes) -> list[Json]:
+    """Build the properties of nested fields, from the JSON Schema of a served state."""
     properties: list[Json] = []
-    for name in (n for n in project_schema["properties"] if n in NESTED_FIELDS):
-        schema = _property_from_schema(name, project_schema["properties"][name], required=False)
+    for name in (n for n in state_schema["properties"] if n in attributes.nested_names):
+        schema = _property_from_schema(name, state_schema["properties"][name], required=False)
         # Tables and files have the nested fields as JSON texts.
         properties.append(
             {**schema, "physicalType": "VARCHAR", "description": _NESTED_DESCRIPTIONS[name]}
@@ -108,48 +113,52 @@ def build_structural_properties(project_schema: Json) -> list[Json]:
     return properties
 
 
-def is_never_null(column: Column) -> bool:
-    """Whether every served project has a value."""
-    return is_always_present(column) or column.name in _NEVER_NULL
+def is_never_null(column: Column, attributes: CoreAttributes) -> bool:
+    """Whether every served state has a value."""
+    return attributes.is_always_present(column) or column.name in attributes.system_names
 
 
-def _logical_type_options(column: Column) -> Json:
+def _logical_type_options(column: Column, attributes: CoreAttributes) -> Json:
     """Return bounds, length and pattern, as far as the standard has options for them."""
     options: Json = {}
     if column.type.name is TypeName.STRING and column.enum is None:
         options["maxLength"] = column.type.max_length
     if column.pattern is not None:
         options["pattern"] = format_ecma_pattern(column.pattern)
-    if not _has_custom_bounds(column):
-        options |= _bounds(column)
+    if not _has_custom_bounds(column, attributes):
+        options |= _bounds(column, attributes)
     return omit_empty({**options, **_TYPE_OPTIONS.get(column.type.name, {})})
 
 
-def _has_custom_bounds(column: Column) -> bool:
+def _has_custom_bounds(column: Column, attributes: CoreAttributes) -> bool:
     """Whether tools cannot compare the bounds: those of texts on the wire."""
-    return column.is_amount or column.type.name in {TypeName.DATE, TypeName.TIMESTAMP}
+    return attributes.is_amount(column) or column.type.name in {TypeName.DATE, TypeName.TIMESTAMP}
 
 
-def _bounds(column: Column) -> Json:
+def _bounds(column: Column, attributes: CoreAttributes) -> Json:
     bounds = {"minimum": column.minimum, "maximum": column.maximum}
     return {
-        name: format_wire_literal(column, bound)
+        name: format_wire_literal(column, bound, attributes)
         for name, bound in bounds.items()
         if bound is not None
     }
 
 
-def _custom_properties(column: Column) -> list[Json]:
+def _custom_properties(column: Column, attributes: CoreAttributes) -> list[Json]:
     """Return the attributes that the standard has no field for."""
+    is_amount = attributes.is_amount(column)
+    read_only_names = attributes.read_only_names | attributes.system_names
+
+    def format_literal(value: Value) -> Any:
+        return format_wire_literal(column, value, attributes)
+
     fields = {
         "unit": column.unit,
-        "default": None if column.default is None else format_wire_literal(column, column.default),
-        **(_bounds(column) if _has_custom_bounds(column) else {}),
-        "allowedValues": [format_wire_literal(column, value) for value in column.enum or ()]
-        if column.is_amount
-        else None,
-        "wireType": "decimal string" if column.is_amount else None,
-        "readOnly": True if column.name in READ_ONLY_COLUMNS | _NEVER_NULL else None,
+        "default": None if column.default is None else format_literal(column.default),
+        **(_bounds(column, attributes) if _has_custom_bounds(column, attributes) else {}),
+        "allowedValues": list(map(format_literal, column.enum or ())) if is_amount else None,
+        "wireType": "decimal string" if is_amount else None,
+        "readOnly": True if column.name in read_only_names else None,
         "sunset": column.announced_sunset and column.announced_sunset.isoformat(),
     }
     return property_list(fields)

@@ -10,10 +10,8 @@ from spawn.application.product.odcs_properties import is_never_null
 from spawn.application.product.snapshot import ProductSnapshot
 from spawn.domain.quality.report import RuleResult
 from spawn.domain.quality.rules import Dimension, MeasureUnit, QualityRule
-from spawn.domain.schemas.core_columns import CORE_BY_NAME, SYSTEM_COLUMNS
 from spawn.domain.schemas.json_schema import to_json_literal
 
-_SYSTEM_NAMES: Final = frozenset(column.name for column in SYSTEM_COLUMNS)
 _UNIT_LABELS: Final = {"a": "years", "1": ""}
 """Readable labels of UCUM unit codes."""
 
@@ -113,10 +111,11 @@ def summarize_columns(snapshot: ProductSnapshot) -> Iterator[ColumnSummary]:
         if _is_column_completeness(rule)
     }
     for column in snapshot.columns:
-        result, is_system = results.get(column.name), column.name in _SYSTEM_NAMES
+        attributes, result = snapshot.attributes, results.get(column.name)
+        is_system = column.name in attributes.system_names
         marks = {
-            "governed": column.name not in CORE_BY_NAME and not is_system,
-            "required": is_never_null(column),
+            "governed": column.name not in attributes.by_name and not is_system,
+            "required": is_never_null(column, attributes),
             "deprecated": column.deprecated,
         }
         yield ColumnSummary(

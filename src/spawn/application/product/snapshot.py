@@ -9,10 +9,12 @@ import msgspec
 
 from spawn.application.dependencies import Dependencies
 from spawn.application.product.contract_version import compute_contract_version
+from spawn.application.product.links import Endpoint
 from spawn.application.quality.queries import get_latest_report
 from spawn.application.schemas.activation import find_record
-from spawn.application.schemas.served_versions import SchemaVersionView, read_version_view
-from spawn.domain.aggregates import governed_kinds
+from spawn.application.schemas.served_versions import SchemaVersionView, get_version_view
+from spawn.application.schemas.version_selection import VersionSelection
+from spawn.domain.aggregates import AGGREGATE_TYPES, governed_kinds
 from spawn.domain.principal import Principal
 from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.quality.report import QualityReport, RuleResult
@@ -23,7 +25,7 @@ from spawn.domain.quality.rules import (
     derive_rules,
 )
 from spawn.domain.schema_version import Column, Schema
-from spawn.domain.schemas.core_columns import SYSTEM_COLUMNS
+from spawn.domain.schemas.core_columns import CORE_ATTRIBUTES, CoreAttributes
 from spawn.domain.schemas.evolution.migration_plan import ChangeType
 from spawn.domain.schemas.evolution.version_conversion import current_name
 from spawn.domain.schemas.validator import compile_schema
@@ -32,12 +34,8 @@ from spawn.ports.schemas import SchemaRecord
 Json = dict[str, Any]
 
 DOMAIN: Final = "project-finance"
-DATASET: Final = "projects"
 TITLE: Final = "Project finance"
-PURPOSE: Final = (
-    "The system of record for financed infrastructure and energy projects: their attributes, "
-    "costs, sponsors and status, with a full history of changes."
-)
+PURPOSE: Final = CORE_ATTRIBUTES[PROJECT_KIND].description
 USAGE: Final = (
     "Read projects and their history over HTTP, filtered and sorted on any column; follow changes "
     "through the event feed; calculate returns and coverage ratios of a financing structure."
@@ -84,11 +82,6 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
     levels: ServiceLevels = ServiceLevels()
 
     @property
-    def contract_id(self) -> str:
-        """Id of the data contract."""
-        return f"{self.id}.{DATASET}"
-
-    @property
     def contact_object(self) -> Json:
         """Owner and contact as an OpenAPI and AsyncAPI object; empty if neither is declared."""
         address = self.contact.removeprefix("mailto:")
@@ -103,11 +96,11 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
 class ProductSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Input of every document; equal snapshots make equal documents.
 
-    `record` is the schema version that the documents describe, `history` ends with it: the versions
-    whose data the store holds, newest first. `is_active` unless it is an older version. `rules` are
-    its quality rules; `report` is the last measurement, None before the first. `physical_types` are
-    the store's own types of the columns by name, empty where none are needed. `other_schemas` are
-    the active ones of governed kinds other than projects.
+    `record` is the schema version that the documents describe, of one governed kind; `history` ends
+    with it: the versions whose data the store holds, newest first. `is_active` unless it is an
+    older version. `rules` are its quality rules; `report` is the last measurement, None before the
+    first. `physical_types` are the store's own types of the columns by name, empty where none are
+    needed. `others` are those of the other governed kinds, without others.
     """
 
     product: Product
@@ -117,7 +110,46 @@ class ProductSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     is_active: bool = True
     report: QualityReport | None = None
     physical_types: Mapping[str, str] = msgspec.field(default_factory=dict)
-    other_schemas: tuple[Schema, ...] = ()
+    others: tuple["ProductSnapshot", ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """Governed kind that the schema version describes."""
+        return self.schema.kind
+
+    @property
+    def attributes(self) -> CoreAttributes:
+        """Core attributes of the kind."""
+        return CORE_ATTRIBUTES[self.kind]
+
+    @property
+    def dataset(self) -> str:
+        """Name of the dataset with the states of the kind, and of their table."""
+        return AGGREGATE_TYPES[self.kind].table or self.kind
+
+    @property
+    def contract_id(self) -> str:
+        """Id of the data contract."""
+        return f"{self.product.id}.{self.dataset}"
+
+    @property
+    def purpose(self) -> str:
+        """Description of the dataset."""
+        return self.schema.description or self.attributes.description
+
+    @property
+    def all_datasets(self) -> tuple["ProductSnapshot", ...]:
+        """This snapshot and those of the other kinds."""
+        return (self, *self.others)
+
+    @property
+    def other_schemas(self) -> tuple[Schema, ...]:
+        """Schema versions of the other governed kinds."""
+        return tuple(other.schema for other in self.others)
+
+    def document_path(self, endpoint: Endpoint) -> str:
+        """Return the path of a document that describes one schema, for that of this kind."""
+        return document_path(endpoint, self.schema)
 
     @property
     def schema(self) -> Schema:
@@ -131,7 +163,7 @@ class ProductSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """Every column of a served project, in the order of its document."""
+        """Every column of a served state, in the order of its document."""
         return served_columns(self.schema)
 
     @property
@@ -142,7 +174,7 @@ class ProductSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def promised_rules(self) -> tuple[QualityRule, ...]:
         """Rules of the contract: those of the schema and the ages that the operator promises."""
-        ages = build_freshness_rules(self.product.levels)
+        ages = build_freshness_rules(self.product.levels) if self.kind == PROJECT_KIND else ()
         return (*self.rules, *(rule for rule in ages if rule.threshold is not None))
 
     def rules_with_results(self) -> Iterator[tuple[QualityRule, RuleResult | None]]:
@@ -154,6 +186,8 @@ class ProductSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         results = {r.rule.rule_id: r for r in self.report.results} if self.report else {}
         for rule in self.rules:
             yield rule, results.pop(rule.rule_id, None)
+        if self.kind != PROJECT_KIND:
+            return
         for result in results.values():
             if not result.rule.columns:
                 yield result.rule, result
@@ -163,7 +197,8 @@ async def take_snapshot(
     dependencies: Dependencies,
     principal: Principal | None,
     product: Product,
-    schema_version: str | None = None,
+    versions: VersionSelection = (),
+    kind: str = PROJECT_KIND,
 ) -> ProductSnapshot:
     """Take the current snapshot; it costs a few reads that the store has cached.
 
@@ -172,49 +207,56 @@ async def take_snapshot(
         principal: the reader; without one, as for documents that everybody may read, and for a
             reader of some rows the snapshot has no quality report, which is of every row.
         product: the identity of the product.
-        schema_version: the number of a served schema version as a text; None for the active one.
+        versions: the served schema versions to describe; the active one of a kind without any.
+        kind: the governed kind of the snapshot; the others are beside it.
 
     Raises:
-        InvalidInput: the text is no number.
-        NotFound: the store never had data under the version.
-        SchemaVersionExpired: the version is no longer served.
+        NotFound: the store never had data under a version.
+        SchemaVersionExpired: a version is no longer served.
     """
-    record = await dependencies.active_schema()
-    history = await dependencies.schemas.version_history()
-    is_active = schema_version is None or schema_version == str(record.schema.version)
-    if not is_active:
-        schema = (await read_version_view(dependencies, schema_version)).schema
+    report = None
+    if principal is not None and principal.row_scope is None:
+        stored_report = await get_latest_report(dependencies, principal)
+        report = None if stored_report is None else stored_report.state
+    snapshots = {
+        one: await _take_snapshot_of(dependencies, product, report, one, dict(versions).get(one))
+        for one in governed_kinds()
+    }
+    others = tuple(one for other, one in snapshots.items() if other != kind)
+    return msgspec.structs.replace(snapshots[kind], others=others)
+
+
+async def _take_snapshot_of(
+    dependencies: Dependencies,
+    product: Product,
+    report: QualityReport | None,
+    kind: str,
+    version: int | None,
+) -> ProductSnapshot:
+    """Take the snapshot of one kind, under a served version of its schema or the active one."""
+    record = await dependencies.active_schema(kind)
+    history = await dependencies.schemas.version_history(kind)
+    is_active = version is None or version == record.schema.version
+    if version is not None and not is_active:
+        schema = (await get_version_view(dependencies, version, kind)).schema
         history = history[history.index(schema) :]
-        records = await dependencies.schemas.records()
+        records = await dependencies.schemas.records(kind)
         found = find_record(records, schema.fingerprint, schema.version)
         record = msgspec.structs.replace(found or record, schema=schema)
-    declarations = derive_rules(compile_schema(record.schema).fields, record.schema.expectations)
-    sees_quality = principal is not None and principal.row_scope is None
-    stored_report = (
-        await get_latest_report(dependencies, principal) if principal and sees_quality else None
-    )
     return ProductSnapshot(
         product=product,
         record=record,
         history=history,
         is_active=is_active,
-        rules=tuple(declaration.rule for declaration in declarations),
-        report=None if stored_report is None else stored_report.state,
-        other_schemas=await _find_other_schemas(dependencies),
+        rules=tuple(declaration.rule for declaration in derive_rules(record.schema)),
+        report=report,
     )
 
 
-async def _find_other_schemas(dependencies: Dependencies) -> tuple[Schema, ...]:
-    """Return the active schemas of governed kinds other than projects."""
-    kinds = (kind for kind in governed_kinds() if kind != PROJECT_KIND)
-    records = [await dependencies.schemas.active(kind) for kind in kinds]
-    return tuple(record.schema for record in records if record is not None)
-
-
 async def read_physical_types(
-    dependencies: Dependencies, schema_version: str | None = None
+    dependencies: Dependencies, kind: str = PROJECT_KIND, version: int | None = None
 ) -> dict[str, str]:
-    """Return the type of each stored column of a project, as the store itself names it.
+    """Return the type of each stored column of a governed kind, as the store itself names it.
 
     A column of an older schema version has the type of its column now, unless its type changed.
     """
@@ -222,12 +264,12 @@ async def read_physical_types(
     types = {
         column.name: column.type
         for table in tables
-        if table.kind == PROJECT_KIND
+        if table.kind == kind
         for column in table.columns
     }
-    if schema_version is None:
+    if version is None:
         return types
-    return _name_types(types, await read_version_view(dependencies, schema_version))
+    return _name_types(types, await get_version_view(dependencies, version, kind))
 
 
 def _name_types(types: Mapping[str, str], view: SchemaVersionView) -> dict[str, str]:
@@ -245,11 +287,18 @@ def _name_types(types: Mapping[str, str], view: SchemaVersionView) -> dict[str, 
 
 
 def served_columns(schema: Schema) -> tuple[Column, ...]:
-    """Return the columns of a project served under a schema: identity, core, governed, times."""
+    """Return the columns of a state served under a schema: identity, core, governed, times."""
     fields = compile_schema(schema).fields
-    identity, version, *times = (column.name for column in SYSTEM_COLUMNS)
+    system_columns = CORE_ATTRIBUTES[schema.kind].system_columns
+    identity, version, *times = (column.name for column in system_columns)
     others = [name for name in fields if name not in {identity, version, *times}]
     return tuple(fields[name] for name in (identity, version, *others, *times))
+
+
+def document_path(endpoint: Endpoint, schema: Schema) -> str:
+    """Return the path of a document that describes one schema, such as the contract."""
+    query = "" if schema.kind == PROJECT_KIND else f"?schema_id={schema.id}"
+    return endpoint.path + query
 
 
 def schema_path(schema: Schema) -> str:

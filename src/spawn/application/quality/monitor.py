@@ -39,7 +39,6 @@ from spawn.domain.quality.rules import (
     build_import_rule,
     derive_rules,
 )
-from spawn.domain.schemas.validator import compile_schema
 
 FIRST_PAUSE_S = 2.0
 """Delay of the first run, so that it does not compete with the start of the service."""
@@ -148,7 +147,7 @@ class QualityMonitor:
     async def _build_report(self) -> tuple[QualityReport, Position]:
         """Measure every rule of the active schema; return the report and its position."""
         schema = (await self._dependencies.active_schema()).schema
-        declared_rules = derive_rules(compile_schema(schema).fields, schema.expectations)
+        declared_rules = derive_rules(schema)
         measurement = await self._dependencies.quality.measure(
             [pair.measure for pair in declared_rules]
         )

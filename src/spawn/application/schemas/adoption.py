@@ -357,7 +357,7 @@ class Adoption:
         except Conflict:
             # Data arrived meanwhile: they must be migrated.
             return await self._adopt_if_allowed(active)
-        return self._build_result(f"is active in a store without {self._policy.kind}s")
+        return self._build_result(f"is active in a store without any {self._policy.kind}")
 
     async def approve(self) -> RefreshResult:
         """Adopt by decision; see `approve_schema`."""

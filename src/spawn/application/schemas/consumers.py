@@ -154,11 +154,18 @@ async def get_consumer(
 
 
 async def list_consumers(
-    dependencies: Dependencies, principal: Principal, query: Query, version: int | None = None
+    dependencies: Dependencies,
+    principal: Principal,
+    query: Query,
+    *,
+    schema_id: str | None = None,
+    version: int | None = None,
 ) -> Page[StoredAggregate[SchemaConsumer]]:
-    """Return one page of registered consumers, those of one schema version if it is passed."""
+    """Return one page of registered consumers, those of one schema or version if it is passed."""
     require(principal, *_READERS)
     filters = [_IS_ACTIVE]
+    if schema_id is not None:
+        filters.append(Filter("schema_id", Operator.EQ, (schema_id,)))
     if version is not None:
         filters.append(Filter("schema_version", Operator.EQ, (version,)))
     return await dependencies.reads.page(

@@ -4,6 +4,13 @@ from typing import Any
 
 from spawn.application.dependencies import Dependencies
 from spawn.application.schemas.versions import get_version
+from spawn.application.struct_schemas import (
+    accept_null_members,
+    input_schema,
+    split_definition,
+    state_schema,
+)
+from spawn.domain.aggregates import AGGREGATE_TYPES
 from spawn.domain.errors import InvalidInput, NotFound
 from spawn.domain.principal import Principal
 from spawn.domain.schema_version import Schema
@@ -48,11 +55,27 @@ async def get_published_schema(
             f"The document of version {version} is invalid, so it has no JSON Schema."
         ) from None
     schema = await _find_adopted(dependencies, record.schema)
-    body = compile_schema(schema).json_schema(use)
+    body = build_state_schema(schema, use)
     kind = record.schema.kind
     use_title = _TITLES[use].format(noun=kind.capitalize(), kind=kind)
     title = f"{use_title} under {schema_id} version {version}"
     return {"$schema": DIALECT, "$id": url, "title": title, **body}
+
+
+def build_state_schema(schema: Schema, use: SchemaUse) -> dict[str, Any]:
+    """Return the JSON Schema of a governed state, with the structs of its terms as definitions."""
+    validator = compile_schema(schema)
+    terms_type = AGGREGATE_TYPES[schema.kind].terms_type
+    if terms_type is None:
+        return validator.json_schema(use)
+    if use is SchemaUse.OUTPUT:
+        _, terms, definitions = split_definition(state_schema(terms_type))
+    else:
+        _, terms, definitions = split_definition(input_schema(terms_type))
+        terms = accept_null_members(terms)
+        definitions = {name: accept_null_members(one) for name, one in definitions.items()}
+    body = validator.join_terms(terms, use)
+    return body if use is SchemaUse.PATCH else {**body, "$defs": definitions}
 
 
 async def _find_adopted(dependencies: Dependencies, schema: Schema) -> Schema:

@@ -6,7 +6,7 @@ its measure states the count behind it. Every rule is counted over the stored da
 validation on write proves nothing about their present state.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final
@@ -15,7 +15,7 @@ import msgspec
 
 from spawn.domain.lineage.run import Assertion
 from spawn.domain.projects.codes import CODE_FIELDS
-from spawn.domain.projects.project import ORDERED_DATES
+from spawn.domain.projects.project import ORDERED_DATES, PROJECT_KIND
 from spawn.domain.quality.measures import (
     EXTERNAL_REF,
     CompletenessMeasure,
@@ -26,8 +26,12 @@ from spawn.domain.quality.measures import (
     SumMeasure,
     UniquenessMeasure,
 )
-from spawn.domain.schema_version import Column, Expectation, TypeName
-from spawn.domain.schemas.core_columns import SYSTEM_COLUMNS, is_always_present
+from spawn.domain.schema_version import Column, Expectation, Schema, TypeName
+from spawn.domain.schemas.core_columns import (
+    CORE_ATTRIBUTES,
+    CoreAttributes,
+    get_core_columns,
+)
 
 _FULL_SHARE: Final = Decimal(1)
 
@@ -60,7 +64,8 @@ class MeasureUnit(StrEnum):
 class QualityRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A rule about the data.
 
-    `rule_id` is stable: the dimension and the subject. `threshold` is the service level: the
+    `rule_id` is stable: the dimension and the subject, which begins with the kind of the states
+    unless they are projects. `threshold` is the service level: the
     lowest share, or the highest age in seconds; None measures without a service level.
     """
 
@@ -80,31 +85,36 @@ class MeasurableRule(msgspec.Struct, frozen=True):
     measure: Measure
 
 
-def derive_rules(
-    fields: Mapping[str, Column], expectations: Iterable[Expectation] = ()
-) -> tuple[MeasurableRule, ...]:
-    """Return the rules of a schema's fields (core, governed and system) and of the product.
-
-    `expectations` are the schema's own: of an optional column, or of a sum.
-    """
-    system = {column.name for column in SYSTEM_COLUMNS}
-    columns = [column for name, column in fields.items() if name not in system]
+def derive_rules(schema: Schema) -> tuple[MeasurableRule, ...]:
+    """Return the rules of a schema's columns, core ones included, its own, and the product's."""
+    attributes, expectations = CORE_ATTRIBUTES[schema.kind], schema.expectations
+    columns = (*get_core_columns(schema), *schema.governed)
     by_column = {item.subject: item for item in expectations if not item.sum_of}
     completeness = [
-        _build_completeness_rule(column, by_column.get(column.name)) for column in columns
+        _build_completeness_rule(column, by_column.get(column.name), attributes)
+        for column in columns
     ]
-    validity = [rule for column in columns if (rule := _build_validity_rule(column)) is not None]
-    sums = [_build_sum_rule(item) for item in expectations if item.sum_of]
-    return (*completeness, *validity, *_PRODUCT_RULES, *sums)
+    validity = [
+        rule for column in columns if (rule := _build_validity_rule(column, attributes)) is not None
+    ]
+    sums = [_build_sum_rule(item, schema.kind) for item in expectations if item.sum_of]
+    return (*completeness, *validity, *_PRODUCT_RULES.get(schema.kind, ()), *sums)
 
 
-def _build_completeness_rule(column: Column, expectation: Expectation | None) -> MeasurableRule:
-    is_mandatory = is_always_present(column)
+def build_rule_id(dimension: Dimension, subject: str, kind: str = PROJECT_KIND) -> str:
+    """Return the id of a rule about a subject, such as a column, of the states of a kind."""
+    return f"{dimension}.{subject}" if kind == PROJECT_KIND else f"{dimension}.{kind}.{subject}"
+
+
+def _build_completeness_rule(
+    column: Column, expectation: Expectation | None, attributes: CoreAttributes
+) -> MeasurableRule:
+    is_mandatory = attributes.is_always_present(column)
     threshold, severity = (_FULL_SHARE, Severity.ERROR) if is_mandatory else (None, Severity.INFO)
     if expectation is not None and not is_mandatory:
         threshold, severity = expectation.threshold, Severity(expectation.severity)
     rule = QualityRule(
-        rule_id=f"completeness.{column.name}",
+        rule_id=build_rule_id(Dimension.COMPLETENESS, column.name, attributes.kind),
         dimension=Dimension.COMPLETENESS,
         columns=(column.name,),
         description=(expectation and expectation.description) or f"{column.name} is present.",
@@ -114,10 +124,10 @@ def _build_completeness_rule(column: Column, expectation: Expectation | None) ->
     return MeasurableRule(rule, CompletenessMeasure(column.name))
 
 
-def _build_sum_rule(expectation: Expectation) -> MeasurableRule:
+def _build_sum_rule(expectation: Expectation, kind: str) -> MeasurableRule:
     total = expectation.equals or ""
     rule = QualityRule(
-        rule_id=f"{Dimension.CONSISTENCY}.{expectation.subject}",
+        rule_id=build_rule_id(Dimension.CONSISTENCY, expectation.subject, kind),
         dimension=Dimension.CONSISTENCY,
         columns=(*expectation.sum_of, total),
         description=expectation.description or f"{' + '.join(expectation.sum_of)} = {total}.",
@@ -127,16 +137,16 @@ def _build_sum_rule(expectation: Expectation) -> MeasurableRule:
     return MeasurableRule(rule, SumMeasure(expectation.sum_of, total, expectation.tolerance))
 
 
-def _build_validity_rule(column: Column) -> MeasurableRule | None:
+def _build_validity_rule(column: Column, attributes: CoreAttributes) -> MeasurableRule | None:
     """Return the rule of a column's constraints; None if its type is the only one."""
-    code = CODE_FIELDS.get(column.name)
+    code = CODE_FIELDS.get(column.name) if column.name in attributes.by_name else None
     if code is not None and column.enum is None:
         column = msgspec.structs.replace(column, enum=code.codes)
     conditions = _describe_constraints(column, is_code=code is not None)
     if not conditions:
         return None
     rule = QualityRule(
-        rule_id=f"validity.{column.name}",
+        rule_id=build_rule_id(Dimension.VALIDITY, column.name, attributes.kind),
         dimension=Dimension.VALIDITY,
         columns=(column.name,),
         description=f"{column.name} {' and '.join(conditions)}.",
@@ -177,7 +187,7 @@ def _build_product_rule(
     return MeasurableRule(rule, measure)
 
 
-_PRODUCT_RULES: Final = (
+_PROJECT_RULES: Final = (
     _build_product_rule(
         Dimension.UNIQUENESS,
         "project_id",
@@ -207,6 +217,8 @@ _PRODUCT_RULES: Final = (
         DateOrderMeasure(ORDERED_DATES),
     ),
 )
+_PRODUCT_RULES: Final[Mapping[str, tuple[MeasurableRule, ...]]] = {PROJECT_KIND: _PROJECT_RULES}
+"""Rules of the product by governed kind, beside those of the schema."""
 
 
 def build_import_rule(job: str, check: Assertion) -> QualityRule:

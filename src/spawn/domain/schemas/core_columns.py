@@ -126,12 +126,6 @@ MAY_BE_UNKNOWN = frozenset({"total_amount"})
 CORE_BY_NAME: dict[str, Column] = {column.name: column for column in CORE_COLUMNS}
 
 
-def is_always_present(column: Column) -> bool:
-    """Return whether every project has a value; null removes that of an optional column."""
-    has_fixed_default = column.default is not None and column.name in CORE_BY_NAME
-    return (column.required or has_fixed_default) and column.name not in MAY_BE_UNKNOWN
-
-
 FORMER_CORE_COLUMNS: dict[str, Column] = {
     "maturity_years": Column(
         name="maturity_years",
@@ -154,18 +148,22 @@ class CoreAttributes(msgspec.Struct, frozen=True, kw_only=True, eq=False, dict=T
 
     `columns` are in document order, `nested_names` the fields that hold objects or lists and are no
     columns. `read_only_names` are set by the service, never read from a body. `may_be_unknown` must
-    be set by a request and may be absent all the same. `code_names` have the domain's list of
+    be set by a request and may be absent all the same. `amount_names` are decimal strings on the
+    wire, as columns are whose name ends in `_amount`. `code_names` have the domain's list of
     codes, `line_names` are texts of one line and `prose_names` of many. `percent_name` has the
     first-generation alias that states a percentage. `id_name` is the column of the id.
+    `description` says in a sentence for readers of the product's documents what the states are.
     `former_columns` are narrower definitions by earlier releases, which documents repeat.
     """
 
     kind: str
+    description: str
     columns: tuple[Column, ...]
     id_name: str
     nested_names: frozenset[str] = frozenset()
     read_only_names: frozenset[str] = frozenset()
     may_be_unknown: frozenset[str] = frozenset()
+    amount_names: frozenset[str] = frozenset()
     code_names: frozenset[str] = frozenset()
     line_names: frozenset[str] = frozenset()
     prose_names: frozenset[str] = frozenset()
@@ -193,6 +191,20 @@ class CoreAttributes(msgspec.Struct, frozen=True, kw_only=True, eq=False, dict=T
         )
         return Column(name=self.id_name, type=_string(36), description=_ID_TEXT), version, *_TIMES
 
+    @cached_property
+    def system_names(self) -> frozenset[str]:
+        """Names of the columns that the store assigns; they have a value in every state."""
+        return frozenset(column.name for column in self.system_columns)
+
+    def is_always_present(self, column: Column) -> bool:
+        """Return whether every state has a value; null removes that of an optional column."""
+        has_fixed_default = column.default is not None and column.name in self.by_name
+        return (column.required or has_fixed_default) and column.name not in self.may_be_unknown
+
+    def is_amount(self, column: Column) -> bool:
+        """Return whether a column is money and therefore a decimal string on the wire."""
+        return column.is_amount or column.name in self.amount_names
+
 
 _ID_TEXT: Final = "UUIDv7, assigned by the service."
 _TIMES: Final = (
@@ -214,6 +226,10 @@ NESTED_FIELDS: frozenset[str] = frozenset(CORE_FIELDS) - CORE_BY_NAME.keys() - {
 
 _PROJECT: Final = CoreAttributes(
     kind=PROJECT_KIND,
+    description=(
+        "The system of record for financed infrastructure and energy projects: their attributes, "
+        "costs, sponsors and status, with a full history of changes."
+    ),
     columns=CORE_COLUMNS,
     id_name="project_id",
     nested_names=NESTED_FIELDS,
@@ -232,7 +248,12 @@ SYSTEM_COLUMNS: tuple[Column, ...] = _PROJECT.system_columns
 _NAME: Final = _string(200)
 _FACILITY: Final = CoreAttributes(
     kind=FACILITY_KIND,
+    description=(
+        "The loans, grants and equity that finance the projects: their commitments, availability "
+        "and maturity, with a full history of changes."
+    ),
     id_name="facility_id",
+    amount_names=frozenset({"commitment"}),
     columns=(
         Column(
             name="project_id",

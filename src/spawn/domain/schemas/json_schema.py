@@ -28,12 +28,10 @@ from spawn.domain.schema_version import (
     Column,
     ColumnType,
     RetiredColumn,
-    Schema,
     TypeName,
     Value,
 )
 from spawn.domain.schemas.core_columns import (
-    CORE_ATTRIBUTES,
     PERCENT_ALIAS,
     CoreAttributes,
 )
@@ -56,6 +54,7 @@ UNEXPRESSED_RULES: Final = (
     "A number has at most 80 characters and is finite in double precision.",
     "An extension has at most 4096 bytes of JSON and 8 levels; a project has at most 32.",
     "The dates of a project are in order; its shares are above 0 and add up to 100.",
+    "The terms of a facility agree with one another, and the shares of its lenders add up to 100.",
     "No two sponsors, milestones or external references are the same.",
     "A merge patch may repeat the present status, which only transitions change.",
     "A removed column is ignored with a warning until its Sunset, then rejected.",
@@ -97,28 +96,44 @@ def build_state_schema(
     return _build_body_schema(attributes, core, governed, retired_columns, is_patch=is_patch)
 
 
-def extend_with_governed(struct_schema: JsonSchema, schema: Schema, use: SchemaUse) -> JsonSchema:
-    """Return the schema of a governed struct with the columns and extensions of its documents.
+def join_terms(
+    struct_schema: JsonSchema,
+    attributes: CoreAttributes,
+    core: tuple[Column, ...],
+    governed: tuple[Column, ...],
+    retired_columns: Mapping[str, RetiredColumn],
+    use: SchemaUse,
+) -> JsonSchema:
+    """Build the JSON Schema of a state whose terms a struct defines; see `build_state_schema`.
+
+    The types of the terms are those of the struct; what the schema says of them is added. A merge
+    patch of a term may be a part of it.
 
     Args:
-        struct_schema: the schema of the struct, whose three mappings stand beside its fields.
-        schema: the schema version.
-        use: a body has no columns that are required, as a merge patch of it has not.
+        struct_schema: the schema of the struct, for the same use.
+        attributes: the core attributes of the kind.
+        core: the core columns as the schema describes them.
+        governed: the other columns.
+        retired_columns: the removed columns by each name that requests used for them.
+        use: the use.
     """
-    attributes = CORE_ATTRIBUTES[schema.kind]
-    is_output = use is SchemaUse.OUTPUT
-    mappings = ("attributes", "extensions", "hidden_attributes")
-    properties = {n: one for n, one in struct_schema["properties"].items() if n not in mappings}
-    for column in schema.governed:
-        properties[column.name] = _build_property(column, attributes, for_input=not is_output)
-    names = list(struct_schema.get("required", ()))
-    names += [c.name for c in schema.governed if c.required and (is_output or not c.default)]
-    return {
-        **struct_schema,
-        "properties": properties,
-        "patternProperties": {f"^{EXTENSION_NAME.pattern}$": {}},
-        "required": names,
-    }
+    terms, is_patch = struct_schema["properties"], use is SchemaUse.PATCH
+    other_core = tuple(column for column in core if column.name not in terms)
+    others = build_state_schema(attributes, other_core, governed, retired_columns, use)
+    properties: JsonSchema = {name: {} if is_patch else one for name, one in terms.items()}
+    for column in core:
+        if column.name in properties:
+            meaning = _describe_meaning(column)
+            properties[column.name] = meaning if is_patch else {**terms[column.name], **meaning}
+    properties |= {n: one for n, one in others["properties"].items() if n not in properties}
+    term_names = () if is_patch else struct_schema.get("required", ())
+    schema = {**struct_schema, **others, "properties": properties}
+    texts = (one.get("description") for one in (struct_schema, others))
+    schema["description"] = " ".join(text for text in texts if text)
+    schema["required"] = list(dict.fromkeys((*term_names, *others["required"])))
+    if "maxProperties" in others:
+        schema["maxProperties"] = len(properties) + MAX_COUNT
+    return schema
 
 
 def build_response_schema(output_schema: JsonSchema) -> JsonSchema:
@@ -305,10 +320,16 @@ def _build_property(
     schema = _build_value_schema(column, attributes, for_input=for_input)
     if not column.required if is_nullable is None else is_nullable:
         schema = _make_nullable(schema)
+    if column.default is not None and has_default:
+        schema["default"] = format_wire_literal(column, column.default, attributes)
+    return {**schema, **_describe_meaning(column)}
+
+
+def _describe_meaning(column: Column) -> JsonSchema:
+    """Return the annotations of a column: its text and its meaning."""
+    schema: JsonSchema = {}
     if text := " ".join(filter(None, (column.description, _describe_bounds(column)))):
         schema["description"] = text
-    if column.default is not None and has_default:
-        schema["default"] = format_wire_literal(column, column.default)
     if column.deprecated:
         schema["deprecated"] = True
     if column.semantic:
@@ -332,7 +353,7 @@ def _build_value_schema(
     column: Column, attributes: CoreAttributes, *, for_input: bool
 ) -> JsonSchema:
     """Build the schema of values other than null, in the form of requests or responses."""
-    if column.is_amount:
+    if attributes.is_amount(column):
         text = _build_amount_text_schema(column, for_input=for_input)
         return {"anyOf": [text, build_column_schema(column)]} if for_input else text
     if column.name in attributes.code_names:
@@ -445,9 +466,9 @@ def to_json_literal(value: Value) -> Any:
     return str(value) if isinstance(value, str) else value
 
 
-def format_wire_literal(column: Column, value: Value) -> Any:
+def format_wire_literal(column: Column, value: Value, attributes: CoreAttributes) -> Any:
     """Convert a value of a column to a literal in the form of responses: amounts are strings."""
-    return f"{value:f}" if column.is_amount else to_json_literal(value)
+    return f"{value:f}" if attributes.is_amount(column) else to_json_literal(value)
 
 
 _TYPE_SCHEMAS: Final[Mapping[TypeName, JsonSchema]] = {

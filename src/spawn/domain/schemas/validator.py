@@ -30,7 +30,7 @@ from spawn.domain.schemas.core_columns import (
     CoreAttributes,
     get_core_columns,
 )
-from spawn.domain.schemas.json_schema import SchemaUse, build_state_schema
+from spawn.domain.schemas.json_schema import SchemaUse, build_state_schema, join_terms
 from spawn.domain.schemas.nested_fields import NESTED_READERS
 from spawn.domain.schemas.value_readers import (
     MAX_ROUNDED_DECIMALS,
@@ -351,6 +351,17 @@ class SchemaValidator:
         """Return the JSON Schema 2020-12 of a state, as accepted or as served."""
         return build_state_schema(
             self._attributes, self._core, self.schema.governed, self.retired, use
+        )
+
+    def join_terms(self, struct_schema: dict[str, Any], use: SchemaUse) -> dict[str, Any]:
+        """Return the JSON Schema 2020-12 of a state whose terms are those of a struct's schema."""
+        return join_terms(
+            struct_schema,
+            self._attributes,
+            self._core,
+            self.schema.governed,
+            self.retired,
+            use,
         )
 
     def _fill_defaults(self, reader: _BodyReader, may_lack: AbstractSet[str]) -> None:

@@ -42,7 +42,7 @@ from spawn.testing.storage_contract.migrations import migrate_to, revise_columns
 from spawn.testing.storage_contract.properties import project_lists, url_suffix
 
 _FIELDS = compile_schema(a_record().schema).fields
-RULES = tuple(rule_and_measure.measure for rule_and_measure in derive_rules(_FIELDS))
+RULES = tuple(rule_and_measure.measure for rule_and_measure in derive_rules(a_record().schema))
 
 
 def measure_with_constraints(name: str, **constraints: Any) -> ConformityMeasure:
@@ -231,7 +231,9 @@ class TestQuality:
     ) -> None:
         await harness.create(sponsors=some_sponsors("60", "40"))
         for rule_and_measure, result in zip(
-            derive_rules(_FIELDS), (await harness.store.measure(RULES)).tallies, strict=True
+            derive_rules(a_record().schema),
+            (await harness.store.measure(RULES)).tallies,
+            strict=True,
         ):
             if rule_and_measure.rule.threshold is not None:
                 assert result.met == result.checked, rule_and_measure.rule.rule_id

@@ -17,11 +17,14 @@ from spawn.domain.principal import Scope as AccessScope
 from spawn.entrypoints.http.datasets.copied_file import respond_with_copy
 from spawn.entrypoints.http.datasets.streamed_file import DatasetFile, StreamResponse
 from spawn.entrypoints.http.events.routes import SUBJECT, TYPES
-from spawn.entrypoints.http.projects.wire import AS_OF, FIELDS, FILTERS, SCHEMA_VERSION, SORT
+from spawn.entrypoints.http.projects.wire import AS_OF, FIELDS, FILTERS, SORT
 from spawn.entrypoints.http.protocol.operation import IF_MATCH, Parameter, Success
 from spawn.entrypoints.http.protocol.problems import RequestProblem
+from spawn.entrypoints.http.protocol.query_params import SCHEMA_VERSION
 from spawn.entrypoints.http.protocol.request import StrictRequest
+from spawn.entrypoints.http.protocol.response import Header
 from spawn.entrypoints.http.protocol.route import Route, route
+from spawn.entrypoints.http.schemas.version_headers import read_served_version
 
 PATH: Final = "/v1/data"
 _FORMATS: Final = {str(one): one.media_type for one in DataFormat}
@@ -91,7 +94,8 @@ _FILE: Final = Success(
         f"A dataset as one streamed file: {', '.join(f'`{name}`' for name in DatasetName)}. "
         "The format follows the suffix of the path, else `format`, else `Accept`. Projects have "
         "the filters, order and fields of their list, the others filters by column; history and "
-        "events are also selected by type and subject. The "
+        "events are also selected by type and subject. Rows under a schema, those of projects and "
+        "facilities, take `schema_version`. The "
         "rows include every change up to `Spawn-Position`, a position of the feed. The lineage "
         "has each export of projects as a run, which is complete once the last byte was sent, or "
         "written to a copy. HEAD and Range write the file to the disk, so that it has a length and "
@@ -146,7 +150,10 @@ async def download_dataset(request: StrictRequest, dataset: str) -> ASGIResponse
     require_dataset(request.principal, name)
     query = await read_dataset_query(request.dependencies, name, request.query)
     position, cursor = await find_end(request.dependencies, request.http_state.streams.envelope)
-    file = DatasetFile(request, query, file_format, position, cursor)
+    headers: tuple[Header, ...] = ()
+    if query.view is not None:
+        headers = (await read_served_version(request, query.view.schema.kind)).headers
+    file = DatasetFile(request, query, file_format, position, cursor, headers)
     return await respond_with_copy(request, file) or StreamResponse(request, file)
 
 

@@ -40,7 +40,8 @@ _GZIP_WINDOW_BITS: Final = 31
 class DatasetFile:
     """A file that a request selects: rows, format, and the position that it is level with.
 
-    `cursor` is that of the events after the position, as the caller has it.
+    `cursor` is that of the events after the position, as the caller has it. `version_headers` are
+    those of the schema version of governed rows.
     """
 
     def __init__(
@@ -50,9 +51,11 @@ class DatasetFile:
         file_format: DataFormat,
         position: Position,
         cursor: str,
+        version_headers: tuple[Header, ...] = (),
     ) -> None:
         self.query, self.format, self.position = query, file_format, position
         self.cursor = cursor
+        self._version_headers = version_headers
         self._dependencies, self._principal = request.dependencies, request.principal
         self._records = request.http_state.dependencies
         self._is_still_permitted = request.is_still_permitted
@@ -74,6 +77,7 @@ class DatasetFile:
             (b"content-type", media_type.encode()),
             (b"content-disposition", f'attachment; filename="{name}"'.encode()),
             *place,
+            *self._version_headers,
             NO_STORE,
         ]
 
@@ -106,7 +110,7 @@ class DatasetFile:
         Raises:
             InvalidInput: they are too many.
         """
-        if self.format is DataFormat.XLSX and self.query.view is not None:
+        if self.format is DataFormat.XLSX and self.query.name is DatasetName.PROJECTS:
             check_workbook_rows(await self._dependencies.reads.count(self.query.query))
 
     async def _open_tables(self) -> AsyncGenerator[ColumnChunk] | None:

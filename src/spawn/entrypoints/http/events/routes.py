@@ -14,7 +14,11 @@ from spawn.application.events.feed import (
     read_feed,
 )
 from spawn.application.events.versioned_events import convert_entries
-from spawn.application.schemas.served_versions import is_version_served, read_version_view
+from spawn.application.schemas.version_selection import (
+    VersionSelection,
+    is_selection_served,
+    read_version_selection,
+)
 from spawn.domain.events.cloudevents import (
     BATCH_MEDIA_TYPE,
     CloudEvent,
@@ -23,10 +27,9 @@ from spawn.domain.events.journal_entry import FeedPage
 from spawn.domain.principal import Scope
 from spawn.entrypoints.http.events.sse import MEDIA_TYPE, EventStreamResponse
 from spawn.entrypoints.http.events.wire import FeedView
-from spawn.entrypoints.http.projects.wire import SCHEMA_VERSION
 from spawn.entrypoints.http.protocol.cursors import next_link
 from spawn.entrypoints.http.protocol.operation import Parameter, Success
-from spawn.entrypoints.http.protocol.query_params import LIMIT, read_limit
+from spawn.entrypoints.http.protocol.query_params import LIMIT, SCHEMA_VERSIONS, read_limit
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Response, encode_json
 from spawn.entrypoints.http.protocol.route import Result, Route, route
@@ -74,10 +77,10 @@ SUBJECT: Final = Parameter(
         "CloudEvents 1.0 in the order of the journal, after a position; delivery is at least once. "
         "Store `next` and send it as `after` of the next request. An empty page whose `next` is "
         "your `after` means that there are no newer events. `after=newest` returns the current "
-        "position in `next`. The state in `data` is as it was stored; `schema_version` gives every "
-        "project in the fields of one version instead."
+        "position in `next`. The state in `data` is as it was stored; `schema_version` gives "
+        "every state of a governed kind in the fields of one version instead."
     ),
-    parameters=(_AFTER, LIMIT, TYPES, SUBJECT, SCHEMA_VERSION),
+    parameters=(_AFTER, LIMIT, TYPES, SUBJECT, SCHEMA_VERSIONS),
     returns=Success(
         FeedView,
         "A page of events.",
@@ -90,7 +93,7 @@ async def list_events(request: StrictRequest) -> Response | Result:
     """Return the events after a position."""
     limit = min(read_limit(request.query.get("limit")), FEED_LIMIT)
     event_filter = read_event_filter(request.query)
-    version = await _read_schema_version(request)
+    versions = await _read_versions(request)
     dependencies = request.dependencies
     envelope = envelope_for(request.http_state.streams.envelope, request.principal)
     start = await find_start(dependencies, envelope, request.query.get("after"))
@@ -98,8 +101,8 @@ async def list_events(request: StrictRequest) -> Response | Result:
     end = format_end(dependencies, envelope, start, page)
     headers = (next_link(PATH, request.query, end),)
     entries = page.entries
-    if version is not None:
-        entries = await convert_entries(dependencies, entries, version)
+    if versions:
+        entries = await convert_entries(dependencies, entries, versions)
     events = tuple(map(envelope.to_cloudevent, entries))
     if request.media_type == BATCH_MEDIA_TYPE:
         media_type = BATCH_MEDIA_TYPE.encode()
@@ -120,7 +123,7 @@ async def list_events(request: StrictRequest) -> Response | Result:
         "stream starts with the next event; a client that reconnects with `Last-Event-ID` misses "
         "nothing. A comment is sent while there are no events."
     ),
-    parameters=(_AFTER, _LAST_EVENT_ID, TYPES, SUBJECT, SCHEMA_VERSION),
+    parameters=(_AFTER, _LAST_EVENT_ID, TYPES, SUBJECT, SCHEMA_VERSIONS),
     returns=Success(str, "A stream of events without an end.", media_types=(MEDIA_TYPE,)),
     problems=(
         *("cursor_invalid", "cursor_expired", "not_found", "schema_version_expired"),
@@ -130,7 +133,7 @@ async def list_events(request: StrictRequest) -> Response | Result:
 async def stream_events(request: StrictRequest) -> EventStreamResponse:
     """Stream events as they are recorded."""
     event_filter = read_event_filter(request.query)
-    version = await _read_schema_version(request)
+    versions = await _read_versions(request)
     streams = request.http_state.streams
     # A client that reconnects repeats its first address; Last-Event-ID is more recent.
     after = request.header(b"last-event-id") or request.query.get("after") or NEWEST
@@ -142,8 +145,8 @@ async def stream_events(request: StrictRequest) -> EventStreamResponse:
     streams.open(request.context.client)
 
     async def is_permitted() -> bool:
-        """Whether credentials and schema version are valid yet, also while there are no events."""
-        is_served = version is None or await is_version_served(dependencies, version)
+        """Whether credentials and schema versions are valid yet, also while there are no events."""
+        is_served = await is_selection_served(dependencies, versions)
         return is_served and await request.is_still_permitted()
 
     async def follow(write: Callable[[bytes], Any]) -> None:
@@ -152,7 +155,7 @@ async def stream_events(request: StrictRequest) -> EventStreamResponse:
                 start.position,
                 event_filter,
                 write,
-                schema_version=version,
+                schema_versions=versions,
                 is_permitted=is_permitted,
             )
             return
@@ -161,23 +164,21 @@ async def stream_events(request: StrictRequest) -> EventStreamResponse:
             event_filter,
             write,
             reads=dependencies.reads,
-            schema_version=version,
+            schema_versions=versions,
             is_permitted=is_permitted,
         )
 
     return EventStreamResponse(streams, follow)
 
 
-async def _read_schema_version(request: StrictRequest) -> int | None:
-    """Return the schema version whose fields the client wants; None for events as stored.
+async def _read_versions(request: StrictRequest) -> VersionSelection:
+    """Return the schema versions whose fields the client wants; none for events as stored.
 
     Raises:
-        InvalidInput, NotFound, SchemaVersionExpired: it is no version that is served.
+        InvalidInput, NotFound, SchemaVersionExpired: one is no version that is served.
     """
     text = request.query.get("schema_version")
-    if text is None:
-        return None
-    return (await read_version_view(request.dependencies, text)).schema.version
+    return await read_version_selection(request.dependencies, text)
 
 
 async def _read_page(

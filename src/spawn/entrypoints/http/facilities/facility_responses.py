@@ -1,6 +1,6 @@
 """Responses to commands of facilities, rendered the first time and again for a repeated request."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from spawn.application.dependencies import Dependencies
@@ -15,7 +15,14 @@ from spawn.entrypoints.http.facilities.wire import facility_fields
 from spawn.entrypoints.http.protocol.etags import version_etag
 from spawn.entrypoints.http.protocol.idempotency import find_stored_response, read_idempotency_key
 from spawn.entrypoints.http.protocol.request import StrictRequest
-from spawn.entrypoints.http.protocol.response import Response, encode_json
+from spawn.entrypoints.http.protocol.response import (
+    Header,
+    Response,
+    decode_headers,
+    encode_headers,
+    encode_json,
+)
+from spawn.entrypoints.http.schemas.version_headers import ServedVersion
 
 FACILITIES: Final = "/v1/ops/facilities"
 FACILITY_CODEC: Final = "facility.v1"
@@ -26,11 +33,41 @@ _CREATED: Final = 201
 
 
 def render_facility(
-    aggregate: StoredAggregate[Any], epoch: int, status: int, schema: Schema
+    aggregate: StoredAggregate[Any],
+    epoch: int,
+    status: int,
+    schema: Schema,
+    headers: Iterable[Header] = (),
 ) -> Response:
-    """Return the response that shows a facility, with its location if it is new."""
+    """Return the response that shows a facility, with its location if it is new.
+
+    Args:
+        aggregate: the facility, under the schema.
+        epoch: of the store.
+        status: of the response.
+        schema: the version of the schema.
+        headers: further headers, those of the version among them.
+    """
     tag = version_etag(aggregate.version, epoch, aggregate.schema_version)
-    headers = [(b"etag", tag.encode())]
+    return _render_with_tag(aggregate, tag, status, schema, headers)
+
+
+def render_served_facility(
+    aggregate: StoredAggregate[Any], epoch: int, version: ServedVersion
+) -> Response:
+    """Return the response to a read of a facility that was converted to the served version."""
+    tag = version_etag(aggregate.version, epoch, version.active_version, version.etag_parts)
+    return _render_with_tag(aggregate, tag, 200, version.schema, version.headers)
+
+
+def _render_with_tag(
+    aggregate: StoredAggregate[Any],
+    tag: str,
+    status: int,
+    schema: Schema,
+    more_headers: Iterable[Header],
+) -> Response:
+    headers = [(b"etag", tag.encode()), *more_headers]
     if status == _CREATED:
         headers.append((b"location", f"{FACILITIES}/{aggregate.id}".encode()))
     return Response(status, encode_json(facility_fields(aggregate, schema)), headers=headers)
@@ -61,7 +98,8 @@ async def render_facility_recipe(dependencies: Dependencies, recipe: ResponseRec
         raise RuntimeError("the receipt of a command must refer to what it wrote")
     aggregate = await get_recorded_version(dependencies, recipe.subject)
     schema = await find_schema(dependencies, aggregate.schema_version, FACILITY_KIND)
-    return render_facility(aggregate, recipe.epoch, recipe.status, schema)
+    headers = decode_headers(recipe.headers)
+    return render_facility(aggregate, recipe.epoch, recipe.status, schema, headers)
 
 
 async def _render(
@@ -88,9 +126,13 @@ class CommandAttempt:
         """Return the response of the same earlier request; None for a first request."""
         return await find_stored_response(self._request, self._key)
 
-    def receipt(self, epoch: int, status: int) -> IdempotencyReceipt | None:
-        """Return the receipt from which the response is rendered again."""
+    def receipt(
+        self, epoch: int, status: int, headers: Iterable[Header] = ()
+    ) -> IdempotencyReceipt | None:
+        """Return the receipt from which the response is rendered again, with further headers."""
         if self._key is None:
             return None
-        recipe = ResponseRecipe(codec=self._codec, status=status, epoch=epoch)
+        recipe = ResponseRecipe(
+            codec=self._codec, status=status, epoch=epoch, headers=encode_headers(headers)
+        )
         return IdempotencyReceipt(self._key, recipe)

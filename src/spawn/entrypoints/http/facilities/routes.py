@@ -1,9 +1,9 @@
 """Routes of facilities: create, list, read and amend."""
 
-from functools import cache
-from typing import Any, Final
+from typing import Final
 
 from spawn.application.commands import retry_on
+from spawn.application.dependencies import Dependencies
 from spawn.application.facilities.facility_commands import (
     FacilityResult,
     FinanceContext,
@@ -15,16 +15,20 @@ from spawn.application.facilities.facility_queries import (
     list_facilities,
     query_facilities,
 )
+from spawn.application.projects.versioned_views import convert_to_version
+from spawn.application.schemas.served_versions import find_schema
 from spawn.domain.approvals.approval_policy import CommandFacts
 from spawn.domain.errors import SchemaVersionChanged
 from spawn.domain.facilities.facility import FACILITY_KIND
 from spawn.domain.principal import Scope
 from spawn.domain.schema_version import Schema
+from spawn.domain.schemas.validator import ProjectInput, compile_schema
 from spawn.entrypoints.http.facilities.facility_responses import (
     FACILITIES,
     FACILITY_CODEC,
     CommandAttempt,
     render_facility,
+    render_served_facility,
 )
 from spawn.entrypoints.http.facilities.wire import (
     FacilityView,
@@ -33,6 +37,7 @@ from spawn.entrypoints.http.facilities.wire import (
     read_facility_patch,
 )
 from spawn.entrypoints.http.projects.preconditions import read_expected_version
+from spawn.entrypoints.http.projects.representation import build_warning_headers
 from spawn.entrypoints.http.protocol.cursors import cursor_binding
 from spawn.entrypoints.http.protocol.idempotency import render_stored_response
 from spawn.entrypoints.http.protocol.operation import (
@@ -42,20 +47,21 @@ from spawn.entrypoints.http.protocol.operation import (
     JSON,
     Approvable,
     Body,
-    Computed,
     Success,
 )
 from spawn.entrypoints.http.protocol.query_params import (
     AFTER,
     KNOWN_AS_OF,
     LIMIT,
+    SCHEMA_VERSION,
     read_after,
     read_limit,
     read_moment,
 )
 from spawn.entrypoints.http.protocol.request import StrictRequest
-from spawn.entrypoints.http.protocol.response import Response
+from spawn.entrypoints.http.protocol.response import Header, Response
 from spawn.entrypoints.http.protocol.route import Result, Route, page_result, route
+from spawn.entrypoints.http.schemas.version_headers import build_active_headers, read_served_version
 from spawn.entrypoints.http.wire import PageView
 
 TAG: Final = "facilities"
@@ -89,10 +95,8 @@ EXAMPLE: Final = {
 }
 
 
-@cache
-def _get_patch_schema() -> Any:
-    """Return the schema of a patch: any member, which null removes."""
-    return {"type": "object", "description": "Terms to replace; null removes one."}
+_READ_HEADERS: Final = ("ETag", "Link", "Deprecation", "Sunset")
+_WRITE_HEADERS: Final = (*_READ_HEADERS, "Spawn-Warnings")
 
 
 @route(
@@ -108,7 +112,7 @@ def _get_patch_schema() -> Any:
     ),
     parameters=(IDEMPOTENCY_KEY,),
     body=Body("FacilityInput", example=EXAMPLE),
-    returns=Success(FacilityView, "Created.", status=201, headers=("Location", "ETag")),
+    returns=Success(FacilityView, "Created.", status=201, headers=("Location", *_WRITE_HEADERS)),
     problems=COMMAND_PROBLEMS,
     approval=Approvable(CommandFacts(kind="kind", amount="commitment")),
 )
@@ -119,16 +123,18 @@ async def post_facility(request: StrictRequest, project_id: str) -> Response:
     attempt = CommandAttempt(request, path, body, FACILITY_CODEC)
     if earlier := await attempt.find_earlier_response():
         return earlier
-    epoch = (await request.dependencies.reads.position()).epoch
-    context = FinanceContext(
-        receipt=attempt.receipt(epoch, 201), traceparent=request.context.traceparent
-    )
+    dependencies = request.dependencies
+    epoch = (await dependencies.reads.position()).epoch
 
-    async def create() -> FacilityResult:
-        dependencies = request.dependencies
-        validator = await dependencies.validator(FACILITY_KIND)
-        facility = read_facility(body, validator, dependencies.clock.now().date())
-        return await create_facility(
+    async def create() -> Response:
+        schema = (await dependencies.active_schema(FACILITY_KIND)).schema
+        today = dependencies.clock.now().date()
+        facility = read_facility(body, compile_schema(schema), today)
+        headers = await _build_headers(dependencies, schema, facility.governed_input)
+        context = FinanceContext(
+            receipt=attempt.receipt(epoch, 201, headers), traceparent=request.context.traceparent
+        )
+        result = await create_facility(
             dependencies,
             request.principal,
             project_id,
@@ -136,24 +142,33 @@ async def post_facility(request: StrictRequest, project_id: str) -> Response:
             context,
             facility.governed_input,
         )
+        return await _respond(request, result, epoch, 201, headers)
 
-    result = await retry_on(SchemaVersionChanged, create)
-    return await _respond(request, result, epoch, 201)
+    return await retry_on(SchemaVersionChanged, create)
+
+
+async def _build_headers(
+    dependencies: Dependencies, schema: Schema, governed_input: ProjectInput
+) -> tuple[Header, ...]:
+    """Return the headers of the active version, and the warnings about a body."""
+    headers = await build_active_headers(dependencies, schema)
+    return (*headers, *build_warning_headers(governed_input.warnings))
 
 
 async def _respond(
-    request: StrictRequest, result: FacilityResult, epoch: int, status: int
+    request: StrictRequest,
+    result: FacilityResult,
+    epoch: int,
+    status: int,
+    headers: tuple[Header, ...],
 ) -> Response:
     if result.replayed_response is not None:
         return await render_stored_response(request, result.replayed_response)
-    if result.aggregate is None:
+    aggregate = result.aggregate
+    if aggregate is None:
         raise RuntimeError("a command that was not replayed must return a facility")
-    return render_facility(result.aggregate, epoch, status, await _get_schema(request))
-
-
-async def _get_schema(request: StrictRequest) -> Schema:
-    """Return the active schema of facilities."""
-    return (await request.dependencies.active_schema(FACILITY_KIND)).schema
+    schema = await find_schema(request.dependencies, aggregate.schema_version, FACILITY_KIND)
+    return render_facility(aggregate, epoch, status, schema, headers)
 
 
 @route(
@@ -169,11 +184,11 @@ async def _get_schema(request: StrictRequest) -> Schema:
     ),
     parameters=(IF_MATCH, IDEMPOTENCY_KEY),
     body=Body(
-        Computed(_get_patch_schema),
+        "FacilityPatch",
         media_types=("application/merge-patch+json", JSON),
         example={"commitment": "95000000.00"},
     ),
-    returns=Success(FacilityView, "Amended.", headers=("ETag",)),
+    returns=Success(FacilityView, "Amended.", headers=_WRITE_HEADERS),
     problems=(*COMMAND_PROBLEMS, "stale_version", "precondition_required"),
     approval=Approvable(CommandFacts(amount="commitment")),
 )
@@ -185,18 +200,20 @@ async def patch_facility(request: StrictRequest, facility_id: str) -> Response:
     if earlier := await attempt.find_earlier_response():
         return earlier
     version = await read_expected_version(request, FACILITY_KIND, facility_id)
-    epoch = (await request.dependencies.reads.position()).epoch
-    context = FinanceContext(
-        expected_version=version,
-        receipt=attempt.receipt(epoch, 200),
-        traceparent=request.context.traceparent,
-    )
+    dependencies = request.dependencies
+    epoch = (await dependencies.reads.position()).epoch
 
-    async def amend() -> FacilityResult:
-        dependencies = request.dependencies
-        validator = await dependencies.validator(FACILITY_KIND)
-        patch = read_facility_patch(body, validator, dependencies.clock.now().date())
-        return await amend_facility_terms(
+    async def amend() -> Response:
+        schema = (await dependencies.active_schema(FACILITY_KIND)).schema
+        today = dependencies.clock.now().date()
+        patch = read_facility_patch(body, compile_schema(schema), today)
+        headers = await _build_headers(dependencies, schema, patch.governed_input)
+        context = FinanceContext(
+            expected_version=version,
+            receipt=attempt.receipt(epoch, 200, headers),
+            traceparent=request.context.traceparent,
+        )
+        result = await amend_facility_terms(
             dependencies,
             request.principal,
             facility_id,
@@ -204,9 +221,9 @@ async def patch_facility(request: StrictRequest, facility_id: str) -> Response:
             context,
             patch.governed_input,
         )
+        return await _respond(request, result, epoch, 200, headers)
 
-    result = await retry_on(SchemaVersionChanged, amend)
-    return await _respond(request, result, epoch, 200)
+    return await retry_on(SchemaVersionChanged, amend)
 
 
 @route(
@@ -216,19 +233,23 @@ async def patch_facility(request: StrictRequest, facility_id: str) -> Response:
     scopes=(Scope.FINANCE_READ,),
     tag=TAG,
     summary="Get a facility",
-    description="The terms now, or as recorded at an instant (`as_of`).",
-    parameters=(KNOWN_AS_OF,),
-    returns=Success(FacilityView, "The facility.", headers=("ETag",)),
-    problems=("not_found",),
+    description=(
+        "The terms now, or as recorded at an instant (`as_of`); under the active schema of "
+        "facilities, or an older version of it (`schema_version`)."
+    ),
+    parameters=(KNOWN_AS_OF, SCHEMA_VERSION),
+    returns=Success(FacilityView, "The facility.", headers=_READ_HEADERS),
+    problems=("not_found", "schema_version_expired"),
 )
 async def get_one_facility(request: StrictRequest, facility_id: str) -> Response:
     """Return one facility."""
+    dependencies = request.dependencies
     as_of = read_moment(request.query, "as_of")
-    aggregate = await get_facility(
-        request.dependencies, request.principal, facility_id, as_of=as_of
-    )
-    epoch = (await request.dependencies.reads.position()).epoch
-    return render_facility(aggregate, epoch, 200, await _get_schema(request))
+    served_version = await read_served_version(request, FACILITY_KIND)
+    aggregate = await get_facility(dependencies, request.principal, facility_id, as_of=as_of)
+    epoch = (await dependencies.reads.position()).epoch
+    facility = await convert_to_version(dependencies, aggregate, served_version.schema.version)
+    return render_served_facility(facility, epoch, served_version)
 
 
 @route(
@@ -238,25 +259,32 @@ async def get_one_facility(request: StrictRequest, facility_id: str) -> Response
     scopes=(Scope.FINANCE_READ,),
     tag=TAG,
     summary="List the facilities of a project",
-    parameters=(LIMIT, AFTER),
+    parameters=(LIMIT, AFTER, SCHEMA_VERSION),
     returns=Success(
-        PageView[FacilityView], "One page, by rank and then as created.", headers=("Link",)
+        PageView[FacilityView],
+        "One page, by rank and then as created.",
+        headers=("Link", "Deprecation", "Sunset"),
     ),
-    problems=("not_found", "cursor_invalid"),
+    problems=("not_found", "cursor_invalid", "schema_version_expired"),
 )
 async def read_facility_page(request: StrictRequest, project_id: str) -> Result:
     """List the facilities of a project."""
     binding = cursor_binding(FACILITY_KIND, project_id)
     limit, after = read_limit(request.query.get("limit")), read_after(request.query, binding)
+    dependencies = request.dependencies
+    served_version = await read_served_version(request, FACILITY_KIND)
     page = await list_facilities(
-        request.dependencies,
+        dependencies,
         request.principal,
         project_id,
         query_facilities(project_id, limit, after),
     )
-    schema = await _get_schema(request)
-    items = [facility_fields(aggregate, schema) for aggregate in page.items]
-    return page_result(request, items, page.next, binding)
+    schema = served_version.schema
+    items = [
+        facility_fields(await convert_to_version(dependencies, one, schema.version), schema)
+        for one in page.items
+    ]
+    return page_result(request, items, page.next, binding, headers=served_version.headers)
 
 
 ROUTES: Final[list[Route]] = [post_facility, read_facility_page, get_one_facility, patch_facility]

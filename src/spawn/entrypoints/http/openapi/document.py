@@ -6,16 +6,15 @@ from typing import Any, Final
 from spawn import __version__
 from spawn.application.projects.list_query import EXTENSION_FILTERS, build_filter_properties
 from spawn.application.schema_examples import PropertyExamples
-from spawn.application.struct_schemas import input_schema
-from spawn.domain.facilities.facility import FacilityTermSheet
+from spawn.application.struct_schemas import accept_null_members, input_schema
+from spawn.domain.aggregates import AGGREGATE_TYPES
 from spawn.domain.projects.codes import CodeField
 from spawn.domain.schema_version import Schema as SchemaVersion
 from spawn.domain.schemas.json_schema import (
     SchemaUse,
     build_response_schema,
-    extend_with_governed,
 )
-from spawn.domain.schemas.validator import SchemaValidator
+from spawn.domain.schemas.validator import SchemaValidator, compile_schema
 from spawn.entrypoints.http.approvals.wire import ApprovalView, CommandDryRunView
 from spawn.entrypoints.http.openapi.components import (
     HEADERS,
@@ -142,17 +141,7 @@ class OpenApiBuilder:
             schemas[name] = lift_properties("Project", _move_number_enums(schema), schemas)
         if names := schemas.keys() & self._lifted.keys():
             raise TypeError(f"wire types have the names of other components: {sorted(names)}")
-        lift_definitions(input_schema(FacilityTermSheet), self._lifted)
-        governed_schemas = {"FacilityInput": self._lifted[f"{FacilityTermSheet.__name__}Input"]}
-        for version in others:
-            name = version.kind.capitalize()
-            bodies = {
-                name: (self._lifted[name], SchemaUse.OUTPUT),
-                f"{name}Input": (governed_schemas[f"{name}Input"], SchemaUse.INPUT),
-            }
-            governed_schemas |= {
-                n: extend_with_governed(s, version, use) for n, (s, use) in bodies.items()
-            }
+        governed_schemas = self._build_governed_schemas(others)
         operations = [one.operation for one in self._routes]
         return {
             "schemas": schemas | self._lifted | governed_schemas,
@@ -184,6 +173,28 @@ class OpenApiBuilder:
                 for code in sorted({code for o in operations for code in _list_problems(o)})
             },
         }
+
+    def _build_governed_schemas(self, versions: Iterable[SchemaVersion]) -> Json:
+        """Return the components of kinds whose terms a struct defines, by name.
+
+        A kind without a version has its core attributes alone.
+        """
+        by_kind = {version.kind: version for version in versions}
+        schemas: Json = {}
+        for kind, aggregate_type in AGGREGATE_TYPES.items():
+            terms_type = aggregate_type.terms_type
+            if terms_type is None:
+                continue
+            core = SchemaVersion(id=f"{kind}_schema", version=0, name=kind, kind=kind)
+            name, validator = kind.capitalize(), compile_schema(by_kind.get(kind, core))
+            lift_definitions(input_schema(terms_type), self._lifted)
+            body = accept_null_members(self._lifted.pop(f"{terms_type.__name__}Input"))
+            schemas |= {
+                name: validator.join_terms(self._lifted[name], SchemaUse.OUTPUT),
+                f"{name}Input": validator.join_terms(body, SchemaUse.INPUT),
+                f"{name}Patch": validator.join_terms(body, SchemaUse.PATCH),
+            }
+        return {name: _move_number_enums(schema) for name, schema in schemas.items()}
 
     def _build_operation(self, one: Route, *, is_open: bool) -> Json:
         operation = one.operation

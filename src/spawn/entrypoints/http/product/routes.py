@@ -37,6 +37,11 @@ from spawn.application.product.snapshot import (
     take_snapshot,
 )
 from spawn.application.quality.queries import ProjectCounter
+from spawn.application.schemas.version_selection import (
+    read_schema_kind,
+    read_version_selection,
+)
+from spawn.domain.errors import InvalidInput
 from spawn.domain.principal import Scope
 from spawn.domain.schemas.validator import compile_schema
 from spawn.entrypoints.http.openapi.document import OpenApiBuilder
@@ -44,9 +49,14 @@ from spawn.entrypoints.http.product.document_encoding import (
     encode_json_document,
     encode_yaml_document,
 )
-from spawn.entrypoints.http.projects.wire import SCHEMA_VERSION
 from spawn.entrypoints.http.protocol.etags import content_etag, is_not_modified
-from spawn.entrypoints.http.protocol.operation import IF_NONE_MATCH, PUBLIC, Success
+from spawn.entrypoints.http.protocol.operation import (
+    IF_NONE_MATCH,
+    PUBLIC,
+    Parameter,
+    Success,
+)
+from spawn.entrypoints.http.protocol.query_params import SCHEMA_ID, SCHEMA_VERSIONS
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import NO_CACHE, Response
 from spawn.entrypoints.http.protocol.route import Route, route
@@ -86,7 +96,8 @@ class DocumentCache:
         A thread builds it, for all who wait: the OpenAPI document computes its examples, which
         takes half a second.
         """
-        key = (document.endpoint.path, media_type, snapshot.schema.version)
+        versions = tuple((one.schema.id, one.schema.version) for one in snapshot.all_datasets)
+        key = (document.endpoint.path, media_type, versions)
         cached = self._documents.get(key)
         if cached is not None and cached.snapshot == snapshot:
             return cached
@@ -109,7 +120,8 @@ _ENCODERS: Final[Mapping[str, _Encoder]] = {YAML: encode_yaml_document}
 class ProductDocument(msgspec.Struct, frozen=True, kw_only=True):
     """A document of the product: its operation, and the function that builds it of a snapshot.
 
-    `is_versioned` if it describes an older schema version on request.
+    `is_versioned` if it describes an older schema version on request, `is_of_one_schema` if it
+    describes one schema, by default that of projects.
     `with_quality` includes the last quality report in its snapshot, `with_types` the store's types.
     A document without figures of the data is public.
     """
@@ -123,6 +135,14 @@ class ProductDocument(msgspec.Struct, frozen=True, kw_only=True):
     with_quality: bool = False
     with_types: bool = False
     is_versioned: bool = False
+    is_of_one_schema: bool = False
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Parameters of a request for the document."""
+        schema_id = (SCHEMA_ID,) if self.is_of_one_schema else ()
+        versions = (SCHEMA_VERSIONS,) if self.is_versioned else ()
+        return (*schema_id, *versions, IF_NONE_MATCH)
 
 
 _PRODUCT_DOCUMENTS: Final = (
@@ -135,6 +155,7 @@ _PRODUCT_DOCUMENTS: Final = (
         formats=_FORMATS,
         with_types=True,
         is_versioned=True,
+        is_of_one_schema=True,
     ),
     ProductDocument(
         endpoint=DATA_PRODUCT,
@@ -159,6 +180,7 @@ _PRODUCT_DOCUMENTS: Final = (
         build=build_jsonld_context,
         media_types=(JSON_LD, JSON),
         is_versioned=True,
+        is_of_one_schema=True,
     ),
     ProductDocument(
         endpoint=ASYNCAPI,
@@ -189,7 +211,7 @@ def _create_route(document: ProductDocument) -> Route:
         serves_row_scopes=True,
         summary=document.summary,
         description=f"{document.endpoint.standard}, generated from the active schema.",
-        parameters=(SCHEMA_VERSION, IF_NONE_MATCH) if document.is_versioned else (IF_NONE_MATCH,),
+        parameters=document.parameters,
         returns=Success(
             {"type": "object"},
             "The current document.",
@@ -209,10 +231,16 @@ async def _respond(request: StrictRequest, document: ProductDocument) -> Respons
     """Return a document in the requested format, or 304."""
     http_state = request.http_state
     principal = request.principal if document.with_quality else None
-    version = request.query.get("schema_version")
-    snapshot = await take_snapshot(request.dependencies, principal, http_state.product, version)
+    dependencies = request.dependencies
+    kind = await read_schema_kind(dependencies, request.query.get("schema_id"))
+    text = request.query.get("schema_version")
+    versions = await read_version_selection(dependencies, text, kind)
+    if document.is_of_one_schema and any(other != kind for other, _ in versions):
+        detail = "The document describes one schema: name it by schema_id."
+        raise InvalidInput.at("/schema_version", "contradiction", detail)
+    snapshot = await take_snapshot(dependencies, principal, http_state.product, versions, kind)
     if document.with_types:
-        types = await read_physical_types(request.dependencies, version)
+        types = await read_physical_types(dependencies, kind, dict(versions).get(kind))
         snapshot = msgspec.structs.replace(snapshot, physical_types=types)
     cached = await http_state[DOCUMENTS].get(document, request.media_type, snapshot)
     return _document_response(request, document.endpoint, cached)

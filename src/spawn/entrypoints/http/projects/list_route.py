@@ -15,6 +15,7 @@ from spawn.domain.events.position import Position
 from spawn.domain.principal import Principal, Scope
 from spawn.domain.projects.project import Project
 from spawn.domain.query import Page, Query
+from spawn.entrypoints.http.projects.project_view import ProjectView, view_for_version
 from spawn.entrypoints.http.projects.representation import (
     CACHE_BYTES,
     REPRESENTATIONS,
@@ -22,12 +23,10 @@ from spawn.entrypoints.http.projects.representation import (
 )
 from spawn.entrypoints.http.projects.response_codec import PATH
 from spawn.entrypoints.http.projects.routes import get_project_document
-from spawn.entrypoints.http.projects.version_headers import ProjectView, view_for_version
 from spawn.entrypoints.http.projects.wire import (
     AS_OF,
     FIELDS,
     FILTERS,
-    SCHEMA_VERSION,
     SORT,
     ProjectCountView,
 )
@@ -37,6 +36,7 @@ from spawn.entrypoints.http.protocol.operation import IF_NONE_MATCH, Cache, Succ
 from spawn.entrypoints.http.protocol.query_params import (
     AFTER,
     LIMIT,
+    SCHEMA_VERSION,
     read_count_parameters,
     read_list_parameters,
 )

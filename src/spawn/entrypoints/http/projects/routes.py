@@ -28,6 +28,11 @@ from spawn.domain.schemas.validator import ProjectInput
 from spawn.domain.schemas.value_readers import read_status
 from spawn.domain.struct_reader import compile_reader, prose_reader
 from spawn.entrypoints.http.projects.preconditions import read_expected_version
+from spawn.entrypoints.http.projects.project_view import (
+    ProjectView,
+    active_view,
+    view_for_version,
+)
 from spawn.entrypoints.http.projects.representation import (
     REPRESENTATIONS,
     ProjectRepresentation,
@@ -40,11 +45,6 @@ from spawn.entrypoints.http.projects.response_codec import (
     build_recipe,
     render_command_response,
 )
-from spawn.entrypoints.http.projects.version_headers import (
-    ProjectView,
-    active_view,
-    view_for_version,
-)
 from spawn.entrypoints.http.projects.wire import (
     AS_OF,
     FIELDS,
@@ -53,7 +53,6 @@ from spawn.entrypoints.http.projects.wire import (
     MIN_VERSION,
     RECORDED_FROM,
     RECORDED_TO,
-    SCHEMA_VERSION,
     HistoryEntryView,
     HistoryOrder,
     TransitionView,
@@ -78,6 +77,7 @@ from spawn.entrypoints.http.protocol.operation import (
 from spawn.entrypoints.http.protocol.query_params import (
     AFTER,
     LIMIT,
+    SCHEMA_VERSION,
     read_choice,
     read_limit,
     read_moment,

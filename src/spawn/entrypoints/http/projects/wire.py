@@ -39,13 +39,6 @@ RECORDED_FROM: Final = Parameter(
 RECORDED_TO: Final = Parameter(
     "recorded_at[lte]", _MOMENT, "Versions recorded at or before an instant, or until a day's end."
 )
-SCHEMA_VERSION: Final = Parameter(
-    "schema_version",
-    {"type": "integer", "minimum": 0, "maximum": 999_999_999},
-    "The schema version of the response: an earlier version of the data that is still served. "
-    "Names in the query are those of this version.",
-    component="SchemaVersion",
-)
 FIELDS: Final = Parameter(
     "fields",
     {

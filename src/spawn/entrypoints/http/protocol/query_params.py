@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from spawn.application.projects.list_query import read_filters, read_selection
+from spawn.application.schemas.version_selection import VERSION_SELECTION
 from spawn.domain.dates import parse_instant, parse_moment
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.query import MAX_LIMIT, Query
@@ -31,6 +32,31 @@ AFTER: Final = Parameter(
     {"type": "string", "pattern": f"^[A-Za-z0-9_-]{{1,{MAX_CURSOR_LENGTH}}}$"},
     "The `next` of the previous page.",
     component="After",
+)
+SCHEMA_VERSION: Final = Parameter(
+    "schema_version",
+    {"type": "integer", "minimum": 0, "maximum": 999_999_999},
+    "The schema version of the response: an earlier version of the data that is still served. "
+    "Names in the query are those of this version.",
+    component="SchemaVersion",
+)
+SCHEMA_VERSIONS: Final = Parameter(
+    "schema_version",
+    {"type": "string", "pattern": f"^{VERSION_SELECTION}$"},
+    "The schema version of each governed kind, if it is not the active one: a number alone is a "
+    "version of the schema of projects, or of `schema_id`; `facility_schema@2` of another one. "
+    "With commas there is one for each kind.",
+    examples={
+        "projects": {"value": "0"},
+        "facilities": {"value": "facility_schema@0"},
+    },
+    component="SchemaVersions",
+)
+SCHEMA_ID: Final = Parameter(
+    "schema_id",
+    {"type": "string", "pattern": "^[a-z][a-z0-9_]{0,62}$"},
+    "The schema that the document describes; that of projects by default.",
+    component="SchemaId",
 )
 KNOWN_AS_OF: Final = Parameter(
     "as_of",

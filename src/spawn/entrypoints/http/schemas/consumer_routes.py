@@ -32,6 +32,7 @@ CONSUMERS: Final = "/v1/governance/consumers"
 _CONSUMER: Final = CONSUMERS + "/{name}"
 _SCOPES: Final = (Scope.PROJECTS_READ, Scope.SCHEMA_ADMIN)
 _BINDING: Final = cursor_binding(CONSUMERS)
+_SCHEMA_ID: Final = Parameter("schema_id", {"type": "string"}, "Only consumers of this schema.")
 _WRITE_PROBLEMS: Final = ("forbidden", "conflict", "unavailable", "overloaded", "storage_full")
 
 
@@ -79,6 +80,7 @@ async def put_consumer(request: StrictRequest, name: str) -> Result:
     tag=TAG,
     summary="List the registered consumers",
     parameters=(
+        _SCHEMA_ID,
         Parameter("schema_version", VERSION_SCHEMA, "Only consumers of this version."),
         LIMIT,
         AFTER,
@@ -94,7 +96,13 @@ async def get_consumer_page(request: StrictRequest) -> Result:
         after=read_after(request.query, _BINDING),
     )
     version = read_version_parameter(request.query, "schema_version")
-    page = await list_consumers(request.dependencies, request.principal, query, version)
+    page = await list_consumers(
+        request.dependencies,
+        request.principal,
+        query,
+        schema_id=request.query.get("schema_id"),
+        version=version,
+    )
     consumers = [aggregate.state for aggregate in page.items]
     sunsets = await find_sunsets(request.dependencies, consumers)
     days = await find_last_uses(request.dependencies, consumers)

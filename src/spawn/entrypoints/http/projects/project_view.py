@@ -1,29 +1,20 @@
-"""Schema version under which projects are served, and its response headers."""
+"""Schema version under which projects are served, with its response headers."""
 
-from datetime import UTC, date, datetime, time
-from email.utils import format_datetime
 from typing import Final
 
 import msgspec
 
 from spawn.application.bounded_cache import BoundedCache
-from spawn.application.product.links import CONTEXT
-from spawn.application.product.snapshot import schema_path
-from spawn.application.schemas.served_versions import (
-    SchemaVersionView,
-    find_deprecation,
-    read_version_view,
-)
+from spawn.application.schemas.served_versions import SchemaVersionView, read_version_view
 from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.validator import SchemaValidator, compile_schema
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Header
-from spawn.entrypoints.http.state import StateKey
-
-# JSON-LD 1.1 processors read plain JSON as linked data through this link.
-_CONTEXT_LINK: Final = (
-    f'<{CONTEXT.path}>; rel="http://www.w3.org/ns/json-ld#context"; type="{CONTEXT.media_type}"'
+from spawn.entrypoints.http.schemas.version_headers import (
+    build_active_headers,
+    build_older_headers,
 )
+from spawn.entrypoints.http.state import StateKey
 
 
 class ProjectView(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +67,7 @@ async def active_view(request: StrictRequest) -> ProjectView:
     key = (schema.id, schema.version, schema.fingerprint)
     view = cache.get(key)
     if view is None:
-        headers = await _active_version_headers(request, schema)
+        headers = await build_active_headers(request.dependencies, schema)
         version_view = SchemaVersionView(schema=schema)
         view = cache.put(
             key,
@@ -99,40 +90,7 @@ async def view_for_version(request: StrictRequest, version: str | None) -> Proje
     if version == str(current.active_version):
         return current
     version_view = await read_version_view(request.dependencies, version)
-    headers = _older_version_headers(version_view, current.schema)
+    headers = build_older_headers(version_view, current.schema)
     return ProjectView(
         version_view=version_view, active_version=current.active_version, headers=headers
     )
-
-
-async def _active_version_headers(request: StrictRequest, schema: Schema) -> tuple[Header, ...]:
-    """Build the Link to the schema, and any Deprecation (RFC 9745) and Sunset (RFC 8594)."""
-    url = schema_path(schema)
-    deprecation = await find_deprecation(request.dependencies, schema)
-    if deprecation is None:
-        return (_link_header(f'<{url}>; rel="describedby", {_CONTEXT_LINK}'),)
-    link = _link_header(f'<{url}>; rel="describedby", <{url}>; rel="deprecation", {_CONTEXT_LINK}')
-    return (link, *_deprecation_headers(*deprecation))
-
-
-def _older_version_headers(version_view: SchemaVersionView, active: Schema) -> tuple[Header, ...]:
-    """Build the headers of an older version: deprecated since its successor was recorded."""
-    link = _link_header(
-        f'<{schema_path(version_view.schema)}>; rel="describedby",'
-        f' <{schema_path(active)}>; rel="successor-version"'
-    )
-    if version_view.superseded_at is None:
-        return (link,)
-    return (link, *_deprecation_headers(version_view.superseded_at, version_view.sunset_on))
-
-
-def _deprecation_headers(since: datetime, sunset: date | None) -> tuple[Header, ...]:
-    deprecation = (b"deprecation", b"@%d" % int(since.timestamp()))
-    if sunset is None:
-        return (deprecation,)
-    midnight = datetime.combine(sunset, time(), UTC)
-    return (deprecation, (b"sunset", format_datetime(midnight, usegmt=True).encode()))
-
-
-def _link_header(text: str) -> Header:
-    return (b"link", text.encode())
