@@ -67,7 +67,11 @@ def _create_amounts_cache() -> BoundedCache[FacilityAmounts]:
 
 
 class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
-    """The ports of a use case; built by the composition root, never at import."""
+    """The ports of a use case; built by the composition root, never at import.
+
+    `portfolio_reads` reads what a portfolio holds for a caller who sees the whole portfolio and a
+    part of the store; None if `reads` does.
+    """
 
     commands: CommandStore
     reads: ReadStore
@@ -83,6 +87,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     backups: Backups | None = None
     columns: ColumnStore | None = None
     flow_totals: FlowTotals | None = None
+    portfolio_reads: ReadStore | None = None
     command_queues: CommandQueues = msgspec.field(default_factory=CommandQueues)
     ledgers: BoundedCache[StoredLedger] = msgspec.field(default_factory=_create_ledger_cache)
     portfolio_books: BoundedCache[PortfolioBook] = msgspec.field(default_factory=_create_book_cache)

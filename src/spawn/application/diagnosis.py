@@ -74,6 +74,7 @@ SERVICE_REMEDIES: Final[Mapping[str, str]] = {
     "breaker": "start the ontology server or correct SPAWN_ONTOLOGY_URL",
     "traffic": "look in the access log for the client that sends most, and lower SPAWN_RATE_LIMIT, "
     "or distribute the load",
+    "approvals": "restart the service, which carries out or ends the approved commands",
     "background": "look in the log of the service for the failure of the task, and report it",
     "quality": "correct the data that /v1/governance/quality counts as failed",
 }

@@ -6,6 +6,7 @@ from enum import StrEnum
 from time import monotonic
 from typing import Any, Final, TypedDict, cast
 
+from spawn.application.approvals.decisions import list_executing
 from spawn.application.background_tasks import BackgroundTasks
 from spawn.application.backups.backup_schedule import describe_problem
 from spawn.application.dependencies import Dependencies
@@ -37,6 +38,9 @@ PROJECTION_LAG_DEGRADED_S: Final = 15.0
 QUEUE_DEGRADED_SHARE: Final = 0.8
 CERTIFICATE_LEFT_DEGRADED_S: Final = 14 * 86_400.0
 """Time before the end of the certificate from which the service is degraded."""
+
+MAX_EXECUTING_S: Final = 900.0
+"""Time for which an approved command may be carried out before the service is degraded."""
 
 MAX_WAITING_VERSIONS: Final = 20
 MAX_BROKEN_RULES: Final = 20
@@ -101,6 +105,22 @@ def _publisher_fields(status: DeliveryStatus) -> dict[str, Any]:
     }
 
 
+async def check_approvals(dependencies: Dependencies) -> HealthCheck:
+    """Check that no approved command is carried out for longer than `MAX_EXECUTING_S`."""
+    executing = [one.state for one in await list_executing(dependencies)]
+    now = dependencies.clock.now()
+    decision_times = [one.decision.decided_at for one in executing if one.decision is not None]
+    oldest_s = max(((now - each).total_seconds() for each in decision_times), default=0.0)
+    facts = {"executing": len(executing), "oldest_s": round(oldest_s, 3)}
+    if oldest_s > MAX_EXECUTING_S:
+        names = ", ".join(one.approval_id for one in executing[:MAX_WAITING_VERSIONS])
+        detail = (
+            f"Approved commands have not ended: {names}. A restart finds out what became of them."
+        )
+        return _build_check(HealthStatus.DEGRADED, detail, **facts)
+    return _build_check(HealthStatus.OK, "No approved command is late.", **facts)
+
+
 class HealthChecker:
     """Checks of the service; probes are shared, bounded in time and at most one a second.
 
@@ -145,6 +165,7 @@ class HealthChecker:
             "schema": await _run_check(self._check_schema),
             "breaker": self._check_breaker(),
             "quality": await _run_check(self._check_quality),
+            "approvals": await _run_check(lambda: check_approvals(self._dependencies)),
             "background": self._check_background(),
             "traffic": self._check_traffic(),
         }

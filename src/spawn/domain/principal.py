@@ -43,12 +43,18 @@ MAX_ROW_RULES: Final = 8
 MAX_ROW_VALUES: Final = 500
 """Fields of a row scope, and values of one of them."""
 
+PORTFOLIO_RULE: Final = "portfolio_id"
+"""The rule of a row scope whose values are portfolios: it is met by what one of them holds."""
+
 _MAX_VALUE_LENGTH: Final = 200
 _FIELD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
 
 class RowRule(msgspec.Struct, frozen=True):
-    """A field of a project, and the texts of which it must have one."""
+    """A field of a project, and the texts of which it must have one.
+
+    The field `PORTFOLIO_RULE` is none of the project: its values are portfolios that hold it.
+    """
 
     field: str
     values: tuple[str, ...]
@@ -85,6 +91,21 @@ class RowScope(msgspec.Struct, frozen=True):
     def to_mapping(self) -> dict[str, tuple[str, ...]]:
         """Return the values by field."""
         return {rule.field: rule.values for rule in self.rules}
+
+    @property
+    def attribute_rules(self) -> tuple[RowRule, ...]:
+        """The rules about fields of a project."""
+        return tuple(rule for rule in self.rules if rule.field != PORTFOLIO_RULE)
+
+    @property
+    def portfolio_ids(self) -> tuple[str, ...] | None:
+        """The portfolios of which one must hold a project; None without such a rule."""
+        return self.to_mapping().get(PORTFOLIO_RULE)
+
+    @property
+    def is_by_portfolio_alone(self) -> bool:
+        """Whether everything that the portfolios hold is in the scope."""
+        return self.portfolio_ids is not None and not self.attribute_rules
 
 
 def _check_row_rule(name: str, values: tuple[str, ...]) -> list[FieldError]:

@@ -418,3 +418,15 @@ async def test_without_keys_a_token_is_neither_accepted_nor_rejected() -> None:
     issuer.status = 500
     with pytest.raises(Unavailable):
         await issuer.open().verify(sign(claims()))
+
+
+@pytest.mark.parametrize(
+    ("operations", "is_usable"),
+    [(["verify"], True), (["sign", "verify"], True), (["encrypt"], False), ([], False), (7, False)],
+)
+def test_key_is_used_for_the_operations_that_it_names(
+    operations: object, *, is_usable: bool
+) -> None:
+    published = {**RSA.as_dict(private=False), "key_ops": operations}
+    published.pop("use", None)
+    assert bool(read_keys(json.dumps({"keys": [published]}).encode())) == is_usable

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,6 +15,7 @@ from spawn.application.approvals.decisions import (
 from spawn.application.approvals.previews import preview_command
 from spawn.application.approvals.requests import CommandText, request_approval
 from spawn.application.dependencies import Dependencies
+from spawn.application.health import MAX_EXECUTING_S, HealthStatus, check_approvals
 from spawn.application.projects.commands import amend_project, create_project
 from spawn.domain.approvals.approval import (
     APPROVAL_KIND,
@@ -210,3 +212,23 @@ async def test_decision_that_cannot_be_written_leaves_command_and_approval_as_th
     assert await command.read_version() == 1
     assert (await approve()).state.state is ApprovalState.APPROVED
     assert await command.read_version() == 2
+
+
+async def test_health_names_a_command_that_does_not_end(
+    command: SteppedCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approval = await command.request()
+    command.crashes_before = True
+    with pytest.raises(Crash):
+        await command.approve(approval.id)
+    check: dict[str, Any] = dict(await check_approvals(command.dependencies))
+    assert (check["status"], check["executing"]) == (HealthStatus.OK, 1)
+    now = command.dependencies.clock.now() + timedelta(seconds=MAX_EXECUTING_S + 1)
+    monkeypatch.setattr(type(command.dependencies.clock), "now", lambda _: now)
+    check = dict(await check_approvals(command.dependencies))
+    assert (check["status"], approval.id in check["detail"]) == (HealthStatus.DEGRADED, True)
+    monkeypatch.undo()
+    command.crashes_before = False
+    await finish_interrupted_commands(command.dependencies, command.find)
+    check = dict(await check_approvals(command.dependencies))
+    assert check["executing"] == 0

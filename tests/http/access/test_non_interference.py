@@ -8,191 +8,33 @@ requested: one without a case here fails.
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
-import httpx
-import msgspec
 import pytest
-from tests.http.access.conftest import METHODS, Headers, bearer
+from tests.http.access.conftest import METHODS
+from tests.http.access.financing_requests import (
+    list_financing_operations,
+    read_financing,
+    send_financing,
+)
+from tests.http.access.worlds import (
+    TRACEPARENT,
+    Json,
+    World,
+    end_job,
+    open_world,
+    project,
+    typical_body,
+    until,
+)
 
-from spawn.application.access.api_clients import create_api_client
 from spawn.application.events.event_streams import EventStreams
-from spawn.domain.principal import LOCAL_PRINCIPAL, WHOLE_STORE_SCOPES, RowScope, Scope
-from spawn.entrypoints.composition import Composition, open_composition
-from spawn.entrypoints.settings import Settings
+from spawn.domain.principal import WHOLE_STORE_SCOPES, RowScope
 
-Json = dict[str, Any]
-VARYING_HEADERS = {"date", "x-request-id"}
-"""Headers that differ between any two responses; the ids of requests are in bodies too."""
-
-TRACEPARENT = {
-    "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-    "accept-encoding": "identity",
-}
 ROWS = RowScope.of({"country_code": ["ESP", "PRT"], "x_desk": ["iberia"]})
 HIDDEN_REFERENCE = {"source": "erp", "id": "H-1"}
-_EPOCH = r"\b\d{13}\b"
-
-
-class SteppedClock:
-    """A clock that a test sets, so that commits of others do not shift the times of a caller."""
-
-    time = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        return self.time
-
-    def jump_s(self) -> float:
-        return 0.0
-
-
-class LaneIds:
-    """Ids in two sequences, so that ids of others do not shift those of a caller."""
-
-    lane = 1
-    counters: dict[int, "count[int]"]
-
-    def new(self) -> str:
-        number = next(self.counters[self.lane])
-        value = (0x019CA_0000000 << 80) | (7 << 76) | (self.lane << 64) | (2 << 62) | number
-        return str(UUID(int=value))
-
-
-class World(msgspec.Struct):
-    """One of the two services, and what the caller with the row scope received from it."""
-
-    composition: Composition
-    client: httpx.AsyncClient
-    mine: Headers
-    all_rows: Headers
-    has_hidden: bool
-    hidden: dict[str, str]
-    ids: dict[str, str] = msgspec.field(default_factory=dict)
-    log: list[tuple[str, Any]] = msgspec.field(default_factory=list)
-    paths: Json = {}
-
-    def step(self) -> None:
-        """Set the clock for the next action of both services."""
-        SteppedClock.time += timedelta(seconds=10)
-
-    async def hide(self, act: Callable[["World"], Any]) -> None:
-        """Let others act, where there are others."""
-        self.step()
-        if self.has_hidden:
-            LaneIds.lane = 2
-            await act(self)
-            LaneIds.lane = 1
-        self.step()
-
-    async def send(self, method: str, address: str, **options: Any) -> httpx.Response:
-        """Send a request of the caller, and record its response."""
-        self.step()
-        address = address.format_map({**self.ids, **self.hidden})
-        headers = {**TRACEPARENT, **self.mine, **options.pop("headers", {})}
-        response = await self.client.request(method, address, headers=headers, **options)
-        self.record(f"{method} {address}", response)
-        return response
-
-    def record(self, what: str, response: httpx.Response) -> None:
-        identity = self.composition.dependencies.control.status().store_id
-        fields = sorted(
-            (name, re.sub(_EPOCH, "EPOCH", value))
-            for name, value in response.headers.items()
-            if name not in VARYING_HEADERS
-        )
-        body = response.content
-        if response.headers.get("content-type", "").startswith("application/vnd.apache.parquet"):
-            body = b""
-        body = body.replace(identity.encode(), b"STORE")
-        # The clock stands still during an action, and each commit takes the next µs. An import or a
-        # job commits as often as there is time; the acts of others have seconds of their own.
-        body = re.sub(rb"\.\d{6}Z", b"Z", body)
-        if what.endswith("/monitoring/ready"):
-            # A slow machine alone may make a service degraded, and load is no secret.
-            body = body.replace(b'"degraded"', b'"ok"')
-            fields = [(name, value) for name, value in fields if name != "content-length"]
-        self.log.append((what, (response.status_code, fields, body)))
-
-    async def as_others(self, method: str, address: str, **options: Any) -> httpx.Response:
-        """Send a request of a caller who sees every row."""
-        headers = {**self.all_rows, **options.pop("headers", {})}
-        response = await self.client.request(method, address, headers=headers, **options)
-        assert response.status_code < 300, response.text
-        return response
-
-
-@asynccontextmanager
-async def open_world(
-    storage_url: str, hidden: dict[str, str] | None, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[World]:
-    SteppedClock.time = datetime(2026, 3, 1, 12, tzinfo=UTC)
-    LaneIds.counters, LaneIds.lane = {1: count(1), 2: count(1)}, 1
-    monkeypatch.setattr("spawn.entrypoints.composition.SystemClock", SteppedClock)
-    monkeypatch.setattr("spawn.entrypoints.composition.Uuid7Ids", LaneIds)
-    settings = Settings(storage_url=storage_url, rate_limit=0.0, quality_interval_s=0.0)
-    async with open_composition(settings) as composition:
-        transport = httpx.ASGITransport(composition.app)  # type: ignore[arg-type]  # an ASGI application
-        async with httpx.AsyncClient(transport=transport, base_url=settings.base_url) as client:
-            mine: Headers = {}
-            all_rows: Headers = {}
-            for headers, name, scopes, rows in (
-                (mine, "iberia", frozenset(Scope) - WHOLE_STORE_SCOPES, ROWS),
-                (all_rows, "everything", frozenset(Scope), None),
-            ):
-                issued = await create_api_client(
-                    composition.dependencies,
-                    LOCAL_PRINCIPAL,
-                    name,
-                    scopes,
-                    environment="test",
-                    row_scope=rows,
-                )
-                headers.update(bearer(issued.text))
-            # The day of a key's first use is recorded beside the request: before any that counts.
-            reads = composition.dependencies.reads
-            for headers in (mine, all_rows):
-                position = await reads.position()
-                await client.get("/monitoring/ready", headers=headers)
-                assert await reads.wait_for_change(position, 60) != position
-            yield World(composition, client, mine, all_rows, hidden is None, hidden or {})
-
-
-def project(name: str, country: str, **fields: Any) -> Json:
-    amount = fields.pop("amount", "100")
-    return {
-        "project_name": name,
-        "total_amount": amount,
-        "currency_code": "EUR",
-        "country_code": country,
-        "x_desk": "iberia",
-        **fields,
-    }
-
-
-async def until(is_true: Callable[[], bool]) -> None:
-    """Let other tasks run until something is true."""
-    for _ in range(1_000_000):
-        if is_true():
-            return
-        await asyncio.sleep(0)
-    raise AssertionError("it did not become true")
-
-
-async def end_job(world: World, job_id: str, headers: Headers) -> httpx.Response:
-    """Return the response to a read of a job that has ended."""
-    for _ in range(10_000):
-        response = await world.client.get(f"/v1/jobs/{job_id}", headers={**TRACEPARENT, **headers})
-        if response.json()["status"] not in {"queued", "running"}:
-            return response
-        await asyncio.sleep(0.002)
-    raise AssertionError("the job did not end")
 
 
 def _has_sent_more(streams: EventStreams, count: int) -> bool:
@@ -219,7 +61,19 @@ async def write_hidden(world: World) -> None:
     hidden["hidden_import"] = started.json()["job_id"]
     await end_job(world, hidden["hidden_import"], world.all_rows)
     await post("POST", "/v1/governance/quality/runs")
+    hidden |= await send_financing(world, post, {"project_id": hidden["hidden_id"]})
+    await hide_portfolio(world)
     await post("GET", "/v1/data/projects.ndjson")
+
+
+async def hide_portfolio(world: World) -> None:
+    """Create a portfolio that holds a hidden facility."""
+    post, hidden = world.as_others, world.hidden
+    portfolio = await post("POST", "/v1/ops/portfolios", json={"name": "P", "currency_code": "EUR"})
+    hidden["portfolio_id"] = portfolio.json()["portfolio_id"]
+    share = {"facility_id": hidden["facility_id"], "share": "50", "since": "2026-01-01"}
+    address = f"/v1/ops/portfolios/{hidden['portfolio_id']}/holdings"
+    hidden["holding_id"] = (await post("POST", address, json=share)).json()["holding_id"]
 
 
 async def amend_hidden(world: World) -> None:
@@ -418,6 +272,58 @@ async def read_schemas(world: World) -> None:
         await world.send("GET", address)
 
 
+async def use_financing(world: World) -> None:
+    """Use the financing of a project in scope, and of a hidden one as of one that is not there."""
+    rates = {**typical_body(world.paths[FX_PATH]["post"]), "on": "2026-02-27"}
+    await world.as_others("POST", FX_PATH, json=rates)
+    mine = await send_financing(world, world.send, {"project_id": world.ids["beta"]})
+    others = {**world.hidden, "project_id": world.hidden["hidden_id"], "number": "1"}
+    await world.hide(amend_hidden)
+    await send_financing(world, world.send, others, statuses={404})
+    await read_financing(world, mine, others)
+    await read_financing(world, others, mine, statuses={404})
+    # A test on a case of a hidden project.
+    address = f"/v1/ops/covenants/{mine['covenant_id']}/tests"
+    body = {"tested_on": "2028-06-30", "figures": "CASE", "case_id": others["case_id"]}
+    assert (await world.send("POST", address, json=body)).status_code == 422
+    for path, query in READ_PORTFOLIOS.items():
+        address = path.format(**world.hidden, name="2026-02-27.ecb")
+        response = await world.send("GET", address + query)
+        assert response.status_code == (200 if "fx-" in path else 403), response.text
+    await world.send("GET", f"{FX_PATH}/2026-02-27.none")
+    for name in FINANCE_DATASETS:
+        response = await world.send("GET", f"/v1/data/{name}.ndjson")
+        assert response.status_code == (403 if name in {"portfolios", "holdings"} else 200)
+        await world.hide(create_hidden)
+
+
+FX_PATH = "/v1/ops/fx-rate-sets"
+READ_PORTFOLIOS = {
+    "/v1/ops/portfolios": "",
+    "/v1/ops/portfolios/{portfolio_id}": "",
+    "/v1/ops/portfolios/{portfolio_id}/exposure": "?by=country",
+    "/v1/ops/portfolios/{portfolio_id}/concentration": "?by=country",
+    "/v1/ops/portfolios/{portfolio_id}/forecast": "",
+    "/v1/ops/portfolios/{portfolio_id}/holdings": "",
+    "/v1/ops/portfolios/{portfolio_id}/holdings/{holding_id}": "",
+    FX_PATH: "",
+    f"{FX_PATH}/{{name}}": "",
+    "/v1/ops/fx-conversion": "?amount=1&from=EUR&to=USD&source=ecb&on=2026-02-28",
+}
+"""Reads of portfolios and exchange rates, with their query strings."""
+
+FINANCE_DATASETS = (
+    *("facilities", "entries", "cases", "covenants", "covenant_tests", "reserve_accounts"),
+    *("portfolios", "holdings", "fx_rates"),
+)
+
+
+def list_visited(world: World) -> set[str]:
+    """Return the ids of the operations that the functions above request."""
+    portfolios = {world.paths[path]["get"]["operationId"] for path in READ_PORTFOLIOS}
+    return VISITED | portfolios | list_financing_operations(world)
+
+
 async def run_simulation(world: World) -> None:
     body = typical_body(world.paths["/v1/analysis/simulation"]["post"])
     started = await world.send("POST", "/v1/analysis/simulation", json=body)
@@ -457,11 +363,11 @@ async def request_other_operations(world: World, *, has_calculators: bool) -> No
 
     One that no caller with a row scope may call is 403; calculators see no rows.
     """
-    missing = []
+    missing, visited = [], list_visited(world)
     for path, item in world.paths.items():
         for method in METHODS:
             operation = item.get(method)
-            if operation is None or operation["operationId"] in VISITED:
+            if operation is None or operation["operationId"] in visited:
                 continue
             is_closed = operation.get("x-row-scope") is False
             is_calculator = path.startswith("/v1/analysis/") or path == "/openapi.json"
@@ -493,16 +399,8 @@ def fill_ids(path: str) -> str:
     return re.sub(r"\{(\w+)\}", lambda m: values.get(m[1], "{hidden_id}"), path)
 
 
-def typical_body(operation: Json) -> Any:
-    content = operation.get("requestBody", {}).get("content", {})
-    examples = content.get("application/json", {}).get("examples", {})
-    return next(iter(examples.values()))["value"] if examples else None
-
-
 async def play(world: World, *, has_calculators: bool) -> list[tuple[str, Any]]:
     """Send every request of the caller, with the acts of others in between."""
-    if not world.paths:
-        world.paths = (await world.client.get("/openapi.json")).json()["paths"]
     await world.hide(write_hidden)
     epoch = (await world.composition.dependencies.reads.position()).epoch
     world.ids["epoch"] = str(epoch)
@@ -514,6 +412,7 @@ async def play(world: World, *, has_calculators: bool) -> list[tuple[str, Any]]:
     await read_events(world)
     await read_datasets(world)
     await read_schemas(world)
+    await use_financing(world)
     await run_simulation(world)
     await request_other_operations(world, has_calculators=has_calculators)
     await follow_events(world)
@@ -527,11 +426,10 @@ async def test_rows_outside_the_scope_change_no_response(
     def storage_url(name: str) -> str:
         return "memory://" if engine == "memory" else f"duckdb:///{tmp_path}/{name}/store.duckdb"
 
-    async with open_world(storage_url("with"), None, monkeypatch) as world:
+    async with open_world(storage_url("with"), None, monkeypatch, ROWS) as world:
         with_hidden = await play(world, has_calculators=engine == "memory")
-        hidden, paths = world.hidden, world.paths
-    async with open_world(storage_url("without"), hidden, monkeypatch) as world:
-        world.paths = paths
+        hidden = world.hidden
+    async with open_world(storage_url("without"), hidden, monkeypatch, ROWS) as world:
         without = await play(world, has_calculators=engine == "memory")
     assert len(with_hidden) == len(without) > 200
     for (what, response), (_, other) in zip(with_hidden, without, strict=True):

@@ -13,7 +13,8 @@ from tests.http.access.conftest import Guarded, Headers, bearer
 from spawn.adapters.duckdb.store import open_duckdb
 from spawn.adapters.embedded.options import StoreOptions
 from spawn.application.access.api_clients import create_api_client
-from spawn.application.access.row_access import REFERENCES, WHOLE_STORE, limit_to_rows
+from spawn.application.access.row_access import REFERENCES, limit_to_rows
+from spawn.application.access.scoped_rows import WHOLE_STORE
 from spawn.application.events.encoded_feed import EventFilter
 from spawn.application.events.event_streams import EventStreams, StreamLimits
 from spawn.application.events.feed import NEWEST, find_start, read_feed

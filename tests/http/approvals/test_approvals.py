@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from tests.http.approvals.conftest import (
     AGREED,
@@ -390,7 +391,7 @@ async def test_schema_version_is_adopted_by_its_approval(open_desk: OpenDesk) ->
 @pytest.mark.parametrize(
     ("policy", "place"),
     [
-        ({"rules": [{"command": "amend"}]}, "/rules/0/command: must be one of: amendFacility"),
+        ({"rules": [{"command": "amend"}]}, "/rules/0/command: must be one of: addHolding"),
         (
             {"rules": [{"command": "approveSchemaCandidate", "amount_from": "1"}]},
             "/rules/0/amount_from: approveSchemaCandidate has no amount",
@@ -408,3 +409,73 @@ async def test_policy_that_could_not_apply_stops_the_start(
         async with open_desk(policy):
             pass
     assert place in str(failure.value)
+
+
+async def _import(desk: Desk, who: str, *, dry_run: bool = False) -> httpx.Response:
+    path = f"/v1/ops/imports?dry_run={str(dry_run).lower()}"
+    headers = {**desk.headers[who], "content-type": "application/x-ndjson"}
+    row = b'{"project_name": "Imported", "total_amount": "300000000"}\n'
+    return await desk.client.post(path, content=row, headers=headers)
+
+
+async def test_import_does_not_bypass_a_rule(open_desk: OpenDesk) -> None:
+    rules = [{"command": "createProject", "amount_from": "200", "except_scopes": ["admin"]}]
+    async with open_desk({"rules": rules}) as desk:
+        await add_clients(desk)
+        await desk.add("migration", Scope.PROJECTS_WRITE, Scope.ADMIN)
+        rejected = await _import(desk, "maker")
+        assert (rejected.status_code, rejected.json()["code"]) == (403, "forbidden")
+        assert "Rule 0 of the approval policy" in rejected.json()["detail"]
+        assert "createProject from 200" in rejected.json()["detail"]
+        assert (await _import(desk, "maker", dry_run=True)).status_code == 200
+        assert (await _import(desk, "migration")).status_code == 202
+
+
+async def test_rule_of_other_commands_leaves_imports_alone(open_desk: OpenDesk) -> None:
+    rules = [{"command": "createFacility", "amount_from": "200"}]
+    async with open_desk({"rules": rules}) as desk:
+        await add_clients(desk)
+        assert (await _import(desk, "maker")).status_code == 202
+
+
+async def test_commands_of_portfolios_cases_and_rates_wait(open_desk: OpenDesk) -> None:
+    commands = ("createPortfolio", "amendPortfolio", "addHolding", "createCase", "publishFxRateSet")
+    async with open_desk({"rules": [{"command": name} for name in commands]}) as desk:
+        await desk.add("maker", Scope.FINANCE_READ, Scope.FINANCE_WRITE, Scope.PROJECTS_WRITE)
+        await desk.add("checker", Scope.APPROVALS_DECIDE)
+        project = await desk.create()
+        document = (await desk.client.get("/openapi.json")).json()["paths"]
+        portfolios = "/v1/ops/portfolios"
+        for path, target in (
+            (portfolios, portfolios),
+            ("/v1/ops/projects/{project_id}/cases", f"{project}/cases"),
+            ("/v1/ops/fx-rate-sets", "/v1/ops/fx-rate-sets"),
+        ):
+            content = document[path]["post"]["requestBody"]["content"]["application/json"]
+            body = next(iter(content["examples"].values()))["value"]
+            if "rates" in body:
+                body["on"] = "2026-01-05"
+            asked = await desk.send("maker", "POST", target, body)
+            assert asked.status_code == 202, asked.text
+            decided = await desk.decide("checker", asked.headers["location"])
+            assert (decided.status_code, decided.json()["state"]) == (200, "approved")
+        page = (await desk.send("maker", "GET", portfolios)).json()
+        key = page["items"][0]["portfolio_id"]
+        share = {"project_id": project.rpartition("/")[2], "share": "5", "since": "2026-01-01"}
+        asked = await desk.send("maker", "POST", f"{portfolios}/{key}/holdings", share)
+        assert asked.status_code == 202
+        cases = (await desk.send("maker", "GET", f"{project}/cases")).json()["items"]
+        assert len(cases) == 1
+
+
+async def test_no_command_of_administration_waits(desk: Desk) -> None:
+    """An approval and its events have the body of the command, and these bodies have secrets."""
+    paths = (await desk.client.get("/openapi.json")).json()["paths"]
+    scopes = {
+        operation["operationId"]: {one for each in operation["security"] for one in each["bearer"]}
+        for item in paths.values()
+        for operation in item.values()
+        if "dry_run" in str(operation.get("parameters", "")).replace("dryRun", "dry_run")
+    }
+    assert "amendProject" in scopes
+    assert all("admin" not in each for each in scopes.values())

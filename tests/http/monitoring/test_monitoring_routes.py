@@ -16,7 +16,7 @@ from spawn.ports.storage import StoreStatus
 
 CHECKS = {
     *("storage", "disk", "clock", "feed", "projection", "schema", "breaker", "quality"),
-    *("background", "traffic"),
+    *("background", "traffic", "approvals"),
 }
 
 

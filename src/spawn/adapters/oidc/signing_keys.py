@@ -89,7 +89,7 @@ def _read_key(item: dict[str, Any]) -> SigningKey | None:
     key_id, key_type = item.get("kid"), item.get("kty")
     if not isinstance(key_id, str) or not key_id or key_type not in {"RSA", "EC", "OKP"}:
         return None
-    if item.get("use", "sig") != "sig" or "d" in item:
+    if item.get("use", "sig") != "sig" or "d" in item or not _may_verify(item):
         return None
     public = {name: value for name, value in item.items() if name in _PUBLIC_MEMBERS}
     if key_type == "RSA" and _count_bits(public.get("n")) < MIN_RSA_BITS:
@@ -102,6 +102,12 @@ def _read_key(item: dict[str, Any]) -> SigningKey | None:
     curve = "" if key_type == "RSA" else str(item.get("crv", ""))
     algorithm = item.get("alg")
     return SigningKey(key_id, str(key_type), curve, algorithm, key)
+
+
+def _may_verify(item: dict[str, Any]) -> bool:
+    """Whether the operations of a key, if it names any, have the verification of signatures."""
+    operations = item.get("key_ops", ["verify"])
+    return isinstance(operations, list) and "verify" in operations
 
 
 def _count_bits(modulus: Any) -> int:

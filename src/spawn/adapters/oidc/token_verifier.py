@@ -15,7 +15,7 @@ from typing import Any, Final, TypeGuard
 
 import msgspec
 
-from spawn.adapters.oidc.signing_keys import ALGORITHMS, SigningKeys
+from spawn.adapters.oidc.signing_keys import ALGORITHMS, SigningKey, SigningKeys
 from spawn.domain.errors import InvalidInput
 from spawn.domain.iso.countries import ALPHA_3
 from spawn.domain.principal import Principal, PrincipalKind, RowScope, Scope
@@ -73,8 +73,6 @@ class OidcTokenVerifier:
             InvalidToken: a check fails; the reason has no part of the token.
             Unavailable: the issuer's keys cannot be loaded.
         """
-        if len(token) > MAX_TOKEN_BYTES or not _COMPACT.fullmatch(token):
-            raise InvalidToken("it is no signed JWT")
         claims = await self._read_claims(token)
         self._check_addressees(claims)
         expires_at = self._check_times(claims)
@@ -87,28 +85,13 @@ class OidcTokenVerifier:
 
     async def _read_claims(self, token: str) -> dict[str, Any]:
         """Return the claims once the signature holds."""
-        # An extra: the settings check that it is installed.
-        from joserfc import jws
-        from joserfc.errors import JoseError
-
-        header = _read_header(token.partition(".")[0])
-        algorithm, key_id = header.get("alg"), header.get("kid")
-        if header.keys() - _HEADER_MEMBERS:
-            raise InvalidToken("its header names keys, extensions or other members")
-        if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
-            raise InvalidToken("its algorithm is not accepted")
+        header = read_token_header(token)
         if str(header.get("typ", "")).lower() not in _TYPES:
             raise InvalidToken("its typ is not at+jwt")
+        key_id = header.get("kid")
         if not isinstance(key_id, str):
             raise InvalidToken("it has no key id")
-        key = await self._keys.find(key_id)
-        if key is None or not key.fits(algorithm):
-            raise InvalidToken("its key is not one of the issuer's")
-        try:
-            signature = jws.deserialize_compact(token, key.key, algorithms=[algorithm])
-        except (JoseError, ValueError) as error:
-            raise InvalidToken("its signature does not hold") from error
-        return _read_object(signature.payload)
+        return _read_object(read_signed_payload(token, await self._keys.find(key_id)))
 
     def _check_addressees(self, claims: dict[str, Any]) -> None:
         if claims.get("iss") != self._rules.issuer:
@@ -130,6 +113,50 @@ class OidcTokenVerifier:
             if not _is_instant(value) or value > now + LEEWAY_S:
                 raise InvalidToken(f"its {name} is in the future")
         return datetime.fromtimestamp(min(expires_at, _LAST_INSTANT), UTC)
+
+
+def read_token_header(token: str) -> dict[str, Any]:
+    """Return the header of a signed JWT in its compact form, with an algorithm that is accepted.
+
+    Raises:
+        InvalidToken: it has another form, another algorithm, or members that are not accepted.
+    """
+    if len(token) > MAX_TOKEN_BYTES or not _COMPACT.fullmatch(token):
+        raise InvalidToken("it is no signed JWT")
+    header = _read_header(token.partition(".")[0])
+    if header.keys() - _HEADER_MEMBERS:
+        raise InvalidToken("its header names keys, extensions or other members")
+    algorithm = header.get("alg")
+    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
+        raise InvalidToken("its algorithm is not accepted")
+    return header
+
+
+def read_signed_payload(token: str, key: SigningKey | None) -> bytes:
+    """Return the payload of a signed JWT once its signature holds.
+
+    Args:
+        token: the JWT.
+        key: the issuer's key that its header names; None if the issuer has none.
+
+    Raises:
+        InvalidToken: the header is not accepted, the key is none for the algorithm, or the
+            signature does not hold.
+    """
+    # An extra: the settings check that it is installed.
+    from joserfc import jws
+    from joserfc.errors import JoseError
+
+    algorithm = read_token_header(token)["alg"]
+    if key is None or not key.fits(algorithm):
+        raise InvalidToken("its key is not one of the issuer's")
+    try:
+        payload = jws.deserialize_compact(token, key.key, algorithms=[algorithm]).payload
+    except (JoseError, ValueError) as error:
+        raise InvalidToken("its signature does not hold") from error
+    if payload is None:
+        raise InvalidToken("it has no payload")
+    return payload
 
 
 _FARTHEST_S: Final = 1e15

@@ -14,8 +14,16 @@ from spawn.domain.access import api_client
 from spawn.domain.access.api_client import API_CLIENT_KIND, ApiClient
 from spawn.domain.access.key_text import SECRET_BYTES, format_key, hash_secret
 from spawn.domain.change import StoredAggregate, Write
-from spawn.domain.errors import Duplicate, StaleVersion
-from spawn.domain.principal import ALL_SCOPES, SERVICE_PRINCIPAL, Principal, RowScope, Scope
+from spawn.domain.errors import Duplicate, InvalidInput, StaleVersion
+from spawn.domain.portfolios.portfolio import PORTFOLIO_KIND
+from spawn.domain.principal import (
+    ALL_SCOPES,
+    PORTFOLIO_RULE,
+    SERVICE_PRINCIPAL,
+    Principal,
+    RowScope,
+    Scope,
+)
 from spawn.domain.query import Page, Query
 
 DEFAULT_LIFETIME: Final = timedelta(days=365)
@@ -57,6 +65,7 @@ async def create_api_client(
     secret, now = secrets.token_bytes(SECRET_BYTES), dependencies.clock.now()
     if row_scope is not None:
         row_scope = normalize_row_scope(row_scope, await dependencies.validator())
+        await _check_portfolios(dependencies, row_scope)
     client = api_client.create_client(
         name,
         scopes,
@@ -75,6 +84,19 @@ async def create_api_client(
         detail = f"A client has the name {name} already; rotate its key, or choose another name."
         raise Duplicate(detail) from None
     return IssuedKey(client, 1, format_key(environment, name, secret))
+
+
+async def _check_portfolios(dependencies: Dependencies, row_scope: RowScope) -> None:
+    """Check that the portfolios of a row scope exist: a mistyped one would show nothing.
+
+    Raises:
+        InvalidInput: one does not.
+    """
+    ids = row_scope.portfolio_ids or ()
+    missing = sorted(set(ids) - (await dependencies.reads.get_many(PORTFOLIO_KIND, ids)).keys())
+    if missing:
+        detail = f"there is no portfolio {missing[0]}"
+        raise InvalidInput.at(f"/row_scope/{PORTFOLIO_RULE}", "not_found", detail)
 
 
 async def rotate_key(

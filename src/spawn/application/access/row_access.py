@@ -6,16 +6,21 @@ that a use case of the future is closed until somebody decides about it.
 """
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from datetime import datetime
-from typing import Any, Final, NoReturn
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 import msgspec
 
+from spawn.application.access.held_rows import HeldRowLookup
+from spawn.application.access.scoped_financing import (
+    READABLE_KINDS,
+    ScopedFinancing,
+)
 from spawn.application.access.scoped_rows import (
     ScopedEntries,
-    build_row_filters,
+    VisibleRows,
     follow_renames,
-    is_in_scope,
+    forbid_part,
 )
 from spawn.application.dependencies import Dependencies
 from spawn.domain.aggregates import AGGREGATE_TYPES
@@ -44,6 +49,7 @@ from spawn.domain.projects.project import (
 )
 from spawn.domain.quality.measures import Measure, Measurement
 from spawn.domain.query import (
+    MAX_LIMIT,
     WHOLE_HISTORY,
     Filter,
     HistoryBounds,
@@ -64,12 +70,16 @@ from spawn.ports.schemas import (
 )
 from spawn.ports.storage import Bookmarks, CommandStore, Table
 
-WHOLE_STORE: Final = (
-    "This covers the whole store, and your credentials are limited to some of its projects."
-)
 OUTSIDE: Final = (
     "The project would be outside the rows of your credentials: its {fields} must have one of"
     " their values."
+)
+NOT_HELD: Final = (
+    "The project would be outside the rows of your credentials: a portfolio of theirs must hold it."
+)
+SOME_FACILITIES: Final = (
+    "This adds up every facility of the project, and your credentials are limited to those that"
+    " their portfolios hold."
 )
 REFERENCES: Final = (
     "External references are unique in the whole store, of which your credentials see a part: let"
@@ -78,10 +88,9 @@ REFERENCES: Final = (
 MAX_SCANS: Final = 20
 """Pages of the feed that one read scans for visible events."""
 
+_TICK: Final = timedelta(microseconds=1)
 _MISSING: Final = "There is no project of this id, or none at that time."
 _PROJECT_EVENTS: Final = AGGREGATE_TYPES[PROJECT_KIND].event_types
-# The creation order itself counts hidden rows, so pages continue after a time and an id.
-_CREATION: Final = (Sort("created_at"), Sort("project_id"))
 _AFTER_EVERY_ROW: Final = 2**62
 _ADOPTED: Final = frozenset({SchemaState.ACTIVE, SchemaState.RETIRED})
 _OWN_KINDS: Final = frozenset({JOB_KIND, SIMULATION_KIND})
@@ -101,6 +110,7 @@ def limit_to_rows(dependencies: Dependencies, principal: Principal) -> Dependenc
     return msgspec.structs.replace(
         dependencies,
         reads=reads,
+        portfolio_reads=dependencies.reads,
         commands=commands,
         schemas=schemas,
         bookmarks=bookmarks,
@@ -117,26 +127,41 @@ def require_all_rows(principal: Principal) -> None:
         Forbidden: it has one.
     """
     if principal.row_scope is not None:
-        _forbid()
+        forbid_part()
 
 
-def _forbid() -> NoReturn:
-    raise Forbidden(WHOLE_STORE)
+def require_all_facilities(principal: Principal) -> None:
+    """Check that the principal sees every facility of a project that it sees.
+
+    Raises:
+        Forbidden: its row scope is one of portfolios.
+    """
+    if principal.row_scope is not None and principal.row_scope.portfolio_ids is not None:
+        raise Forbidden(SOME_FACILITIES)
 
 
 class ScopedReads:
-    """Reads of the visible projects, and of the principal's own simulations."""
+    """Reads of the visible projects with their financing, and of the principal's simulations."""
 
     def __init__(self, dependencies: Dependencies, row_scope: RowScope, principal_id: str) -> None:
         self._dependencies = dependencies
         self._reads = dependencies.reads
         self._row_scope = row_scope
         self._principal_id = principal_id
-        self._entries = ScopedEntries(dependencies, row_scope)
+        self._find_held = HeldRowLookup(dependencies, row_scope.portfolio_ids).find
+        self._entries = ScopedEntries(dependencies, row_scope, self._find_held)
+        self.financing = ScopedFinancing(
+            dependencies.reads,
+            row_scope,
+            self._find_held,
+            self._check_project,
+            self._list_projects,
+        )
 
-    async def current_scope(self) -> RowScope:
-        """Return the row scope by the names of the active schema."""
-        return follow_renames(self._row_scope, await self._dependencies.validator())
+    async def find_visible_rows(self) -> VisibleRows:
+        """Return the rules by the names of the active schema, and what is held now."""
+        rules = follow_renames(self._row_scope, await self._dependencies.validator())
+        return VisibleRows(rules, await self._find_held())
 
     async def get(
         self, kind: str, key: str, *, version: int | None = None, as_of: datetime | None = None
@@ -151,7 +176,7 @@ class ScopedReads:
             return await self._reads.get(kind, key, version=version, as_of=as_of)
         if kind == RUN_KIND:
             raise NotFound("There is no such run.")  # simulations have none
-        _forbid()
+        return await self.financing.get(kind, key, version, as_of)
 
     async def _get_project(
         self, key: str, version: int | None, as_of: datetime | None
@@ -160,11 +185,24 @@ class ScopedReads:
             aggregate = await self._reads.get(PROJECT_KIND, key, version=version, as_of=as_of)
         except NotFound:
             aggregate = None
-        row_scope = await self.current_scope()
-        if aggregate is None or not is_in_scope(aggregate.state, row_scope):
+        rows = await self.find_visible_rows()
+        if aggregate is None or not rows.has_project(aggregate.state):
             # One text for both, so that neither tells of the other.
             raise NotFound(_MISSING)
         return aggregate
+
+    async def _check_project(self, key: str, as_of: datetime | None) -> None:
+        await self._get_project(key, None, as_of)
+
+    async def _list_projects(self, as_of: datetime | None, limit: int) -> list[str]:
+        """Return the ids of the first visible projects."""
+        ids: list[str] = []
+        query: Query | None = Query(limit=min(limit, MAX_LIMIT), as_of=as_of)
+        while query is not None and len(ids) < limit:
+            page = await self.page(query)
+            ids += [aggregate.id for aggregate in page.items]
+            query = msgspec.structs.replace(query, after=page.next) if page.next else None
+        return ids
 
     async def _get_own_reservation(self, key: str) -> StoredAggregate[Any]:
         """Return the reservation of a visible project; no other read may tell whether one exists.
@@ -188,11 +226,11 @@ class ScopedReads:
             raise NotFound("There is no job or simulation of this id.")
 
     async def get_many(self, kind: str, ids: Sequence[str]) -> dict[str, StoredAggregate[Any]]:
-        """Return the visible projects among the ids; see `ReadStore.get_many`."""
+        """Return the visible aggregates among the ids; see `ReadStore.get_many`."""
         if kind != PROJECT_KIND:
-            _forbid()
-        projects, row_scope = await self._reads.get_many(kind, ids), await self.current_scope()
-        return {k: one for k, one in projects.items() if is_in_scope(one.state, row_scope)}
+            return await self.financing.get_many(kind, ids)
+        projects, rows = await self._reads.get_many(kind, ids), await self.find_visible_rows()
+        return {k: one for k, one in projects.items() if rows.has_project(one.state)}
 
     async def head(self, kind: str, key: str) -> Head:
         """Return version and epoch of a visible aggregate; see `ReadStore.head`."""
@@ -201,24 +239,26 @@ class ScopedReads:
         return Head(aggregate.version, (await self._reads.position()).epoch)
 
     async def page(self, query: Query) -> Page[StoredAggregate[Any]]:
-        """Return a page of visible projects; see `ReadStore.page`."""
+        """Return a page of visible aggregates; see `ReadStore.page`."""
         scoped_query = await self.limit_query(query)
         if scoped_query is None:
             return Page(())
         after = None if query.after is None else (*query.after, _AFTER_EVERY_ROW)
-        page = await self._reads.page(msgspec.structs.replace(scoped_query, after=after))
+        page = await self.financing.page(msgspec.structs.replace(scoped_query, after=after))
         return Page(page.items, None if page.next is None else page.next[:-1])
 
     async def limit_query(self, query: Query) -> Query | None:
-        """Return the query for the visible projects; None if there are none."""
+        """Return the query for the visible aggregates; None if there are none."""
         filters = await self._list_filters(query)
         if filters is None:
             return None
-        order = (*query.sort, *_CREATION)
+        # The creation order itself counts hidden rows, so pages continue after a time and an id.
+        identity = Sort(AGGREGATE_TYPES[query.kind].id_column)
+        order = (*query.sort, Sort("created_at"), identity)
         return msgspec.structs.replace(query, filters=filters, sort=order)
 
     async def count(self, query: Query) -> int:
-        """Return the number of visible projects; see `ReadStore.count`."""
+        """Return the number of visible aggregates; see `ReadStore.count`."""
         filters = await self._list_filters(query)
         if filters is None:
             return 0
@@ -226,9 +266,9 @@ class ScopedReads:
 
     async def _list_filters(self, query: Query) -> tuple[Filter, ...] | None:
         if query.kind != PROJECT_KIND:
-            _forbid()
+            return await self.financing.list_filters(query)
         schema = (await self._dependencies.active_schema()).schema
-        filters = build_row_filters(await self.current_scope(), schema)
+        filters = (await self.find_visible_rows()).build_filters(schema)
         return None if filters is None else (*filters, *query.filters)
 
     async def history(
@@ -240,10 +280,17 @@ class ScopedReads:
         limit: int,
         bounds: HistoryBounds = WHOLE_HISTORY,
     ) -> list[JournalEntry]:
-        """Return the visible versions of a visible project; see `ReadStore.history`."""
+        """Return the visible versions of a visible aggregate; see `ReadStore.history`.
+
+        The financing of a visible project is visible in every version.
+        """
         await self.get(kind, key)
+        if kind in READABLE_KINDS:
+            return await self._reads.history(
+                kind, key, after_version=after_version, limit=limit, bounds=bounds
+            )
         if kind != PROJECT_KIND:
-            _forbid()
+            forbid_part()
         visible: list[JournalEntry] = []
         while True:
             entries = await self._reads.history(
@@ -273,7 +320,8 @@ class ScopedReads:
         """
         types = _PROJECT_EVENTS if types is None else types & _PROJECT_EVENTS
         progress = self._dependencies.feed_progress
-        place = (self._row_scope, types, subject, after, (await self.position()).epoch)
+        held_rows = await self._find_held()
+        place = (self._row_scope, held_rows, types, subject, after, (await self.position()).epoch)
         if floor is None:
             after = progress.get(place) or after
         visible: list[JournalEntry] = []
@@ -311,13 +359,16 @@ class ScopedReads:
         return await self._reads.position()
 
     async def latest_recorded_at(self) -> datetime | None:
-        """Raise: the newest change may be one of a hidden row."""
-        _forbid()
+        """Return the present instant: the newest change may be one of a hidden row.
+
+        What was recorded before now is final.
+        """
+        return self._dependencies.clock.now() - _TICK
 
     async def count_rows_after(self, position: Position | None) -> int:
         """Raise: the number counts hidden rows."""
         del position
-        _forbid()
+        forbid_part()
 
     async def wait_for_change(self, after: Position, timeout_s: float) -> Position:
         """Return the newest position once it differs; see `ReadStore.wait_for_change`."""
@@ -368,10 +419,9 @@ class ScopedCommands:
         if write.kind == PROJECT_KIND and isinstance(state, Project):
             if write.expected_version:
                 await self._reads.get(PROJECT_KIND, write.id)
-            row_scope = await self._reads.current_scope()
-            if not is_in_scope(state, row_scope):
-                names = " and ".join(rule.field for rule in row_scope.rules)
-                raise Forbidden(OUTSIDE.format(fields=names))
+            rows = await self._reads.find_visible_rows()
+            if not rows.has_project(state):
+                raise Forbidden(_explain_outside(rows))
         elif write.kind == RESERVATION_KIND and isinstance(state, ExternalRefReservation):
             if state.project_id is not None:
                 raise Forbidden(REFERENCES)
@@ -379,7 +429,7 @@ class ScopedCommands:
             if write.expected_version:
                 await self._reads.get(write.kind, write.id)
         else:
-            _forbid()
+            await self._reads.financing.check_write(write)
 
     async def find_receipt(self, key: IdempotencyKey) -> StoredResponse | None:
         """Return the recipe of an earlier response; what it shows is read with the scope.
@@ -389,8 +439,14 @@ class ScopedCommands:
         """
         stored_response = await self._commands.find_receipt(key)
         if isinstance(stored_response, RecordedResponse):
-            _forbid()
+            forbid_part()
         return stored_response
+
+
+def _explain_outside(rows: VisibleRows) -> str:
+    if not rows.rules:
+        return NOT_HELD
+    return OUTSIDE.format(fields=" and ".join(rule.field for rule in rows.rules))
 
 
 class ScopedSchemas:
@@ -420,30 +476,30 @@ class ScopedSchemas:
     async def adopt(self, record: SchemaRecord, *, actor: str = "service") -> None:
         """Raise: a schema is that of every row."""
         del record, actor
-        _forbid()
+        forbid_part()
 
     async def record(self, record: SchemaRecord, *, actor: str = "service") -> None:
         """Raise: a schema is that of every row."""
         del record, actor
-        _forbid()
+        forbid_part()
 
     async def check_proofs(
         self, proofs: Sequence[Proof], kind: str = PROJECT_KIND
     ) -> tuple[ProofViolation, ...]:
         """Raise: the violations are those of every row."""
         del proofs, kind
-        _forbid()
+        forbid_part()
 
     async def migrate(
         self, record: SchemaRecord, plan: MigrationPlan, *, actor: str, reason: str = ""
     ) -> MigrationRecord:
         """Raise: a migration changes every row."""
         del record, plan, actor, reason
-        _forbid()
+        forbid_part()
 
     async def migration_log(self) -> list[MigrationRecord]:
         """Raise: the log counts every row."""
-        _forbid()
+        forbid_part()
 
 
 def _hide_reason(record: SchemaRecord) -> SchemaRecord:
@@ -452,14 +508,14 @@ def _hide_reason(record: SchemaRecord) -> SchemaRecord:
 
 class _ForbiddenBookmarks:
     async def load_bookmarks(self) -> dict[str, Position | None]:
-        _forbid()
+        forbid_part()
 
     async def save_bookmarks(self, positions: Mapping[str, Position | None]) -> None:
         del positions
-        _forbid()
+        forbid_part()
 
 
 class _ForbiddenQuality:
     async def measure(self, measures: Sequence[Measure]) -> Measurement:
         del measures
-        _forbid()
+        forbid_part()

@@ -304,15 +304,20 @@ async def _end(
     return await _commit_decision(dependencies, actor, change, receipt=receipt)
 
 
+async def list_executing(dependencies: Dependencies) -> tuple[StoredAggregate[Approval], ...]:
+    """Return the approvals whose commands are being carried out, the oldest first."""
+    state = Filter("state", Operator.EQ, (ApprovalState.EXECUTING.value,))
+    query = Query(kind=APPROVAL_KIND, filters=(state,), limit=MAX_LIMIT)
+    return (await dependencies.reads.page(query)).items
+
+
 async def finish_interrupted_commands(dependencies: Dependencies, find_command: FindCommand) -> int:
     """Finish the approved commands that a crash has interrupted, and return their number.
 
     One that took effect is recorded as approved, one that did not is carried out now if it still
     rests on the same versions, and has failed otherwise.
     """
-    state = Filter("state", Operator.EQ, (ApprovalState.EXECUTING.value,))
-    query = Query(kind=APPROVAL_KIND, filters=(state,), limit=MAX_LIMIT)
-    aggregates = (await dependencies.reads.page(query)).items
+    aggregates = await list_executing(dependencies)
     for aggregate in aggregates:
         try:
             await _finish(dependencies, aggregate, find_command)

@@ -113,6 +113,11 @@ async def save_state(
     before = decision.before
     if result is None or not decision.writes:
         return SavedState(before)
+    if principal.row_scope is not None:
+        written = decision.reference
+        return SavedState(
+            await dependencies.reads.get(written.kind, written.id, version=written.version)
+        )
     aggregate: StoredAggregate[Any] = StoredAggregate(
         kind=decision.reference.kind,
         id=decision.reference.id,

@@ -48,9 +48,7 @@ _FINANCE: Final = frozenset(
 )
 """Datasets that need a scope of the financing beside that of exports."""
 
-_WHOLE_STORE: Final = frozenset(
-    {DatasetName.QUALITY, DatasetName.IMPORTS, DatasetName.APPROVALS, *_FINANCE}
-)
+_WHOLE_STORE: Final = frozenset({DatasetName.QUALITY, DatasetName.IMPORTS, DatasetName.APPROVALS})
 _decode_report = msgspec.json.Decoder(QualityReport).decode
 
 

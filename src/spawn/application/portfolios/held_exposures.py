@@ -50,6 +50,7 @@ async def load_book(
 
     Such a book never changes, so that a few of them are cached.
     """
+    dependencies = _see_whole_portfolio(dependencies)
     epoch = (await dependencies.reads.position()).epoch
     schema_version = (await dependencies.active_schema()).schema.version
     key = (portfolio_id, on, as_of, epoch, schema_version)
@@ -61,6 +62,12 @@ async def load_book(
         )
         dependencies.portfolio_books.put(key, book)
     return book
+
+
+def _see_whole_portfolio(dependencies: Dependencies) -> Dependencies:
+    """Return the ports of a caller who may see a portfolio, with all that it holds."""
+    reads = dependencies.portfolio_reads
+    return dependencies if reads is None else msgspec.structs.replace(dependencies, reads=reads)
 
 
 async def _load_held_facilities(
@@ -181,6 +188,7 @@ async def load_entries(
 
     Other tasks run in between: a ledger takes up to some milliseconds.
     """
+    dependencies = _see_whole_portfolio(dependencies)
     batch: list[HeldFacility] = []
     count = 0
     for one in facilities:

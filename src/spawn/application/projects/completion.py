@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from spawn.application.access.row_access import require_all_facilities
 from spawn.application.dependencies import Dependencies
 from spawn.application.facilities.facility_queries import query_facilities
 from spawn.application.facilities.ledger_queries import sum_outstanding_debt
@@ -36,7 +37,11 @@ async def read_outstanding_debt(
 
     The versions are read before the balances, so that an entry in between makes the decision
     stale. A new facility guards the project, which the decision writes.
+
+    Raises:
+        Forbidden: the principal sees only some facilities of the project.
     """
+    require_all_facilities(principal)
     guards: list[Guard] = []
     query: Query | None = query_facilities(project_id, MAX_LIMIT)
     while query is not None:

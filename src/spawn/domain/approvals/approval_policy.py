@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 from msgspec import inspect
 
-from spawn.domain.errors import InvalidInput
+from spawn.domain.errors import Forbidden, InvalidInput
 from spawn.domain.json_tokens import NumberToken, Token, parse_object
 from spawn.domain.principal import Principal, Scope
 from spawn.domain.struct_reader import compile_reader, read_string, text_reader
@@ -46,6 +46,39 @@ class ApprovalPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     def rules_for(self, command: str) -> tuple[ApprovalRule, ...]:
         """Return the rules of a command."""
         return tuple(rule for rule in self.rules if rule.command == command)
+
+
+IMPORTED_COMMANDS: Final = frozenset(
+    {"createProject", "amendProject", "transitionProject", "addMilestone", "decideMilestone"}
+)
+"""Commands whose effect a row of an import may have."""
+
+
+def check_import(policy: ApprovalPolicy, principal: Principal) -> None:
+    """Check that no rule covers what the rows of an import may do.
+
+    An import writes many projects at once and cannot wait for decisions about some of them.
+
+    Raises:
+        Forbidden: a rule covers it, by whose exceptions the principal is not.
+    """
+    for number, rule in enumerate(policy.rules):
+        is_exempt = not principal.scopes.isdisjoint(rule.except_scopes)
+        if rule.command in IMPORTED_COMMANDS and not is_exempt:
+            raise Forbidden(
+                f"Rule {number} of the approval policy asks for an approval of {_describe(rule)},"
+                " which an import would do without one: send such commands one by one, or let a"
+                " caller import whom the rule excepts (except_scopes)."
+            )
+
+
+def _describe(rule: ApprovalRule) -> str:
+    parts = [rule.command]
+    if rule.kinds:
+        parts.append(f"of {' or '.join(rule.kinds)}")
+    if rule.amount_from is not None:
+        parts.append(f"from {rule.amount_from:f}")
+    return " ".join(parts)
 
 
 class CommandFacts(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import msgspec
 
 from spawn.domain.approvals.approval import Verdict
-from spawn.domain.text import escape_unprintable, shorten
+from spawn.domain.text import escape_unprintable
 from spawn.entrypoints.cli.backend import open_backend
 from spawn.entrypoints.http.approvals.wire import ApprovalView, FieldChangeView
 from spawn.entrypoints.http.wire import PageView
@@ -60,18 +60,17 @@ def _format_approval(approval: ApprovalView) -> str:
     ]
     if approval.decision is not None:
         decision = approval.decision
-        lines.append(f"  {decision.verdict} by {decision.actor}: {_show(decision.reason)}")
+        lines.append(
+            f"  {decision.verdict} by {decision.actor}: {escape_unprintable(decision.reason)}"
+        )
     if approval.detail:
-        lines.append(f"  {_show(approval.detail)}")
+        lines.append(f"  {escape_unprintable(approval.detail)}")
     return "\n".join(lines)
 
 
 def _format_change(change: FieldChangeView) -> str:
     before, after = (
-        _show(msgspec.json.encode(one).decode()) for one in (change.before, change.after)
+        escape_unprintable(msgspec.json.encode(one).decode())
+        for one in (change.before, change.after)
     )
     return f"  {change.kind} {change.id} {change.pointer}: {before} -> {after}"
-
-
-def _show(text: str) -> str:
-    return escape_unprintable(shorten(text))

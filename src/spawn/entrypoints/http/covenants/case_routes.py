@@ -17,6 +17,7 @@ from spawn.application.covenants.case_queries import (
 )
 from spawn.application.projects.commands import CommandContext
 from spawn.application.struct_schemas import input_schema
+from spawn.domain.approvals.approval_policy import CommandFacts
 from spawn.domain.covenants.cfads_case import CASE_KIND, CaseTerms
 from spawn.domain.dates import parse_date
 from spawn.domain.errors import InvalidInput
@@ -46,6 +47,7 @@ from spawn.entrypoints.http.protocol.operation import (
     IDEMPOTENCY_KEY,
     IF_MATCH,
     JSON,
+    Approvable,
     Body,
     Computed,
     Parameter,
@@ -131,6 +133,7 @@ def _get_patch_schema() -> Any:
     PROJECT + "/cases",
     "createCase",
     scopes=(Scope.FINANCE_WRITE,),
+    serves_row_scopes=True,
     tag=TAG,
     summary="Create a CFADS case of a project",
     description=(
@@ -141,6 +144,7 @@ def _get_patch_schema() -> Any:
     body=Body(Computed(_get_terms_schema), example=_EXAMPLE),
     returns=Success(CaseView, "Created.", status=201, headers=("Location", "ETag")),
     problems=COMMAND_PROBLEMS,
+    approval=Approvable(CommandFacts(kind="kind")),
 )
 async def post_case(request: StrictRequest, project_id: str) -> Response:
     """Create a case under a new id."""
@@ -159,6 +163,7 @@ async def post_case(request: StrictRequest, project_id: str) -> Response:
     PROJECT + "/cases",
     "listCases",
     scopes=(Scope.FINANCE_READ,),
+    serves_row_scopes=True,
     tag=TAG,
     summary="List the CFADS cases of a project",
     parameters=(LIMIT, AFTER),
@@ -175,6 +180,7 @@ async def read_case_page(request: StrictRequest, project_id: str) -> Result:
     _CASE,
     "getCase",
     scopes=(Scope.FINANCE_READ,),
+    serves_row_scopes=True,
     tag=TAG,
     summary="Get a CFADS case",
     description="The case now, at a version, or as recorded at an instant (`as_of`).",
@@ -197,6 +203,7 @@ async def read_case(request: StrictRequest, case_id: str) -> Response:
     _CASE,
     "reviseCase",
     scopes=(Scope.FINANCE_WRITE,),
+    serves_row_scopes=True,
     tag=TAG,
     summary="Revise a CFADS case",
     description=(
@@ -212,6 +219,7 @@ async def read_case(request: StrictRequest, case_id: str) -> Response:
     ),
     returns=Success(CaseView, "Revised.", headers=("ETag",)),
     problems=CHANGE_PROBLEMS,
+    approval=Approvable(),
 )
 async def patch_case(request: StrictRequest, case_id: str) -> Response:
     """Revise a case by a JSON merge patch."""
@@ -231,6 +239,7 @@ async def patch_case(request: StrictRequest, case_id: str) -> Response:
     CASES + "/compare",
     "compareCases",
     scopes=(Scope.FINANCE_READ,),
+    serves_row_scopes=True,
     tag=TAG,
     summary="Compare CFADS cases",
     description=(
@@ -261,6 +270,7 @@ async def post_comparison(request: StrictRequest) -> CaseComparisonView:
     _CASE + "/variance",
     "getCaseVariance",
     scopes=(Scope.FINANCE_READ,),
+    serves_row_scopes=True,
     tag=TAG,
     summary="Get the variance of the actuals from a case",
     description="Actual less case for each period of the case, where a fact has its very days.",
@@ -286,6 +296,7 @@ async def read_case_variance(request: StrictRequest, case_id: str) -> CaseVarian
     PROJECT + "/actuals",
     "recordActuals",
     scopes=(Scope.FINANCE_WRITE,),
+    serves_row_scopes=True,
     tag=TAG,
     summary="Record actual CFADS of a project",
     description=(
@@ -311,6 +322,7 @@ async def read_case_variance(request: StrictRequest, case_id: str) -> CaseVarian
     ),
     returns=Success(RecordedActualsView, "Recorded.", status=201, headers=("ETag",)),
     problems=COMMAND_PROBLEMS,
+    approval=Approvable(),
 )
 async def post_actuals(request: StrictRequest, project_id: str) -> Response:
     """Record actual periods of a project."""
@@ -333,6 +345,7 @@ async def post_actuals(request: StrictRequest, project_id: str) -> Response:
     PROJECT + "/actuals",
     "getActuals",
     scopes=(Scope.FINANCE_READ,),
+    serves_row_scopes=True,
     tag=TAG,
     summary="Get the actual CFADS of a project",
     description="The newest fact of each period, with the time at which it was recorded.",

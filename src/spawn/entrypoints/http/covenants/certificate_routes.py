@@ -93,6 +93,7 @@ class ComplianceCertificateView(WireStruct, frozen=True, kw_only=True):
     CERTIFICATE,
     "getComplianceCertificate",
     scopes=(Scope.FINANCE_READ,),
+    serves_row_scopes=True,
     tag=TAG,
     summary="Get the compliance certificate of a test date",
     description=(

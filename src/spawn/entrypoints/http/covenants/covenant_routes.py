@@ -120,6 +120,7 @@ def _get_patch_schema() -> Any:
     PROJECT + "/covenants",
     "createCovenant",
     scopes=(Scope.FINANCE_WRITE,),
+    serves_row_scopes=True,
     tag=TAG,
     summary="Create a covenant of a project",
     description=(
@@ -148,6 +149,7 @@ async def post_covenant(request: StrictRequest, project_id: str) -> Response:
     PROJECT + "/covenants",
     "listCovenants",
     scopes=(Scope.FINANCE_READ,),
+    serves_row_scopes=True,
     tag=TAG,
     summary="List the covenants of a project",
     parameters=(LIMIT, AFTER),
@@ -164,6 +166,7 @@ async def read_covenant_page(request: StrictRequest, project_id: str) -> Result:
     _COVENANT,
     "getCovenant",
     scopes=(Scope.FINANCE_READ,),
+    serves_row_scopes=True,
     tag=TAG,
     summary="Get a covenant",
     description="The terms, waivers and tests now, or as recorded at an instant (`as_of`).",
@@ -183,6 +186,7 @@ async def read_covenant(request: StrictRequest, covenant_id: str) -> Response:
     _COVENANT,
     "amendCovenant",
     scopes=(Scope.FINANCE_WRITE,),
+    serves_row_scopes=True,
     tag=TAG,
     summary="Amend the terms of a covenant",
     description=(
@@ -220,6 +224,7 @@ async def patch_covenant(request: StrictRequest, covenant_id: str) -> Response:
     _COVENANT + "/waivers",
     "waiveCovenant",
     scopes=(Scope.FINANCE_WRITE,),
+    serves_row_scopes=True,
     tag=TAG,
     summary="Record a waiver of a covenant",
     description=(
@@ -263,6 +268,7 @@ async def post_waiver(request: StrictRequest, covenant_id: str) -> Response:
     _COVENANT + "/tests",
     "testCovenant",
     scopes=(Scope.FINANCE_WRITE,),
+    serves_row_scopes=True,
     tag=TAG,
     summary="Test a covenant on a date",
     description=(
@@ -299,6 +305,7 @@ async def post_covenant_test(request: StrictRequest, covenant_id: str) -> Respon
     COVENANT_TESTS + "/{test_id}",
     "getCovenantTest",
     scopes=(Scope.FINANCE_READ,),
+    serves_row_scopes=True,
     tag=TAG,
     summary="Get a test of a covenant",
     returns=Success(RecordedTestView, "The test.", headers=("ETag",)),
@@ -316,6 +323,7 @@ async def read_covenant_test(request: StrictRequest, test_id: str) -> Response:
     PROJECT + "/covenant-tests",
     "listCovenantTests",
     scopes=(Scope.FINANCE_READ,),
+    serves_row_scopes=True,
     tag=TAG,
     summary="List the covenant tests of a project",
     parameters=(_OF_COVENANT, LIMIT, AFTER),
@@ -358,6 +366,7 @@ def read_id(request: StrictRequest, name: str) -> str:
     _COVENANT + "/state",
     "getCovenantState",
     scopes=(Scope.FINANCE_READ,),
+    serves_row_scopes=True,
     tag=TAG,
     summary="Get the state of a covenant on a day",
     description=(
@@ -385,6 +394,7 @@ async def read_state(request: StrictRequest, covenant_id: str) -> CovenantStateV
     _COVENANT + "/headroom",
     "getCovenantHeadroom",
     scopes=(Scope.FINANCE_READ,),
+    serves_row_scopes=True,
     tag=TAG,
     summary="Get the headroom of a covenant over its test dates",
     description=(

@@ -120,6 +120,7 @@ def _get_facts_schema() -> Any:
     ENTRIES,
     "recordEntry",
     scopes=_WRITE_SCOPES,
+    serves_row_scopes=True,
     tag=TAG,
     summary="Record an entry of a ledger",
     description=(
@@ -172,6 +173,7 @@ async def post_entry(request: StrictRequest, facility_id: str) -> Response:
     ENTRIES + "/{number}/reversal",
     "reverseEntry",
     scopes=_WRITE_SCOPES,
+    serves_row_scopes=True,
     tag=TAG,
     summary="Reverse an entry of a ledger",
     description=(
@@ -258,6 +260,7 @@ def _read_entry_number(text: str) -> int:
     ENTRIES,
     "listEntries",
     scopes=_READ_SCOPES,
+    serves_row_scopes=True,
     tag=TAG,
     summary="List the entries of a ledger",
     description=(
@@ -303,6 +306,7 @@ async def read_entry_page(request: StrictRequest, facility_id: str) -> Result:
     ENTRIES + "/{number}",
     "getEntry",
     scopes=_READ_SCOPES,
+    serves_row_scopes=True,
     tag=TAG,
     summary="Get an entry of a ledger",
     returns=Success(EntryView, "The entry.", headers=("ETag",)),
@@ -321,6 +325,7 @@ async def read_entry(request: StrictRequest, facility_id: str, number: str) -> R
     FACILITY + "/balance",
     "getBalance",
     scopes=_READ_SCOPES,
+    serves_row_scopes=True,
     tag=TAG,
     summary="Get the balance of a facility",
     description=(
@@ -345,6 +350,7 @@ async def read_balance(request: StrictRequest, facility_id: str) -> Response:
     FACILITY + "/schedule",
     "getRepaymentSchedule",
     scopes=_READ_SCOPES,
+    serves_row_scopes=True,
     tag=TAG,
     summary="Get the schedule of a facility",
     description=(
@@ -369,6 +375,7 @@ async def read_schedule(request: StrictRequest, facility_id: str) -> Response:
     FACILITY + "/statement",
     "getStatement",
     scopes=_READ_SCOPES,
+    serves_row_scopes=True,
     tag=TAG,
     summary="Get a statement of a facility",
     description=(

@@ -104,6 +104,7 @@ _WRITE_HEADERS: Final = (*_READ_HEADERS, "Spawn-Warnings")
     PROJECT_FACILITIES,
     "createFacility",
     scopes=(Scope.FINANCE_WRITE,),
+    serves_row_scopes=True,
     tag=TAG,
     summary="Create a facility of a project",
     description=(
@@ -176,6 +177,7 @@ async def _respond(
     FACILITY,
     "amendFacility",
     scopes=(Scope.FINANCE_WRITE,),
+    serves_row_scopes=True,
     tag=TAG,
     summary="Amend the terms of a facility",
     description=(
@@ -231,6 +233,7 @@ async def patch_facility(request: StrictRequest, facility_id: str) -> Response:
     FACILITY,
     "getFacility",
     scopes=(Scope.FINANCE_READ,),
+    serves_row_scopes=True,
     tag=TAG,
     summary="Get a facility",
     description=(
@@ -257,6 +260,7 @@ async def get_one_facility(request: StrictRequest, facility_id: str) -> Response
     PROJECT_FACILITIES,
     "listFacilities",
     scopes=(Scope.FINANCE_READ,),
+    serves_row_scopes=True,
     tag=TAG,
     summary="List the facilities of a project",
     parameters=(LIMIT, AFTER, SCHEMA_VERSION),

@@ -26,6 +26,7 @@ from spawn.application.imports.queries import (
     stream_vanished_projects,
 )
 from spawn.application.product.links import CSV, NDJSON
+from spawn.domain.approvals.approval_policy import check_import
 from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import Duplicate, InvalidInput, MalformedBody, NotFound, StaleVersion
 from spawn.domain.imports.import_state import IMPORT_KIND, FileFormat
@@ -290,6 +291,7 @@ async def post_import(request: StrictRequest) -> Response | Result:
             from_export=from_export,
         )
         return Result(DryRunView.of_run(run), status=200)
+    check_import(request.http_state.approval_policy, request.principal)
     with request.http_state.jobs.reserve(request.context.client) as place:
         submission = await submit_import(
             request.dependencies,

@@ -66,6 +66,7 @@ def _by(default: str, description: str) -> Parameter:
     PORTFOLIO + "/exposure",
     "getPortfolioExposure",
     scopes=READERS,
+    serves_row_scopes=True,
     tag=TAG,
     summary="Get the exposure of a portfolio",
     description=(
@@ -100,6 +101,7 @@ async def read_exposure(request: StrictRequest, portfolio_id: str) -> PortfolioE
     PORTFOLIO + "/concentration",
     "getPortfolioConcentration",
     scopes=READERS,
+    serves_row_scopes=True,
     tag=TAG,
     summary="Get the concentration of a portfolio",
     description=(

@@ -144,6 +144,7 @@ def _format(ratio: Fraction | None, decimals: int) -> str | None:
     PORTFOLIO + "/forecast",
     "getPortfolioForecast",
     scopes=READERS,
+    serves_row_scopes=True,
     tag=TAG,
     summary="Get the forecast of a portfolio",
     description=(

@@ -24,6 +24,7 @@ from spawn.entrypoints.http.portfolios.fx_wire import (
 from spawn.entrypoints.http.protocol.cursors import cursor_binding
 from spawn.entrypoints.http.protocol.operation import (
     BODY_PROBLEMS,
+    Approvable,
     Body,
     Parameter,
     Success,
@@ -79,6 +80,7 @@ _MAX_CONVERTED_AGE: Final = 366
     returns=Success(FxRateSetView, "Published.", status=201, headers=("Location",)),
     also=(Success(FxRateSetView, "The source has these rates of the day already."),),
     problems=(*BODY_PROBLEMS, *WRITE_PROBLEMS, "duplicate", "stale_version"),
+    approval=Approvable(),
 )
 async def post_rate_set(request: StrictRequest) -> Result:
     """Publish a set of rates, or a correction of one."""
@@ -96,6 +98,7 @@ async def post_rate_set(request: StrictRequest) -> Result:
     "listFxRateSets",
     tag=TAG,
     scopes=READERS,
+    serves_row_scopes=True,
     summary="List sets of exchange rates",
     parameters=(
         _SOURCE,
@@ -139,6 +142,7 @@ async def get_rate_set_page(request: StrictRequest) -> Result:
     "getFxRateSet",
     tag=TAG,
     scopes=READERS,
+    serves_row_scopes=True,
     summary="Get a set of exchange rates",
     description="The newest revision, or that of a number, or the one recorded at an instant.",
     parameters=(
@@ -166,6 +170,7 @@ async def read_rate_set(request: StrictRequest, name: str) -> FxRateSetView:
     "convertAmount",
     tag=TAG,
     scopes=READERS,
+    serves_row_scopes=True,
     summary="Convert an amount to another currency",
     description=(
         "By the newest set of the source on or before the day `on`, unless it is older than "

@@ -41,6 +41,7 @@ from spawn.entrypoints.http.protocol.operation import (
     IDEMPOTENCY_KEY,
     IF_MATCH,
     JSON,
+    Approvable,
     Body,
     Success,
 )
@@ -99,6 +100,7 @@ _CHANGE_PROBLEMS: Final = (
     ),
     returns=Success(PortfolioView, "Created.", status=201, headers=("Location", "ETag")),
     problems=_COMMAND_PROBLEMS,
+    approval=Approvable(),
 )
 async def post_portfolio(request: StrictRequest) -> Response:
     """Create a portfolio under a new id."""
@@ -118,6 +120,7 @@ async def post_portfolio(request: StrictRequest) -> Response:
     PORTFOLIOS,
     "listPortfolios",
     scopes=READERS,
+    serves_row_scopes=True,
     tag=TAG,
     summary="List portfolios",
     parameters=(KNOWN_AS_OF, LIMIT, AFTER),
@@ -136,6 +139,7 @@ async def read_portfolio_page(request: StrictRequest) -> Result:
     PORTFOLIO,
     "getPortfolio",
     scopes=READERS,
+    serves_row_scopes=True,
     tag=TAG,
     summary="Get a portfolio",
     parameters=(KNOWN_AS_OF,),
@@ -163,6 +167,7 @@ async def read_portfolio(request: StrictRequest, portfolio_id: str) -> Response:
     body=Body(PortfolioPatchView, media_types=_PATCH_TYPES, example={"max_fx_age_days": 3}),
     returns=Success(PortfolioView, "Amended.", headers=("ETag",)),
     problems=_CHANGE_PROBLEMS,
+    approval=Approvable(),
 )
 async def patch_portfolio(request: StrictRequest, portfolio_id: str) -> Response:
     """Amend the terms and limits of a portfolio."""
@@ -202,6 +207,7 @@ async def patch_portfolio(request: StrictRequest, portfolio_id: str) -> Response
     ),
     returns=Success(HoldingView, "Added.", status=201, headers=("Location", "ETag")),
     problems=(*_COMMAND_PROBLEMS, "not_found"),
+    approval=Approvable(),
 )
 async def post_holding(request: StrictRequest, portfolio_id: str) -> Response:
     """Add a holding to a portfolio."""
@@ -223,6 +229,7 @@ async def post_holding(request: StrictRequest, portfolio_id: str) -> Response:
     HOLDINGS,
     "listHoldings",
     scopes=READERS,
+    serves_row_scopes=True,
     tag=TAG,
     summary="List the holdings of a portfolio",
     parameters=(KNOWN_AS_OF, LIMIT, AFTER),
@@ -241,6 +248,7 @@ async def read_holding_page(request: StrictRequest, portfolio_id: str) -> Result
     HOLDING,
     "getHolding",
     scopes=READERS,
+    serves_row_scopes=True,
     tag=TAG,
     summary="Get a holding",
     parameters=(KNOWN_AS_OF,),
@@ -268,6 +276,7 @@ async def read_one_holding(request: StrictRequest, portfolio_id: str, holding_id
     body=Body(HoldingPatchView, media_types=_PATCH_TYPES, example={"until": "2027-06-30"}),
     returns=Success(HoldingView, "Amended.", headers=("ETag",)),
     problems=_CHANGE_PROBLEMS,
+    approval=Approvable(),
 )
 async def patch_holding(request: StrictRequest, portfolio_id: str, holding_id: str) -> Response:
     """Amend the share or the days of a holding."""
