@@ -18,6 +18,7 @@ from spawn.application.projects.queries import project_fields
 from spawn.domain.aggregates import AGGREGATE_TYPES
 from spawn.domain.change import StoredAggregate
 from spawn.domain.query import Filter, Operator, Query
+from spawn.ports.schemas import SchemaState
 
 ARCHIVES = sorted(Path(__file__).with_name("frozen").glob("*.tar.xz"))
 EVERY_ARCHIVE = pytest.mark.parametrize("archive", ARCHIVES, ids=lambda path: path.name)
@@ -50,7 +51,7 @@ def test_there_is_an_archive_of_every_format() -> None:
     names = {path.name.removesuffix(".tar.xz") for path in ARCHIVES}
     assert names == {
         *("format1", "format2", "format3", "format4a"),
-        *("today", "today-closed", "today-subdivision", "format6"),
+        *("today", "today-closed", "today-subdivision", "format6", "format7"),
     }
 
 
@@ -104,4 +105,28 @@ async def test_every_list_says_what_the_journal_says(archive: Path, tmp_path: Pa
                 assert item.id in {one.id for one in page.items}
     page = await store.page(Query(limit=500))
     assert {item.id for item in page.items} == expected.keys()
+    await store.close()
+
+
+async def test_the_versions_of_two_kinds_read_as_they_did(tmp_path: Path) -> None:
+    """Format 7 has a line of versions for each kind, and a facility written under two of its."""
+    (archive,) = (path for path in ARCHIVES if path.name == "format7.tar.xz")
+    store, _ = await open_frozen(archive, tmp_path)
+    lines = {
+        kind: [(record.schema.version, record.state) for record in await store.records(kind)]
+        for kind in ("project", "facility")
+    }
+    retired, active = SchemaState.RETIRED, SchemaState.ACTIVE
+    assert sorted(lines["project"]) == [
+        *((2, retired), (3, active), (4, SchemaState.QUARANTINED)),
+    ]
+    assert sorted(lines["facility"]) == [(1, retired), (2, retired), (3, active)]
+    in_transport = Query(kind="facility", filters=(Filter("desk", Operator.EQ, ("Transport",)),))
+    (facility,) = (await store.page(in_transport)).items
+    assert facility.state.attributes == {"booking_code": "TLA-2", "desk": "Transport"}
+    first = await store.get("facility", facility.id, version=1)
+    # The extension of version 1 became the column of version 2.
+    assert first.state.attributes == {"booking_code": "TLA-1", "desk": "Transport"}
+    entries = await store.history("facility", facility.id, after_version=0, limit=9)
+    assert [entry.schema_version for entry in entries] == [1, 3]
     await store.close()
