@@ -29,6 +29,7 @@ from spawn.testing.storage_contract.migrations import *  # noqa: F403 -- as abov
 from spawn.testing.storage_contract.properties import *  # noqa: F403 -- as above
 from spawn.testing.storage_contract.quality import *  # noqa: F403 -- as above
 from spawn.testing.storage_contract.reads import *  # noqa: F403 -- as above
+from spawn.testing.storage_contract.two_kinds import *  # noqa: F403 -- as above
 
 DURABLE = True
 

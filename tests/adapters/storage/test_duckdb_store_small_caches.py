@@ -14,6 +14,7 @@ from spawn.testing.storage_contract.harness import *  # noqa: F403 -- the suite 
 from spawn.testing.storage_contract.kinds import *  # noqa: F403 -- as above
 from spawn.testing.storage_contract.migrations import *  # noqa: F403 -- as above
 from spawn.testing.storage_contract.reads import *  # noqa: F403 -- as above
+from spawn.testing.storage_contract.two_kinds import *  # noqa: F403 -- as above
 
 DURABLE = True
 STORE_OPTIONS = StoreOptions(

@@ -12,6 +12,7 @@ A package that offers an adapter runs the whole suite in one module of its own t
     from spawn.testing.storage_contract.quality import *  # quality measures
     from spawn.testing.storage_contract.migrations import *  # schema migrations
     from spawn.testing.storage_contract.governance import *  # schema governance
+    from spawn.testing.storage_contract.two_kinds import *  # two governed kinds in one store
     from spawn.testing.storage_contract.migration_properties import *  # migration properties
     from spawn.testing.storage_contract.properties import *  # round-trip properties
 
