@@ -494,6 +494,28 @@ async def test_a_migration_says_where_each_column_comes_from(governed: Dependenc
         validate_event(msgspec.json.decode(msgspec.json.encode(event)))
 
 
+async def test_a_version_of_other_texts_adds_its_columns_to_the_journal_once(
+    governed: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    fake_registry.documents.pop(2)
+    described = {"name": "mw", "type": "decimal(18,4)", "description": "Power at the meter."}
+    fake_registry.serve(2, described)
+    assert (await refresh_schema(governed, POLICY)).verdict is RefreshVerdict.ADOPTED
+    (aggregate,) = await find_newest_runs(governed, ANNA, RunFilter(activity=Activity.MIGRATION))
+    run = aggregate.state
+    described_field = next(field for field in run.outputs[0].fields if field.name == "mw")
+    assert described_field.description == "Power at the meter."
+    assert (run.inputs[0].fields, run.inputs[0].version) == ((), "project_schema@1")
+    assert run.origins == {}
+    begun, ended = await governed.reads.history(
+        "lineage_run", aggregate.id, after_version=0, limit=2
+    )
+    assert b"mw" not in begun.document
+    assert ended.document.count(b"Power at the meter.") == 1
+    for event in build_run_events(run, aggregate.created_at, aggregate.updated_at, EMITTER):
+        validate_event(msgspec.json.decode(msgspec.json.encode(event)))
+
+
 async def test_a_migration_that_the_data_forbid_fails_with_the_reason(
     governed: Dependencies, fake_registry: FakeRegistry
 ) -> None:

@@ -36,6 +36,7 @@ from spawn.domain.lineage.run import (
     build_domain_event,
     end_run,
     format_table_name,
+    omit_columns,
 )
 from spawn.domain.principal import Principal, Scope
 from spawn.domain.query import MAX_LIMIT, Filter, Operator, Page, Query, Sort
@@ -174,7 +175,7 @@ async def record_migration(
         if active.version != old.version:
             raise StaleVersion(f"Version {active.version} of the schema is active by now.")
         run = build_migration_run(dependencies.ids.new(), old, new, plan)
-        await begin_run(dependencies, actor, run)
+        await begin_run(dependencies, actor, run if plan.steps else omit_columns(run))
         async with end_with_body(dependencies, actor, run) as progress:
             yield progress
 

@@ -223,6 +223,17 @@ def end_run(
     )
 
 
+def omit_columns(run: Run) -> Run:
+    """Return the run with the names and versions of its datasets, without their columns."""
+
+    def omit_fields(datasets: tuple[Dataset, ...]) -> tuple[Dataset, ...]:
+        return tuple(msgspec.structs.replace(dataset, fields=()) for dataset in datasets)
+
+    return msgspec.structs.replace(
+        run, inputs=omit_fields(run.inputs), outputs=omit_fields(run.outputs), origins={}
+    )
+
+
 def rewind_to_start(run: Run) -> Run:
     """Return the run as it was at its start."""
     return msgspec.structs.replace(
