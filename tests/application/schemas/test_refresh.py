@@ -292,6 +292,27 @@ async def test_a_jump_of_the_numbers_does_not_end_evolution(
     assert await active(dependencies) == 2
 
 
+@pytest.mark.parametrize(
+    ("column", "reason"),
+    [
+        ({"type": "string(2)", "pattern": "[A-Z]{3}"}, "needs 3 characters, and it has at most 2"),
+        ({"type": "string", "pattern": r"[^\s\S]"}, "no text matches its pattern"),
+    ],
+)
+async def test_a_column_that_no_value_fits_is_quarantined_and_cannot_be_approved(
+    dependencies: Dependencies, fake_registry: FakeRegistry, column: dict[str, Any], reason: str
+) -> None:
+    await begin(dependencies, fake_registry, AA)
+    fake_registry.serve(2, AA, {"name": "grade", **column})
+    result = await refresh_schema(dependencies, POLICY)
+    assert result.verdict is QUARANTINED
+    assert "/columns/grade/pattern of version 2 excludes every value" in result.detail
+    assert reason in result.detail
+    with pytest.raises(Conflict, match="excludes every value"):
+        await approve_schema(dependencies, POLICY, STEWARD, version=2, reason="as agreed")
+    assert await active(dependencies) == 1
+
+
 async def test_a_jump_that_was_approved_can_be_taken_back(
     dependencies: Dependencies, fake_registry: FakeRegistry
 ) -> None:

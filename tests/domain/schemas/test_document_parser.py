@@ -334,6 +334,7 @@ def test_statements_that_change_nothing_are_named() -> None:
         {"name": "maturity_years", "type": "integer"},
         {"name": "sector", "type": "string"},
         {"name": "zone", "type": "string", "uniqe": True, "x-owner": "desk", "required": False},
+        {"name": "basin", "type": "string", "sunset": "2030-01-01"},
         unique=[["project_name"]],
         **{"$schema": "https://example.org/meta"},
     )
@@ -343,6 +344,7 @@ def test_statements_that_change_nothing_are_named() -> None:
         "/columns/0/type: project_name stays a string(500).",
         "/columns/1/required: total_amount stays required.",
         "/columns/4/uniqe: no such member has an effect.",
+        "/columns/5/sunset: basin is not deprecated, so nobody is warned.",
     )
     many = versioned(**{f"m{n}": 1 for n in range(50)})
     assert len(read_schema(raw(many)).ineffective) == 21

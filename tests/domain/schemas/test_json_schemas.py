@@ -194,3 +194,29 @@ def test_a_body_names_the_rules_beyond_its_schema() -> None:
     for use in (INPUT, PATCH):
         description = compile_schema(a_schema()).json_schema(use)["description"]
         assert all(rule in description for rule in UNEXPRESSED_RULES)
+
+
+def test_a_listed_instant_may_be_written_with_another_offset() -> None:
+    listed = datetime(2024, 1, 1, tzinfo=UTC)
+    column = Column(name="t", type=ColumnType(TypeName.TIMESTAMP), enum=(listed,))
+    validator = compile_schema(a_schema((column,)))
+    for text in ("2024-01-01T00:00:00Z", "2024-01-01T01:00:00+01:00", "2024-01-01T00:00:00.000Z"):
+        assert accepts(validator, INPUT, f'"t":"{text}"')
+    assert property_of(column, INPUT)["x-enum"] == ["2024-01-01T00:00:00Z"]
+    assert "2024-01-01T00:00:00Z" in property_of(column)["enum"]
+
+
+@pytest.mark.parametrize(
+    ("text", "is_accepted"),
+    [
+        ("2024-01-01T00:00:00Z", True),
+        ("2024-01-01t00:00:00z", True),
+        ("2024-01-01 00:00:00Z", False),
+    ],
+)
+def test_an_instant_has_the_form_of_the_format(text: str, is_accepted: bool) -> None:  # noqa: FBT001  # a parameter of the test
+    column = Column(name="t", type=ColumnType(TypeName.TIMESTAMP))
+    validator = compile_schema(a_schema((column,)))
+    assert accepts(validator, INPUT, f'"t":"{text}"') is is_accepted
+    # A cell or a query value is written by people, who may leave a blank.
+    assert validator.read_value("t", "2024-01-01 00:00:00Z") == datetime(2024, 1, 1, tzinfo=UTC)

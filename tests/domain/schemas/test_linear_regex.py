@@ -10,6 +10,7 @@ from spawn.domain.schemas.linear_regex import (
     MAX_MATCHED_LENGTH,
     UnsupportedPattern,
     compile_pattern,
+    find_shortest_match,
 )
 
 pytestmark = pytest.mark.core
@@ -125,3 +126,33 @@ def test_ranges_of_a_class_are_inclusive_at_both_ends() -> None:
     assert [c for c in "abcdexyz" if matches(c)] == ["b", "c", "d", "x"]
     negated = compile_pattern("[^b-dx]")
     assert [negated(c) for c in "abcdex"] == [True, False, False, False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fewest"),
+    [
+        ("a{3}", 3),
+        ("a|bb", 1),
+        ("(?:ab){2}c?", 4),
+        ("(a|bc){2,3}d+", 3),
+        ("", 0),
+        (r"[^\s\S]*", 0),
+        (r"[^\s\S]|a", 1),
+        (r"[^\s\S]", None),
+        (r"a[^\s\S]{1,2}", None),
+    ],
+)
+def test_the_shortest_match_of_a_pattern_has_so_many_characters(
+    pattern: str, fewest: int | None
+) -> None:
+    assert find_shortest_match(pattern) == fewest
+
+
+@given(patterns(), st.text("abc1-.]", max_size=6))
+def test_no_text_shorter_than_the_shortest_match_matches(pattern: str, text: str) -> None:
+    try:
+        matches = compile_pattern(pattern)
+    except UnsupportedPattern:
+        return
+    fewest = find_shortest_match(pattern)
+    assert not matches(text) or (fewest is not None and len(text) >= fewest)

@@ -54,6 +54,7 @@ from spawn.domain.schemas.evolution.compatibility import (
 )
 from spawn.domain.schemas.evolution.migration_plan import MigrationPlan, plan_migration
 from spawn.domain.schemas.schema_status import SCHEMA_KIND
+from spawn.domain.schemas.value_readers import find_contradiction
 from spawn.ports.schemas import (
     AdoptionDecision,
     MigrationRejected,
@@ -495,6 +496,29 @@ def _find_violation(
 
     A decision may adopt a version across a jump of the numbers, in either direction.
     """
+    return _find_impossible_column(schema) or _find_number_violation(
+        schema, policy, records, active, is_empty=is_empty, is_decided=is_decided
+    )
+
+
+def _find_impossible_column(schema: Schema) -> str:
+    """Return which column no value can be valid in, and why; empty if there is none."""
+    for column in schema.columns:
+        if contradiction := find_contradiction(column):
+            path = f"/columns/{column.name}/pattern"
+            return f"{path} of version {schema.version} excludes every value: {contradiction}"
+    return ""
+
+
+def _find_number_violation(
+    schema: Schema,
+    policy: SchemaPolicy,
+    records: list[SchemaRecord],
+    active: SchemaRecord,
+    *,
+    is_empty: bool,
+    is_decided: bool,
+) -> str:
     if _has_other_content(schema, records):
         return f"version {schema.version} is known with another content"
     if schema.version > MAX_VERSION:

@@ -337,6 +337,8 @@ def _find_ineffective(
 ) -> Iterator[str]:
     """Yield the statements about a column that change nothing."""
     yield from _find_unknown_members(token, pointer, COLUMN_MEMBERS)
+    if column.sunset is not None and not column.deprecated:
+        yield f"{pointer}/sunset: {column.name} is not deprecated, so nobody is warned."
     core = attributes.by_name.get(column.name)
     if core is None:
         return

@@ -87,6 +87,18 @@ def compile_pattern(pattern: str) -> Callable[[str], bool]:
     return _Automaton(_Parser(pattern).parse()).matches
 
 
+@lru_cache(maxsize=512)
+def find_shortest_match(pattern: str) -> int | None:
+    r"""Return the fewest characters of a text that matches; None if none does, as of `[^\s\S]`.
+
+    Raises:
+        UnsupportedPattern: outside the subset, or too long.
+    """
+    if len(pattern) > MAX_PATTERN_LENGTH:
+        raise UnsupportedPattern(f"longer than {MAX_PATTERN_LENGTH} characters")
+    return _Parser(pattern).parse().find_fewest()
+
+
 class _Node:
     """A parsed expression: `kind` is chars, sequence, choice or repeat."""
 
@@ -111,6 +123,19 @@ class _Node:
         """Whether the expression contains a repetition of variable length."""
         is_variable = self.kind == "repeat" and self.low != self.high
         return is_variable or any(part.has_variable_repeat() for part in self.parts)
+
+    def find_fewest(self) -> int | None:
+        """Return the fewest characters of a match; None if nothing matches."""
+        if self.kind == "chars":
+            return 1 if self.ranges else None
+        counts = [part.find_fewest() for part in self.parts]
+        possible = [count for count in counts if count is not None]
+        if self.kind == "choice":
+            return min(possible, default=None)
+        if self.kind == "repeat" and not self.low:
+            return 0
+        # A sequence needs each part, and a repetition has one part.
+        return self.low * sum(possible) if len(possible) == len(counts) else None
 
 
 class _Parser:

@@ -12,7 +12,11 @@ from spawn.domain.money import DECIMAL_CONTEXT, Rounding
 from spawn.domain.projects.codes import CodeField
 from spawn.domain.projects.lifecycle import ProjectStatus, parse_status
 from spawn.domain.schema_version import Column, ColumnType, TypeName, Value
-from spawn.domain.schemas.linear_regex import MAX_MATCHED_LENGTH, compile_pattern
+from spawn.domain.schemas.linear_regex import (
+    MAX_MATCHED_LENGTH,
+    compile_pattern,
+    find_shortest_match,
+)
 from spawn.domain.struct_reader import read_boolean, read_date, read_string, wrong_type_error
 
 ValueReader = Callable[[Token, str], Value]
@@ -90,7 +94,8 @@ def token_from_text(type_: ColumnType, text: str) -> Token:
         return {"true": True, "false": False}.get(text.lower(), text)
     if type_.name in _NUMERIC and _JSON_NUMBER(text) and len(text) <= MAX_ROUNDED_DECIMALS + 50:
         return NumberToken(text)
-    return text
+    # RFC 3339 allows a blank for the eyes of people; the format of JSON Schema does not.
+    return text.replace(" ", "T", 1) if type_.name is TypeName.TIMESTAMP else text
 
 
 def decimal_reader(
@@ -219,6 +224,8 @@ def read_instant(token: Token, pointer: str) -> datetime:
     """Read an RFC 3339 instant with offset, in UTC."""
     if type(token) is not str:
         raise wrong_type_error(pointer, "a timestamp string", token)
+    if " " in token:
+        raise InvalidInput.at(pointer, "not_an_instant", "has T between the date and the time")
     return parse_instant(token, pointer=pointer)
 
 
@@ -290,6 +297,18 @@ def max_characters(column: Column) -> int:
     """Return the maximum length of a string column in characters."""
     limit = column.type.max_length or MAX_STRING_LENGTH
     return min(limit, MAX_MATCHED_LENGTH) if column.pattern else limit
+
+
+def find_contradiction(column: Column) -> str:
+    """Return why no text is valid in a string column; empty if one may be."""
+    if column.pattern is None or column.type.name is not TypeName.STRING:
+        return ""
+    fewest, limit = find_shortest_match(column.pattern), max_characters(column)
+    if fewest is None:
+        return "no text matches its pattern"
+    if fewest > limit:
+        return f"its pattern needs {fewest} characters, and it has at most {limit}"
+    return ""
 
 
 def _build_length_check(column: Column) -> _Check:
