@@ -52,8 +52,9 @@ def a_facility(number: int = 1, **fields: Any) -> Facility:
         "extensions": {},
         "hidden_attributes": {},
     }
-    state: Facility = msgspec.structs.replace(a_state(FACILITY_KIND, number), **values | fields)
-    return state
+    state: Any = a_state(FACILITY_KIND, number)
+    facility: Facility = msgspec.structs.replace(state, **values | fields)
+    return facility
 
 
 def build_facility_write(
