@@ -37,6 +37,9 @@ def test_the_walk_of_the_guide_runs(start: Start, tmp_path: Path) -> None:
         document, end = decoder.raw_decode(text)
         documents.append(document)
         text = text[end:]
+    *documents, loans, book, book_again = documents
+    counts = [(one["accepted"], one["unchanged"]) for one in (loans, book, book_again)]
+    assert counts == [(1, 0), (2, 0), (0, 2)]
     *entries, balance, schedule, statement = documents
     assert [entry["kind"] for entry in entries] == ["rate_fixing", "draw", "payment"]
     # The fees and the interest that are due come first, the rest is principal.

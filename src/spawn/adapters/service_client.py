@@ -10,7 +10,7 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from spawn.domain.imports.import_state import FileFormat
+from spawn.domain.imports.import_state import FileFormat, ImportKind
 from spawn.domain.jobs import Job, JobStatus
 from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
 from spawn.domain.text import redact_url
@@ -101,6 +101,8 @@ class ServiceClient:
             query["mapping"] = file.mapping
         if file.from_export:
             query["from_export"] = "true"
+        if file.kind is not ImportKind.PROJECT:
+            query["kind"] = file.kind
         headers = {"Content-Type": file.file_format.media_type}
         return await self._request(
             "POST", "/v1/ops/imports", params=query, content=file.chunks, headers=headers

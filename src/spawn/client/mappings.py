@@ -85,9 +85,10 @@ ColumnMappingDocument = TypedDict(
 
 
 class ImportMappingDocument(TypedDict, total=False):
-    """A conversion of the rows of a file to projects."""
+    """A conversion of the rows of a file to projects, facilities or entries."""
 
     name: str
+    kind: Literal["project", "facility", "entry"]
     columns: Sequence[ColumnMappingDocument]
     from_export: bool
     encoding: str | Sequence[str]

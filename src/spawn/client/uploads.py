@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -30,13 +30,18 @@ ReportJob = Callable[[JobRecord], None]
 """Function that gets each state of a job that was polled."""
 
 
+ImportKind = Literal["project", "facility", "entry"]
+"""Kind of the rows of a file."""
+
+
 class UploadOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Options of an import: mapping, media type, and functions that follow its progress.
+    """Options of an import: kind, mapping, media type, and functions that follow its progress.
 
     Lines of projects need no mapping, nor do exports of the service (`from_export`). Without
     `poll_interval_s` the job is read when the service advises, with its Retry-After.
     """
 
+    kind: ImportKind = "project"
     mapping: str | None = None
     media_type: str = "text/csv"
     from_export: bool = False
@@ -47,6 +52,8 @@ class UploadOptions(msgspec.Struct, frozen=True, kw_only=True):
     def to_params(self, *, dry_run: bool) -> dict[str, str]:
         """Return the query parameters of the upload."""
         params = {} if self.mapping is None else {"mapping": self.mapping}
+        if self.kind != "project":
+            params["kind"] = self.kind
         switches = {"from_export": self.from_export, "dry_run": dry_run}
         return params | {name: "true" for name, is_on in switches.items() if is_on}
 

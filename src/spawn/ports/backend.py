@@ -6,7 +6,7 @@ from typing import Protocol
 
 import msgspec
 
-from spawn.domain.imports.import_state import FileFormat
+from spawn.domain.imports.import_state import FileFormat, ImportKind
 from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
 
 ReportProgress = Callable[[int, int], None]
@@ -17,12 +17,14 @@ class UploadedFile(msgspec.Struct, frozen=True, kw_only=True):
     """A file to import: its bytes, its format, and how its rows are read.
 
     `mapping` names a stored mapping; `from_export` means a file that the service has exported.
+    `kind` is that of its rows.
     """
 
     chunks: AsyncIterator[bytes]
     file_format: FileFormat
     mapping: str | None = None
     from_export: bool = False
+    kind: ImportKind = ImportKind.PROJECT
 
 
 class Backend(Protocol):

@@ -21,17 +21,28 @@ from spawn.domain.errors import Duplicate, InvalidInput, StaleVersion
 from spawn.domain.imports.import_state import (
     IMPORT_KIND,
     FileFormat,
+    ImportKind,
     ImportState,
 )
 from spawn.domain.imports.mapping import MAPPING_KIND, ImportMapping
 from spawn.domain.imports.record_parser import list_encodings
+from spawn.domain.imports.records.record_reader import RecordReader
 from spawn.domain.imports.row_reader import RowReader
 from spawn.domain.jobs import Job, JobProgress
 from spawn.domain.lineage.run import parse_parent_run
 from spawn.domain.principal import Principal, Scope
+from spawn.domain.schemas.core_columns import CORE_ATTRIBUTES
+from spawn.domain.schemas.validator import SchemaValidator
 
 IMPORT_JOB: Final = "import"
 """Kind of the jobs that run imports."""
+
+WRITE_SCOPES: Final = {
+    ImportKind.PROJECT: Scope.PROJECTS_WRITE,
+    ImportKind.FACILITY: Scope.FINANCE_WRITE,
+    ImportKind.ENTRY: Scope.FINANCE_WRITE,
+}
+"""Scopes that an import needs, by the kind of its rows."""
 
 WORKBOOKS_NEED_EXTRA: Final = (
     "Workbooks need the extra excel, which is not installed: pip install 'duckdb-spawn[excel]', or "
@@ -41,6 +52,20 @@ WORKBOOKS_NEED_EXTRA: Final = (
 NO_XML_EXPORTS: Final = "The service exports no XML; send the CSV, the NDJSON or the workbook."
 
 _SPOOL_BYTES = 1024 * 1024
+
+
+class SubmissionContext(msgspec.Struct, frozen=True, kw_only=True):
+    """Context of one submission.
+
+    `receipt` is that of an idempotent request; its key needs the hash of the file. `parent` names
+    the run of a pipeline that imports the file; see `parse_parent_run`.
+    """
+
+    receipt: IdempotencyReceipt | None = None
+    parent: str | None = None
+
+
+NO_CONTEXT: Final = SubmissionContext()
 
 
 class SavedMapping(msgspec.Struct, frozen=True):
@@ -66,8 +91,8 @@ async def put_mapping(
         Duplicate: it exists with other content, and no expected version was passed.
         Stale: it is at another version.
     """
-    require(principal, Scope.PROJECTS_WRITE)
-    RowReader(await dependencies.validator(), mapping)
+    require(principal, WRITE_SCOPES[mapping.kind])
+    await check_mapping(dependencies, mapping)
     before = await find_mapping(dependencies, mapping.name)
     version = before.version if before else 0
     if expected_version is not None and expected_version != version:
@@ -92,14 +117,13 @@ async def submit_import(
     file_format: FileFormat,
     mapping_name: str | None = None,
     from_export: bool = False,
-    receipt: IdempotencyReceipt | None = None,
-    parent: str | None = None,
+    kind: ImportKind = ImportKind.PROJECT,
+    context: SubmissionContext = NO_CONTEXT,
 ) -> SubmittedJob:
     """Store an uploaded file and record its import as a queued job.
 
-    `from_export` means a file that the service has exported, which needs no mapping.
-    `receipt` is that of an idempotent request; its key needs the hash of the file. `parent` names
-    the run of a pipeline that imports the file; see `parse_parent_run`.
+    `from_export` means a file that the service has exported, which needs no mapping. `kind` is
+    that of the rows.
 
     Raises:
         InvalidInput: the parent is malformed, or the mapping is unknown, does not fit the active
@@ -107,10 +131,10 @@ async def submit_import(
         IdempotencyMismatch: the key was used for another file.
         StorageFull, Overloaded, Unavailable: nothing was stored.
     """
-    require(principal, Scope.PROJECTS_WRITE)
-    parent_run = None if parent is None else parse_parent_run(parent)
+    require(principal, WRITE_SCOPES[kind])
+    parent_run = None if context.parent is None else parse_parent_run(context.parent)
     mapping = await resolve_mapping(
-        dependencies, mapping_name, file_format, from_export=from_export
+        dependencies, mapping_name, file_format, from_export=from_export, kind=kind
     )
     import_id = dependencies.ids.new()
     digest = hashlib.sha256()
@@ -124,6 +148,8 @@ async def submit_import(
         mapping=mapping_name,
         mapping_version=None if mapping is None else mapping.version,
         from_export=from_export or (mapping is not None and mapping.state.from_export),
+        kind=kind,
+        may_restate=Scope.RESTATE in principal.scopes,
     )
 
     async def decide() -> Decision:
@@ -141,7 +167,7 @@ async def submit_import(
         job,
         decide,
         content_sha256=import_state.sha256,
-        receipt=receipt,
+        receipt=context.receipt,
     )
 
 
@@ -151,36 +177,72 @@ async def resolve_mapping(
     file_format: FileFormat,
     *,
     from_export: bool = False,
+    kind: ImportKind = ImportKind.PROJECT,
 ) -> StoredAggregate[ImportMapping] | None:
     """Return the mapping to use, checked against the active schema.
 
+    Tables of facilities and entries need none: their columns have the names of the fields.
+
     Raises:
-        InvalidInput: no such mapping, one that does not fit the schema, none for a format that
-            needs one, or a workbook without the package that reads it.
+        InvalidInput: no such mapping, one of another kind or that does not fit the schema, none for
+            a format that needs one, or a workbook without the package that reads it.
     """
     if file_format is FileFormat.XLSX and not dependencies.workers.reads_workbooks:
         raise InvalidInput.at("", "extra_missing", WORKBOOKS_NEED_EXTRA)
     if from_export and name is not None:
         detail = "A file that was exported needs no mapping; leave it out."
         raise InvalidInput.at("/mapping", "ambiguous", detail)
-    if from_export and file_format is FileFormat.XML:
-        raise InvalidInput.at("/from_export", "invalid_value", NO_XML_EXPORTS)
     if from_export:
+        _check_export(file_format, kind)
         return None
     if name is None:
-        if file_format not in {FileFormat.NDJSON, FileFormat.JSON}:
-            detail = f"{file_format.upper()} needs a mapping; name one."
-            raise InvalidInput.at("/mapping", "required", detail)
+        _check_needs_no_mapping(file_format, kind)
         return None
     aggregate = await find_mapping(dependencies, name)
     if aggregate is None:
         raise InvalidInput.at(
             "/mapping", "unknown_mapping", f"There is no mapping {name[:64]!r}; create it first."
         )
+    if aggregate.state.kind is not kind:
+        detail = f"The mapping is of kind {aggregate.state.kind}, the import of kind {kind}."
+        raise InvalidInput.at("/mapping", "contradiction", detail)
     if aggregate.state.from_export and file_format is FileFormat.XML:
         raise InvalidInput.at("/mapping", "invalid_value", NO_XML_EXPORTS)
-    RowReader(await dependencies.validator(), aggregate.state)
+    await check_mapping(dependencies, aggregate.state)
     return aggregate
+
+
+def _check_export(file_format: FileFormat, kind: ImportKind) -> None:
+    if kind is not ImportKind.PROJECT:
+        detail = f"serves projects; a table of kind {kind} has columns with the names of its fields"
+        raise InvalidInput.at("/from_export", "not_applicable", detail)
+    if file_format is FileFormat.XML:
+        raise InvalidInput.at("/from_export", "invalid_value", NO_XML_EXPORTS)
+
+
+def _check_needs_no_mapping(file_format: FileFormat, kind: ImportKind) -> None:
+    names_fields = file_format.has_cells and kind is not ImportKind.PROJECT
+    if not (names_fields or file_format in {FileFormat.NDJSON, FileFormat.JSON}):
+        detail = f"{file_format.upper()} needs a mapping; name one."
+        raise InvalidInput.at("/mapping", "required", detail)
+
+
+async def check_mapping(dependencies: Dependencies, mapping: ImportMapping) -> None:
+    """Check that a mapping fits the active schema of its kind.
+
+    Raises:
+        InvalidInput: it names an attribute that the kind does not have.
+    """
+    if mapping.kind is ImportKind.PROJECT:
+        RowReader(await dependencies.validator(), mapping)
+    else:
+        validator = await find_validator(dependencies, mapping.kind)
+        RecordReader(mapping.kind, mapping, validator=validator)
+
+
+async def find_validator(dependencies: Dependencies, kind: ImportKind) -> SchemaValidator | None:
+    """Return the validator of the governed attributes of a kind; None if it has none."""
+    return await dependencies.validator(kind) if kind in CORE_ATTRIBUTES else None
 
 
 async def check_charset(

@@ -8,7 +8,7 @@ from spawn.application.dependencies import Dependencies
 from spawn.application.imports.commands import IMPORT_JOB, submit_import
 from spawn.application.imports.runner import run_import
 from spawn.application.jobs import JobRunner, get_job
-from spawn.domain.imports.import_state import FileFormat
+from spawn.domain.imports.import_state import FileFormat, ImportKind
 from spawn.domain.jobs import Job
 from spawn.domain.principal import Principal
 
@@ -23,6 +23,7 @@ async def run_import_now(
     file_format: FileFormat,
     mapping_name: str | None,
     from_export: bool = False,
+    kind: ImportKind = ImportKind.PROJECT,
     report_progress: Callable[[int, int], None],
 ) -> Job:
     """Import a file with a job runner of its own, and return the job when it has ended.
@@ -34,6 +35,7 @@ async def run_import_now(
         file_format: the format of the file.
         mapping_name: the stored mapping; None for files that need none.
         from_export: whether the service has exported the file.
+        kind: of the rows.
         report_progress: called with the bytes processed, and the bytes in all.
     """
     runner = JobRunner(dependencies, {IMPORT_JOB: run_import})
@@ -46,6 +48,7 @@ async def run_import_now(
             file_format=file_format,
             mapping_name=mapping_name,
             from_export=from_export,
+            kind=kind,
         )
         if submission.job is None:
             raise RuntimeError("a submission without an idempotency key must have a job")

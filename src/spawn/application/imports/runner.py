@@ -27,6 +27,7 @@ from spawn.application.imports.queries import (
     get_pinned_mapping,
     stream_quarantined_rows,
 )
+from spawn.application.imports.records.record_import import run_record_import
 from spawn.application.imports.vanished_projects import VanishedBatch, find_vanished_projects
 from spawn.application.jobs import JobEnded, load_running_job
 from spawn.application.lineage.recorder import end_job_run
@@ -37,6 +38,7 @@ from spawn.domain.imports.import_state import (
     IMPORT_KIND,
     QUARANTINE_KIND,
     UPLOAD_KIND,
+    ImportKind,
     ImportState,
     QuarantineChunk,
     UploadProgress,
@@ -81,6 +83,9 @@ async def run_import(dependencies: Dependencies, job_id: str, executor: Executor
         Conflict: other writers kept changing the same projects.
     """
     import_state: StoredAggregate[ImportState] = await dependencies.reads.get(IMPORT_KIND, job_id)
+    if import_state.state.kind is not ImportKind.PROJECT:
+        await run_record_import(dependencies, import_state, executor)
+        return
     mapping = await get_pinned_mapping(dependencies, import_state.state)
     file = await asyncio.to_thread(dependencies.spool.find, job_id)
     source = await asyncio.to_thread(

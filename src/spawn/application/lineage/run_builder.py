@@ -6,7 +6,7 @@ from enum import StrEnum
 import msgspec
 
 from spawn.domain.aggregates import AGGREGATE_TYPES
-from spawn.domain.imports.import_state import ImportState, RowCounts
+from spawn.domain.imports.import_state import ImportKind, ImportState, RowCounts
 from spawn.domain.imports.mapping import (
     ColumnMapping,
     ImportMapping,
@@ -59,7 +59,11 @@ def build_import_run(
     All files of one mapping, or of one format, are versions of one dataset.
     """
     through = import_state.mapping or import_state.format.value
+    if import_state.kind is not ImportKind.PROJECT and import_state.mapping is None:
+        through = f"{name_dataset(import_state.kind)}.{through}"
     upload = f"uploads/{through}"
+    if import_state.kind is not ImportKind.PROJECT:
+        return _build_record_run(import_state, mapping, (through, upload), parent)
     fields = compile_schema(schema).fields
     columns = {name: column for name, column in fields.items() if name not in _SYSTEM_NAMES}
     origins = (
@@ -83,6 +87,52 @@ def build_import_run(
             ),
         ),
         outputs=(build_dataset(schema, columns.values()),),
+        origins=origins,
+        parent=parent,
+    )
+
+
+def _build_record_run(
+    import_state: ImportState,
+    mapping: ImportMapping | None,
+    names: tuple[str, str],
+    parent: ParentRun | None,
+) -> Run:
+    """Return the run of an import of facilities or entries.
+
+    Without a mapping the origins are those of the header, which is not read yet.
+    """
+    through, upload = names
+    columns = () if mapping is None else mapping.columns
+    origins = {
+        column.attribute: tuple(
+            Origin(dataset=upload, field=name, conversion=_conversion(column))
+            for name in column.sources
+        )
+        for column in columns
+        if column.sources
+    }
+    source_fields = sorted({origin.field for group in origins.values() for origin in group})
+    source = Dataset(
+        name=upload,
+        description=(
+            f"An uploaded {import_state.format.upper()} file, SHA-256 {import_state.sha256}."
+        ),
+        fields=tuple(DatasetField(name) for name in source_fields),
+        version=import_state.sha256,
+    )
+    target = Dataset(
+        name=name_dataset(import_state.kind),
+        description=f"Every {import_state.kind}, in its newest state.",
+        fields=tuple(DatasetField(column.attribute) for column in columns),
+    )
+    return Run(
+        run_id=import_state.import_id,
+        activity=Activity.IMPORT,
+        job=f"import.{through}",
+        description=_describe_import(import_state),
+        inputs=(source,),
+        outputs=(target,),
         origins=origins,
         parent=parent,
     )
@@ -234,7 +284,7 @@ _ASSERTIONS: Mapping[Dimension, str] = {
 
 def _describe_import(import_state: ImportState) -> str:
     if import_state.mapping is None:
-        return f"{import_state.format.upper()} with the fields of a project."
+        return f"{import_state.format.upper()} with the fields of a {import_state.kind}."
     return (
         f"{import_state.format.upper()} through version {import_state.mapping_version} "
         f"of the mapping {import_state.mapping}."

@@ -8,10 +8,22 @@ from typing import Final
 
 import msgspec
 
+from spawn.domain.facilities.facility import FACILITY_KIND
+from spawn.domain.facilities.ledger import ENTRY_KIND
+from spawn.domain.projects.project import PROJECT_KIND
+
 IMPORT_KIND: Final = "import"
 QUARANTINE_KIND: Final = "quarantine"
 UPLOAD_KIND: Final = "upload"
 """Kinds of the aggregates of this module."""
+
+
+class ImportKind(StrEnum):
+    """The kind of the aggregates that the rows of a file are."""
+
+    PROJECT = PROJECT_KIND
+    FACILITY = FACILITY_KIND
+    ENTRY = ENTRY_KIND
 
 
 class FileFormat(StrEnum):
@@ -101,7 +113,7 @@ class ImportState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     this service has exported. `chunk_count` counts the chunks
     of quarantined rows and warnings, numbered from 0. `vanished_after` is the last reservation that
     was compared with the rows of the file. `encodings` are those of the file, where they
-    differ from the mapping's.
+    differ from the mapping's. `may_restate` means that entries of closed periods are permitted.
     """
 
     import_id: str
@@ -112,6 +124,8 @@ class ImportState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     mapping: str | None = None
     mapping_version: int | None = None
     from_export: bool = False
+    kind: ImportKind = ImportKind.PROJECT
+    may_restate: bool = False
     columns: tuple[str, ...] = ()
     encodings: tuple[str, ...] = ()
     offset: int = 0

@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from spawn.domain.imports.import_state import ImportKind
 from spawn.domain.money import Rounding
 
 MAPPING_KIND: Final = "import_mapping"
@@ -355,7 +356,7 @@ class RowKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class ImportMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A named mapping.
+    """A named mapping of files whose rows are of a `kind`, by default projects.
 
     `encoding` is tried in order for each physical line; the first that decodes it wins. A byte
     order mark has precedence. `delimiter`, `header_row` (the physical line of the header, from 1),
@@ -373,6 +374,7 @@ class ImportMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """
 
     name: str
+    kind: ImportKind = ImportKind.PROJECT
     columns: tuple[ColumnMapping, ...] = ()
     from_export: bool = False
     encoding: tuple[str, ...] = ("utf-8",)

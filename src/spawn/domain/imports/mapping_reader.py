@@ -11,6 +11,7 @@ from msgspec.structs import fields
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.imports.cells.date_text import is_date_format, parse_utc_offset
 from spawn.domain.imports.cells.nested_path import is_path
+from spawn.domain.imports.import_state import ImportKind
 from spawn.domain.imports.mapping import (
     DECIMAL_MARKS,
     DELIMITERS,
@@ -57,6 +58,7 @@ from spawn.domain.struct_reader import (
 )
 
 _ATTRIBUTE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+_PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}(?:\.[A-Za-z0-9_]{1,63}){0,3}")
 _SOURCE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._:/-]{0,62}[A-Za-z0-9])?")
 _INTEGER = re.compile(r"-?\d{1,18}")
 _MEMBERS_OF_EXPORTS: Final = frozenset(
@@ -66,6 +68,13 @@ _MEMBERS_OF_EXPORTS: Final = frozenset(
     }
 )
 """Members that a mapping with `from_export` may have."""
+
+_MEMBERS_OF_PROJECTS: Final = frozenset(
+    {
+        *("from_export", "group_by", "checks", "key", "duplicates", "vanished", "missing_amount"),
+    }
+)
+"""Members that only a mapping of projects may have."""
 
 
 def read_mapping(name: str, tokens: Mapping[str, Token]) -> ImportMapping:
@@ -200,6 +209,8 @@ _read_struct = compile_reader(
 
 def _check_mapping(mapping: ImportMapping, errors: _ErrorCollector) -> None:
     _check_layout(mapping, errors)
+    if mapping.kind is not ImportKind.PROJECT:
+        _check_record_mapping(mapping, errors)
     if mapping.from_export:
         _check_export(mapping, errors)
         return
@@ -225,6 +236,18 @@ def _check_mapping(mapping: ImportMapping, errors: _ErrorCollector) -> None:
         "/vanished",
         "report needs a key with one source for all rows",
     )
+
+
+def _check_record_mapping(mapping: ImportMapping, errors: _ErrorCollector) -> None:
+    """Check that a mapping of facilities or entries says nothing that serves projects alone."""
+    for info in fields(mapping):
+        if info.name in _MEMBERS_OF_PROJECTS and getattr(mapping, info.name) != info.default:
+            detail = f"serves projects; rows of kind {mapping.kind} have their fields alone"
+            errors.add(f"/{info.encode_name}", "not_applicable", detail)
+    for index, column in enumerate(mapping.columns):
+        if column.rounding is not None:
+            detail = "serves projects; state amounts exactly"
+            errors.add(f"/columns/{index}/rounding", "not_applicable", detail)
 
 
 def _check_export(mapping: ImportMapping, errors: _ErrorCollector) -> None:
@@ -317,8 +340,9 @@ def _check_marks(
 def _check_column(
     column: ColumnMapping, mapping: ImportMapping, pointer: str, errors: _ErrorCollector
 ) -> None:
+    is_project = mapping.kind is ImportKind.PROJECT
     errors.require(
-        _ATTRIBUTE.fullmatch(column.attribute) is not None,
+        (_ATTRIBUTE if is_project else _PATH).fullmatch(column.attribute) is not None,
         f"{pointer}/attribute",
         "the name of an attribute",
     )

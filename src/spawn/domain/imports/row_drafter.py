@@ -1,6 +1,7 @@
 """Drafts of projects from records: the document of each valid row, or why it is rejected."""
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -106,8 +107,20 @@ class RowDrafter:
         return _pack_result(result, self._reader.validator.schema)
 
 
+class RowLocator(Protocol):
+    """Reader that finds the values of a mapping in a row, and makes one row of a group."""
+
+    def locate(self, source: Mapping[str, Token]) -> Mapping[str, Token] | RowReason:
+        """Return the row by the names of the mapping, or the reason for which it is skipped."""
+        ...
+
+    def merge_rows(self, rows: Sequence[Mapping[str, Token]]) -> Mapping[str, Token]:
+        """Return the rows of a group as one."""
+        ...
+
+
 def read_source(
-    record: Record, parser: RecordParser, reader: RowReader
+    record: Record, parser: RecordParser, reader: RowLocator
 ) -> Mapping[str, Token] | RowReason:
     """Return a record's row by the names of the mapping, or why it has or is none."""
     if record.group:

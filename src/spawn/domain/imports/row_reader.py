@@ -16,6 +16,7 @@ from spawn.domain.imports.cells.cell_reader import (
     Cell,
     CellError,
     compile_cells,
+    find_project_column,
     quote,
     read_decimal,
     to_cell_text,
@@ -64,7 +65,9 @@ class RowReader:
         self.on_date = None if from_export else on_date
         mapping = None if from_export else mapping
         self._mapping = mapping
-        self._cells = compile_cells(mapping, validator) if mapping else ()
+        self._cells = (
+            compile_cells(mapping, partial(find_project_column, validator)) if mapping else ()
+        )
         self._sums = [cell for cell in self._cells if isinstance(cell, Cell) and cell.is_sum]
         self._fields = {cell.attribute: cell.label for cell in self._cells}
         if mapping and mapping.key:

@@ -215,6 +215,7 @@ class FileBackend:
             file_format=file.file_format,
             mapping_name=file.mapping,
             from_export=file.from_export,
+            kind=file.kind,
             report_progress=report_progress,
         )
         if job.status is not JobStatus.SUCCEEDED:

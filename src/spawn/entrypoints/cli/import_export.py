@@ -11,7 +11,7 @@ import msgspec
 
 from spawn.adapters.file_encoder import find_missing_extra
 from spawn.application.datasets.file_formats import DataFormat
-from spawn.domain.imports.import_state import FileFormat
+from spawn.domain.imports.import_state import FileFormat, ImportKind
 from spawn.entrypoints.cli.backend import open_backend
 from spawn.entrypoints.cli.errors import EXIT_USAGE, CommandError
 from spawn.entrypoints.cli.grammar.terminal import Progress
@@ -43,6 +43,7 @@ class ImportOptions(msgspec.Struct, frozen=True, kw_only=True):
     as_json: bool
     is_dry_run: bool = False
     from_export: bool = False
+    kind: ImportKind = ImportKind.PROJECT
 
 
 async def import_file(settings: Settings, options: ImportOptions) -> None:
@@ -61,8 +62,11 @@ async def import_file(settings: Settings, options: ImportOptions) -> None:
             file_format=file_format,
             mapping=name,
             from_export=options.from_export,
+            kind=options.kind,
         )
         if options.is_dry_run:
+            if options.kind is not ImportKind.PROJECT:
+                raise CommandError("--dry-run serves projects alone", EXIT_USAGE)
             run = msgspec.json.decode(await backend.try_import(file), type=DryRunView)
             _print_dry_run(run, as_json=options.as_json)
             return

@@ -259,11 +259,18 @@ def _add_size_command(commands: "argparse._SubParsersAction[argparse.ArgumentPar
 def _add_data_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     importing = commands.add_parser(
         "import",
-        help="import projects from a CSV, NDJSON, XML or Excel file",
-        description="Import projects from a file. Invalid rows are quarantined with their reasons; "
-        "the same file again changes nothing.",
+        help="import projects, facilities or entries from a CSV, NDJSON, XML or Excel file",
+        description="Import projects, facilities or entries of ledgers from a file. Invalid rows "
+        "are quarantined with their reasons; the same file again changes nothing.",
     )
     importing.add_argument("file", type=Path, metavar="FILE")
+    importing.add_argument(
+        "--kind",
+        choices=("project", "facility", "entry"),
+        default="project",
+        help="kind of the rows (default: project); the columns of facilities and entries have the "
+        "names of their fields, or a mapping",
+    )
     importing.add_argument(
         "--mapping",
         metavar="NAME|FILE",
@@ -695,6 +702,7 @@ def _run_traced(
 
 
 def _run_import(settings: Settings, arguments: argparse.Namespace) -> int:
+    from spawn.domain.imports.import_state import ImportKind
     from spawn.entrypoints.cli.import_export import ImportOptions, import_file
 
     options = ImportOptions(
@@ -705,6 +713,7 @@ def _run_import(settings: Settings, arguments: argparse.Namespace) -> int:
         as_json=arguments.json,
         is_dry_run=arguments.dry_run,
         from_export=arguments.from_export,
+        kind=ImportKind(arguments.kind),
     )
     _run_traced(settings, "spawn import", lambda: import_file(settings, options))
     return EXIT_OK

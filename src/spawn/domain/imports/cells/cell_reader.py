@@ -402,7 +402,11 @@ AnyCell = Cell | SponsorsCell
 """A compiled column mapping."""
 
 
-def compile_cells(mapping: ImportMapping, validator: SchemaValidator) -> tuple[AnyCell, ...]:
+FindColumn = Callable[[str], Column | None]
+"""Function of the name of an attribute; None for one that is not a column, `CellError` for none."""
+
+
+def compile_cells(mapping: ImportMapping, find_column: FindColumn) -> tuple[AnyCell, ...]:
     """Return the compiled column mappings.
 
     Raises:
@@ -412,7 +416,7 @@ def compile_cells(mapping: ImportMapping, validator: SchemaValidator) -> tuple[A
     cells: list[AnyCell] = []
     for index, column in enumerate(mapping.columns):
         try:
-            cells.append(_compile_cell(column, mapping, validator))
+            cells.append(_compile_cell(column, mapping, find_column))
         except CellError as error:
             member = "" if error.code == "not_convertible" else "/attribute"
             errors.append(FieldError(f"/columns/{index}{member}", error.code, error.detail))
@@ -434,7 +438,7 @@ def _is_uniform(column: ColumnMapping, mapping: ImportMapping) -> bool:
 
 
 def _compile_cell(
-    column: ColumnMapping, mapping: ImportMapping, validator: SchemaValidator
+    column: ColumnMapping, mapping: ImportMapping, find_column: FindColumn
 ) -> AnyCell:
     texts = TextReader(
         nulls=frozenset(mapping.null if column.null is None else column.null),
@@ -453,7 +457,7 @@ def _compile_cell(
             parse_number=parse,
             separator=None if column.separator is None else column.separator.strip(),
         )
-    target = _find_column(column.attribute, validator)
+    target = find_column(column.attribute)
     _check_conversions(column, target.type.name if target else None)
     is_amount = target is not None and target.name == "total_amount"
     scale = target.type.scale if target else None
@@ -489,10 +493,13 @@ def _compile_parser(column: ColumnMapping, mapping: ImportMapping) -> Callable[[
     return compile_unit_parser(parse, column.units) if column.units else parse
 
 
-def _find_column(name: str, validator: SchemaValidator) -> Column | None:
+def find_project_column(validator: SchemaValidator, name: str) -> Column | None:
     """Return the column of an attribute's name or alias, retired ones included.
 
     Structured fields and extensions have none.
+
+    Raises:
+        CellError: the schema has no such attribute, or the service assigns it.
     """
     if name in NESTED_FIELDS or name.startswith(EXTENSION_PREFIX):
         return None

@@ -9,6 +9,7 @@ import msgspec
 from spawn.application.exports import QuarantineFormatter
 from spawn.application.imports.commands import (
     WORKBOOKS_NEED_EXTRA,
+    SubmissionContext,
     check_charset,
     put_mapping,
     submit_import,
@@ -28,8 +29,15 @@ from spawn.application.imports.queries import (
 from spawn.application.product.links import CSV, NDJSON
 from spawn.domain.approvals.approval_policy import check_import
 from spawn.domain.change import StoredAggregate
-from spawn.domain.errors import Duplicate, InvalidInput, MalformedBody, NotFound, StaleVersion
-from spawn.domain.imports.import_state import IMPORT_KIND, FileFormat
+from spawn.domain.errors import (
+    Duplicate,
+    Forbidden,
+    InvalidInput,
+    MalformedBody,
+    NotFound,
+    StaleVersion,
+)
+from spawn.domain.imports.import_state import IMPORT_KIND, FileFormat, ImportKind
 from spawn.domain.imports.mapping import MAPPING_KIND, ImportMapping
 from spawn.domain.imports.mapping_reader import read_mapping
 from spawn.domain.lineage.run import PARENT_HEADER
@@ -67,7 +75,13 @@ from spawn.entrypoints.http.protocol.operation import (
     Success,
 )
 from spawn.entrypoints.http.protocol.problems import RequestProblem
-from spawn.entrypoints.http.protocol.query_params import AFTER, LIMIT, read_after, read_limit
+from spawn.entrypoints.http.protocol.query_params import (
+    AFTER,
+    LIMIT,
+    read_after,
+    read_choice,
+    read_limit,
+)
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import (
     NO_CACHE,
@@ -99,6 +113,9 @@ FORMATS: Final = {
 TAG: Final = "imports"
 ItemT = TypeVar("ItemT")
 
+_COMMANDS: Final = {ImportKind.FACILITY: "createFacility", ImportKind.ENTRY: "recordEntry"}
+"""Commands that write the rows of an import, by their operations."""
+
 _DRY_RUNS: Final = StateKey(DryRunSlots)
 _BINDING: Final = cursor_binding(MAPPING_KIND)
 _MAPPING_EXAMPLE: Final = {
@@ -124,7 +141,7 @@ _MAPPING_EXAMPLE: Final = {
     "PUT",
     MAPPINGS + "/{name}",
     "putImportMapping",
-    scopes=(Scope.PROJECTS_WRITE,),
+    scopes=(Scope.PROJECTS_WRITE, Scope.FINANCE_WRITE),
     tag=TAG,
     summary="Create or replace an import mapping",
     description=(
@@ -220,18 +237,25 @@ async def read_import_mapping_page(request: StrictRequest) -> Result:
     "POST",
     IMPORTS,
     "startImport",
-    scopes=(Scope.PROJECTS_WRITE,),
+    scopes=(Scope.PROJECTS_WRITE, Scope.FINANCE_WRITE),
     tag=TAG,
-    summary="Import projects from a file",
+    summary="Import projects, facilities or entries from a file",
     description=(
         "The file is stored before the response is sent; a background job imports it. Invalid rows "
-        "are quarantined with their reasons. Importing the same file again changes nothing."
+        "are quarantined with their reasons. Importing the same file again changes nothing. "
+        "Facilities and entries need the scope `finance:write`, and are written by the commands of "
+        "the API, under the same rules; a dry run serves projects alone."
     ),
     parameters=(
         Parameter(
+            "kind",
+            {"type": "string", "enum": list(ImportKind), "default": ImportKind.PROJECT.value},
+            "Kind of the rows: projects, facilities, or entries of ledgers.",
+        ),
+        Parameter(
             "mapping",
             str,
-            "Name of the mapping that converts rows to projects; required but for NDJSON and JSON.",
+            "Name of the mapping that converts rows; projects need one but in NDJSON and JSON.",
         ),
         Parameter(
             "dry_run",
@@ -281,6 +305,11 @@ async def post_import(request: StrictRequest) -> Response | Result:
     mapping_name = request.query.get("mapping")
     await check_charset(request.dependencies, charset, FORMATS[media_type], mapping_name)
     from_export = _read_switch(request, "from_export")
+    kind = read_choice(request.query, "kind", ImportKind) or ImportKind.PROJECT
+    _check_approvals(request, kind)
+    if kind is not ImportKind.PROJECT and _read_switch(request, "dry_run"):
+        detail = "serves projects: rows of this kind depend on those before them"
+        raise InvalidInput.at("/dry_run", "not_applicable", detail)
     if _read_switch(request, "dry_run"):
         run = await request.http_state[_DRY_RUNS].run(
             request.dependencies,
@@ -300,10 +329,17 @@ async def post_import(request: StrictRequest) -> Response | Result:
             file_format=FORMATS[media_type],
             mapping_name=mapping_name,
             from_export=from_export,
-            receipt=read_receipt(
-                request, IMPORTS, mapping_name or "", *(["from_export"] if from_export else [])
+            kind=kind,
+            context=SubmissionContext(
+                receipt=read_receipt(
+                    request,
+                    IMPORTS,
+                    mapping_name or "",
+                    *(["from_export"] if from_export else []),
+                    *([kind] if kind is not ImportKind.PROJECT else []),
+                ),
+                parent=request.header(PARENT_HEADER.lower().encode()),
             ),
-            parent=request.header(PARENT_HEADER.lower().encode()),
         )
         return await respond_to_submission(request, submission, place)
 
@@ -452,6 +488,22 @@ async def _encode_lines(
 ) -> AsyncIterator[bytes]:
     async for item in items:
         yield encode_json(view(item)) + b"\n"
+
+
+def _check_approvals(request: StrictRequest, kind: ImportKind) -> None:
+    """Check that no row of an import would need the approval of another person.
+
+    Raises:
+        Forbidden: a rule of the policy applies to the commands of the kind and to the caller.
+    """
+    command = _COMMANDS.get(kind)
+    rules = () if command is None else request.http_state.approval_policy.rules_for(command)
+    scopes = request.principal.scopes
+    if any(scopes.isdisjoint(rule.except_scopes) for rule in rules):
+        raise Forbidden(
+            f"A rule of approvals applies to {command}, and an import cannot ask for approvals: "
+            "send the commands one by one, or import with a scope that the rule excepts."
+        )
 
 
 def _read_switch(request: StrictRequest, name: str) -> bool:

@@ -9,7 +9,13 @@ from msgspec.structs import fields as get_fields
 
 from spawn.application.imports.dry_runs import DryRun
 from spawn.domain.change import StoredAggregate
-from spawn.domain.imports.import_state import FileFormat, ImportState, RowReason, VanishedProject
+from spawn.domain.imports.import_state import (
+    FileFormat,
+    ImportKind,
+    ImportState,
+    RowReason,
+    VanishedProject,
+)
 from spawn.domain.imports.mapping import (
     DATE_FORMAT_NAMES,
     DECIMAL_MARKS,
@@ -172,9 +178,10 @@ class ChoiceView(WireStruct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class ImportMappingView(WireStruct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A conversion of the rows of a file to projects."""
+    """A conversion of the rows of a file to projects, facilities or entries."""
 
     name: str | UnsetType = UNSET
+    kind: ImportKind | UnsetType = UNSET
     columns: (
         Annotated[
             tuple[ColumnMappingView, ...],
@@ -330,6 +337,7 @@ class ImportView(WireStruct, frozen=True, kw_only=True):
         Count,
         Meta(description="Accepted rows without a currency; their new projects have USD."),
     ]
+    kind: ImportKind
     mapping: str | None
     format: FileFormat
     size_bytes: Count

@@ -1,0 +1,1 @@
+"""Imports of facilities and of entries of ledgers."""

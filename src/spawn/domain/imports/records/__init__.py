@@ -1,0 +1,1 @@
+"""Rows of a file as facilities, or as entries of ledgers."""
