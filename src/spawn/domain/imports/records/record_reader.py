@@ -114,7 +114,7 @@ class RecordReader:
         return RowReason(label, error.code, f"{error.detail}; the value is {quote(content)}")
 
     def _read_members(
-        self, tokens: Mapping[str, Token]
+        self, tokens: dict[str, Token]
     ) -> tuple[FacilityRecord | EntryRecord, ProjectInput | None]:
         names = frozenset(self._kind.struct.__struct_fields__)
         if self._validator is None:

@@ -1,12 +1,13 @@
 """Responses to commands of facilities, rendered the first time and again for a repeated request."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 from spawn.application.dependencies import Dependencies
 from spawn.application.projects.versioned_views import get_recorded_version
 from spawn.application.schemas.served_versions import find_schema
 from spawn.domain.change import IdempotencyReceipt, ResponseRecipe, StoredAggregate
+from spawn.domain.errors import SpawnError
 from spawn.domain.facilities.facility import FACILITY_KIND
 from spawn.domain.facilities.ledger import RecordedEntry
 from spawn.domain.schema_version import Schema
@@ -125,6 +126,24 @@ class CommandAttempt:
     async def find_earlier_response(self) -> Response | None:
         """Return the response of the same earlier request; None for a first request."""
         return await find_stored_response(self._request, self._key)
+
+    async def run(self, command: Callable[[], Awaitable[Response]]) -> Response:
+        """Run a command, or return the response of the same earlier request.
+
+        Two attempts of one request may be under way at once: the later one finds what the earlier
+        one has recorded, as a duplicate or an older version, and has its response all the same.
+
+        Raises:
+            SpawnError: as the command.
+        """
+        if earlier := await self.find_earlier_response():
+            return earlier
+        try:
+            return await command()
+        except SpawnError:
+            if earlier := await self.find_earlier_response():
+                return earlier
+            raise
 
     def receipt(
         self, epoch: int, status: int, headers: Iterable[Header] = ()

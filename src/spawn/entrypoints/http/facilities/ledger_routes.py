@@ -150,22 +150,20 @@ async def post_entry(request: StrictRequest, facility_id: str) -> Response:
     body = await request.read_body()
     path = ENTRIES.format(facility_id=facility_id)
     attempt = _begin_command(request, path, body)
-    if earlier := await attempt.find_earlier_response():
-        return earlier
-    facts = read_entry_facts(body)
-    ledger, version = await _read_expected_ledger(request, facility_id)
-    result = await record_entry(
-        request.dependencies,
-        request.principal,
-        facility_id,
-        facts,
-        FinanceContext(
-            expected_version=version,
-            receipt=attempt.receipt(ledger.epoch, 201),
-            traceparent=request.context.traceparent,
-        ),
-    )
-    return await _respond(request, result, ledger.epoch)
+
+    async def record() -> Response:
+        facts = read_entry_facts(body)
+        ledger, version = await _read_expected_ledger(request, facility_id)
+        result = await record_entry(
+            request.dependencies,
+            request.principal,
+            facility_id,
+            facts,
+            _build_context(request, attempt, ledger, version),
+        )
+        return await _respond(request, result, ledger.epoch)
+
+    return await attempt.run(record)
 
 
 @route(
@@ -191,23 +189,31 @@ async def post_reversal(request: StrictRequest, facility_id: str, number: str) -
     body = await request.read_body()
     path = f"{ENTRIES}/{{number}}/reversal".format(facility_id=facility_id, number=number)
     attempt = _begin_command(request, path, body)
-    if earlier := await attempt.find_earlier_response():
-        return earlier
-    facts = read_reversal_facts(body)
-    ledger, version = await _read_expected_ledger(request, facility_id)
-    result = await reverse_entry(
-        request.dependencies,
-        request.principal,
-        facility_id,
-        _read_entry_number(number),
-        facts,
-        FinanceContext(
-            expected_version=version,
-            receipt=attempt.receipt(ledger.epoch, 201),
-            traceparent=request.context.traceparent,
-        ),
+
+    async def reverse() -> Response:
+        facts = read_reversal_facts(body)
+        ledger, version = await _read_expected_ledger(request, facility_id)
+        result = await reverse_entry(
+            request.dependencies,
+            request.principal,
+            facility_id,
+            _read_entry_number(number),
+            facts,
+            _build_context(request, attempt, ledger, version),
+        )
+        return await _respond(request, result, ledger.epoch)
+
+    return await attempt.run(reverse)
+
+
+def _build_context(
+    request: StrictRequest, attempt: CommandAttempt, ledger: StoredLedger, version: int | None
+) -> FinanceContext:
+    return FinanceContext(
+        expected_version=version,
+        receipt=attempt.receipt(ledger.epoch, 201),
+        traceparent=request.context.traceparent,
     )
-    return await _respond(request, result, ledger.epoch)
 
 
 def _begin_command(request: StrictRequest, path: str, body: bytes) -> CommandAttempt:
