@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.http.conftest import Start, start
@@ -38,6 +39,8 @@ def test_the_walk_of_the_guide_runs(start: Start, tmp_path: Path) -> None:
         documents.append(document)
         text = text[end:]
     *documents, loans, book, book_again = documents
+    *documents, missed, waiver, late, prepayment, last, repaid = documents
+    _check_end_of_loan(missed, waiver, late, prepayment, last, repaid)
     counts = [(one["accepted"], one["unchanged"]) for one in (loans, book, book_again)]
     assert counts == [(1, 0), (2, 0), (0, 2)]
     *entries, balance, schedule, statement = documents
@@ -51,3 +54,16 @@ def test_the_walk_of_the_guide_runs(start: Start, tmp_path: Path) -> None:
         "First Infrastructure Bank",
         "Second Infrastructure Bank",
     ]
+
+
+def _check_end_of_loan(*documents: dict[str, Any]) -> None:
+    missed, waiver, late, prepayment, last, repaid = documents
+    # 4.165 % on 12,500,000.00 for 15 of 360 days, then on 12,407,458.33 for 167, was missed.
+    assert missed["interest_overdue"] == "261416.87"
+    assert waiver["amount"] == missed["fees_due"]
+    assert late["amount"] == missed["interest_due"] == missed["interest_overdue"]
+    assert prepayment["amount"] == "2000000.00"
+    # Principal, interest since the late payment, and the commitment fee on 77,500,000.00.
+    assert last["amount"] == "17841684.22"
+    owed = ("balance", "interest_due", "fees_due", "accrued_interest", "accrued_fee")
+    assert [repaid[name] for name in owed] == ["0.00"] * len(owed)
