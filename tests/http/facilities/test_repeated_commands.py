@@ -10,7 +10,12 @@ import pytest
 from tests.http.conftest import WIND
 from tests.http.facilities.ledger_client import TERMS
 
+from spawn.domain.change import IdempotencyKey
 from spawn.entrypoints.composition import open_composition
+from spawn.entrypoints.http.protocol import idempotency
+from spawn.entrypoints.http.protocol.idempotency import find_stored_response
+from spawn.entrypoints.http.protocol.request import StrictRequest
+from spawn.entrypoints.http.protocol.response import Response
 from spawn.entrypoints.settings import Settings
 
 ATTEMPTS = 8
@@ -37,7 +42,9 @@ async def facility(client: httpx.AsyncClient) -> str:
 
 
 async def send_at_once(
-    client: httpx.AsyncClient, path: str, body: dict[str, Any]
+    client: httpx.AsyncClient,
+    path: str,
+    body: dict[str, Any],
 ) -> list[httpx.Response]:
     headers = {"if-match": "*", "idempotency-key": path}
     posts = (client.post(path, json=body, headers=headers) for _ in range(ATTEMPTS))
@@ -58,3 +65,31 @@ async def test_attempts_of_a_command_at_once_have_one_effect_and_one_response(
         assert len({one.content for one in responses}) == 1
     entries = (await client.get(f"{facility}/entries")).json()["items"]
     assert [entry["kind"] for entry in entries] == ["draw", "reversal"]
+
+
+async def test_an_amendment_that_meets_its_first_attempt_has_the_first_response(
+    client: httpx.AsyncClient, facility: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    created = await client.post("/v1/ops/portfolios", json={"name": "Core", "currency_code": "EUR"})
+    for path, body in (
+        (facility, {"commitment": "1500000.00"}),
+        (created.headers["location"], {"name": "Core and more"}),
+    ):
+        etag = (await client.get(path)).headers["etag"]
+        headers = {"if-match": etag, "idempotency-key": path}
+        first = await client.patch(path, json=body, headers=headers)
+        assert first.status_code == 200
+        looks: list[str] = []
+
+        async def look_too_early(
+            request: StrictRequest, key: IdempotencyKey | None, looks: list[str] = looks
+        ) -> Response | None:
+            # As if the first attempt had committed between this one's two looks.
+            looks.append(request.method)
+            return None if len(looks) == 1 else await find_stored_response(request, key)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(idempotency, "find_stored_response", look_too_early)
+            again = await client.patch(path, json=body, headers=headers)
+        assert (again.status_code, again.content) == (200, first.content)
+        assert len(looks) == 2

@@ -220,7 +220,9 @@ def test_loser_against_the_same_request_gets_the_winners_response(
         looked.append(request.method)
         return None if len(looked) == 1 else await find_stored_response(request, use)
 
-    monkeypatch.setattr("spawn.entrypoints.http.projects.routes.find_stored_response", too_early)
+    monkeypatch.setattr(
+        "spawn.entrypoints.http.protocol.idempotency.find_stored_response", too_early
+    )
     again = client.patch(where, json={"dscr": 1.7}, headers=headers)
     assert (again.status_code, again.content) == (200, first.content)
     assert len(looked) == 2

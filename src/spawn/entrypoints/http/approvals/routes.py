@@ -27,10 +27,7 @@ from spawn.entrypoints.http.approvals.wire import (
     read_decision_request,
 )
 from spawn.entrypoints.http.protocol.cursors import cursor_binding
-from spawn.entrypoints.http.protocol.idempotency import (
-    find_stored_response,
-    read_idempotency_key,
-)
+from spawn.entrypoints.http.protocol.idempotency import read_idempotency_key, run_once
 from spawn.entrypoints.http.protocol.operation import (
     BODY_PROBLEMS,
     IDEMPOTENCY_KEY,
@@ -143,21 +140,22 @@ async def post_decision(request: StrictRequest, approval_id: str) -> Response:
     key = read_idempotency_key(
         request, request.operation.path.format(approval_id=approval_id), body
     )
-    stored_response = await find_stored_response(request, key)
-    if stored_response is not None:
-        return stored_response
-    view: ApprovalDecisionRequestView = read_decision_request(parse_object(body), "")
-    request.context.audit_detail = f"{view.decision}: {view.reason}"
-    aggregate = await decide_approval(
-        request.dependencies,
-        request.principal,
-        approval_id,
-        view.decision,
-        view.reason,
-        find_command=partial(find_command, request.http_state),
-        receipt=None if key is None else IdempotencyReceipt(key, build_recipe(200)),
-    )
-    return render_approval(200, aggregate)
+
+    async def decide() -> Response:
+        view: ApprovalDecisionRequestView = read_decision_request(parse_object(body), "")
+        request.context.audit_detail = f"{view.decision}: {view.reason}"
+        aggregate = await decide_approval(
+            request.dependencies,
+            request.principal,
+            approval_id,
+            view.decision,
+            view.reason,
+            find_command=partial(find_command, request.http_state),
+            receipt=None if key is None else IdempotencyReceipt(key, build_recipe(200)),
+        )
+        return render_approval(200, aggregate)
+
+    return await run_once(request, key, decide)
 
 
 ROUTES: Final[list[Route]] = [get_approval_page, read_approval, post_decision]

@@ -12,7 +12,6 @@ from spawn.domain.covenants.cfads_case import CASE_KIND
 from spawn.domain.covenants.covenant_record import COVENANT_TEST_KIND
 from spawn.domain.covenants.covenant_set import COVENANT_KIND
 from spawn.domain.covenants.project_reserve import RESERVE_KIND
-from spawn.domain.errors import Conflict
 from spawn.entrypoints.http.covenants.case_wire import CaseView, RecordedActualsView
 from spawn.entrypoints.http.covenants.covenant_wire import CovenantView, RecordedTestView
 from spawn.entrypoints.http.covenants.reserve_wire import ReserveAccountView
@@ -20,9 +19,9 @@ from spawn.entrypoints.http.projects.preconditions import read_expected_version
 from spawn.entrypoints.http.protocol.cursors import cursor_binding
 from spawn.entrypoints.http.protocol.etags import version_etag
 from spawn.entrypoints.http.protocol.idempotency import (
-    find_stored_response,
     read_idempotency_key,
     render_stored_response,
+    run_once,
 )
 from spawn.entrypoints.http.protocol.query_params import read_after, read_limit
 from spawn.entrypoints.http.protocol.request import StrictRequest
@@ -95,33 +94,28 @@ async def run_command(
     body = await request.read_body()
     path = request.operation.path.format(**path_parameters)
     key = read_idempotency_key(request, path, body)
-    earlier_response = await find_stored_response(request, key)
-    if earlier_response is not None:
-        return earlier_response
-    command = read_command(body)
-    version = None
-    if precondition is not None:
-        version = await read_expected_version(request, *precondition)
-    epoch = (await request.dependencies.reads.position()).epoch
-    receipt = None
-    if key is not None:
-        recipe = ResponseRecipe(codec=COVENANT_CODEC, status=status, epoch=epoch)
-        receipt = IdempotencyReceipt(key, recipe)
-    traceparent = request.context.traceparent
-    context = CommandContext(expected_version=version, receipt=receipt, traceparent=traceparent)
-    try:
-        saved = await command(context)
-    except Conflict:
-        # A concurrent attempt of the same request may have won: return its response.
-        earlier_response = await find_stored_response(request, key)
-        if earlier_response is None:
-            raise
-        return earlier_response
-    if saved.replayed_response is not None:
-        return await render_stored_response(request, saved.replayed_response)
-    if saved.aggregate is None:
-        raise RuntimeError("a command that was not replayed must return an aggregate")
-    return render_state(saved.aggregate, epoch, status)
+
+    async def carry_out() -> Response:
+        command = read_command(body)
+        version = None
+        if precondition is not None:
+            version = await read_expected_version(request, *precondition)
+        epoch = (await request.dependencies.reads.position()).epoch
+        receipt = None
+        if key is not None:
+            recipe = ResponseRecipe(codec=COVENANT_CODEC, status=status, epoch=epoch)
+            receipt = IdempotencyReceipt(key, recipe)
+        traceparent = request.context.traceparent
+        saved = await command(
+            CommandContext(expected_version=version, receipt=receipt, traceparent=traceparent)
+        )
+        if saved.replayed_response is not None:
+            return await render_stored_response(request, saved.replayed_response)
+        if saved.aggregate is None:
+            raise RuntimeError("a command that was not replayed must return an aggregate")
+        return render_state(saved.aggregate, epoch, status)
+
+    return await run_once(request, key, carry_out)
 
 
 async def read_project_page(request: StrictRequest, project_id: str, kind: str) -> Result:

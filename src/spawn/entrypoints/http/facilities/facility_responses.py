@@ -7,14 +7,13 @@ from spawn.application.dependencies import Dependencies
 from spawn.application.projects.versioned_views import get_recorded_version
 from spawn.application.schemas.served_versions import find_schema
 from spawn.domain.change import IdempotencyReceipt, ResponseRecipe, StoredAggregate
-from spawn.domain.errors import SpawnError
 from spawn.domain.facilities.facility import FACILITY_KIND
 from spawn.domain.facilities.ledger import RecordedEntry
 from spawn.domain.schema_version import Schema
 from spawn.entrypoints.http.facilities.ledger_wire import EntryView
 from spawn.entrypoints.http.facilities.wire import facility_fields
 from spawn.entrypoints.http.protocol.etags import version_etag
-from spawn.entrypoints.http.protocol.idempotency import find_stored_response, read_idempotency_key
+from spawn.entrypoints.http.protocol.idempotency import read_idempotency_key, run_once
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import (
     Header,
@@ -123,27 +122,13 @@ class CommandAttempt:
         self._codec = codec
         self._key = read_idempotency_key(request, path, body)
 
-    async def find_earlier_response(self) -> Response | None:
-        """Return the response of the same earlier request; None for a first request."""
-        return await find_stored_response(self._request, self._key)
-
     async def run(self, command: Callable[[], Awaitable[Response]]) -> Response:
         """Run a command, or return the response of the same earlier request.
-
-        Two attempts of one request may be under way at once: the later one finds what the earlier
-        one has recorded, as a duplicate or an older version, and has its response all the same.
 
         Raises:
             SpawnError: as the command.
         """
-        if earlier := await self.find_earlier_response():
-            return earlier
-        try:
-            return await command()
-        except SpawnError:
-            if earlier := await self.find_earlier_response():
-                return earlier
-            raise
+        return await run_once(self._request, self._key, command)
 
     def receipt(
         self, epoch: int, status: int, headers: Iterable[Header] = ()

@@ -1,5 +1,6 @@
 """Routes of facilities: create, list, read and amend."""
 
+from functools import partial
 from typing import Final
 
 from spawn.application.commands import retry_on
@@ -122,12 +123,10 @@ async def post_facility(request: StrictRequest, project_id: str) -> Response:
     body = await request.read_body()
     path = PROJECT_FACILITIES.format(project_id=project_id)
     attempt = CommandAttempt(request, path, body, FACILITY_CODEC)
-    if earlier := await attempt.find_earlier_response():
-        return earlier
     dependencies = request.dependencies
-    epoch = (await dependencies.reads.position()).epoch
 
     async def create() -> Response:
+        epoch = (await dependencies.reads.position()).epoch
         schema = (await dependencies.active_schema(FACILITY_KIND)).schema
         today = dependencies.clock.now().date()
         facility = read_facility(body, compile_schema(schema), today)
@@ -145,7 +144,7 @@ async def post_facility(request: StrictRequest, project_id: str) -> Response:
         )
         return await _respond(request, result, epoch, 201, headers)
 
-    return await retry_on(SchemaVersionChanged, create)
+    return await attempt.run(partial(retry_on, SchemaVersionChanged, create))
 
 
 async def _build_headers(
@@ -199,13 +198,11 @@ async def patch_facility(request: StrictRequest, facility_id: str) -> Response:
     body = await request.read_body()
     path = FACILITY.format(facility_id=facility_id)
     attempt = CommandAttempt(request, path, body, FACILITY_CODEC)
-    if earlier := await attempt.find_earlier_response():
-        return earlier
-    version = await read_expected_version(request, FACILITY_KIND, facility_id)
     dependencies = request.dependencies
-    epoch = (await dependencies.reads.position()).epoch
 
     async def amend() -> Response:
+        version = await read_expected_version(request, FACILITY_KIND, facility_id)
+        epoch = (await dependencies.reads.position()).epoch
         schema = (await dependencies.active_schema(FACILITY_KIND)).schema
         today = dependencies.clock.now().date()
         patch = read_facility_patch(body, compile_schema(schema), today)
@@ -225,7 +222,7 @@ async def patch_facility(request: StrictRequest, facility_id: str) -> Response:
         )
         return await _respond(request, result, epoch, 200, headers)
 
-    return await retry_on(SchemaVersionChanged, amend)
+    return await attempt.run(partial(retry_on, SchemaVersionChanged, amend))
 
 
 @route(

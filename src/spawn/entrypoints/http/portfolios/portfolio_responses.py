@@ -68,19 +68,21 @@ async def carry_out(
         expects: kind and id of the aggregate whose version `If-Match` names.
     """
     attempt = CommandAttempt(request, path, body, PORTFOLIO_CODEC)
-    if earlier := await attempt.find_earlier_response():
-        return earlier
-    version = None if expects is None else await read_expected_version(request, *expects)
-    epoch = (await request.dependencies.reads.position()).epoch
-    result = await command(
-        FinanceContext(
-            expected_version=version,
-            receipt=attempt.receipt(epoch, status),
-            traceparent=request.context.traceparent,
+
+    async def carry_out() -> Response:
+        version = None if expects is None else await read_expected_version(request, *expects)
+        epoch = (await request.dependencies.reads.position()).epoch
+        result = await command(
+            FinanceContext(
+                expected_version=version,
+                receipt=attempt.receipt(epoch, status),
+                traceparent=request.context.traceparent,
+            )
         )
-    )
-    if result.replayed_response is not None:
-        return await render_stored_response(request, result.replayed_response)
-    if result.aggregate is None:
-        raise RuntimeError("a command that was not replayed must return an aggregate")
-    return render_aggregate(result.aggregate, epoch, status)
+        if result.replayed_response is not None:
+            return await render_stored_response(request, result.replayed_response)
+        if result.aggregate is None:
+            raise RuntimeError("a command that was not replayed must return an aggregate")
+        return render_aggregate(result.aggregate, epoch, status)
+
+    return await attempt.run(carry_out)

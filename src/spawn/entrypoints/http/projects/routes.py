@@ -1,6 +1,7 @@
 """HTTP routes of single projects: create, amend, transition, read, history."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -19,7 +20,7 @@ from spawn.application.projects.queries import get_project, list_project_history
 from spawn.application.projects.versioned_views import convert_to_version
 from spawn.domain.approvals.approval_policy import CommandFacts
 from spawn.domain.change import IdempotencyKey, IdempotencyReceipt, StoredAggregate
-from spawn.domain.errors import Conflict, SchemaVersionChanged, Unavailable
+from spawn.domain.errors import SchemaVersionChanged, Unavailable
 from spawn.domain.json_tokens import parse_object
 from spawn.domain.principal import Scope
 from spawn.domain.projects.project import MAX_REASON, PROJECT_KIND, Project
@@ -60,9 +61,9 @@ from spawn.entrypoints.http.projects.wire import (
 from spawn.entrypoints.http.protocol.cursors import cursor_binding, decode_cursor_key
 from spawn.entrypoints.http.protocol.etags import is_not_modified, version_etag
 from spawn.entrypoints.http.protocol.idempotency import (
-    find_stored_response,
     read_idempotency_key,
     render_stored_response,
+    run_once,
 )
 from spawn.entrypoints.http.protocol.operation import (
     BODY_PROBLEMS,
@@ -177,9 +178,6 @@ async def run_project_command(
     """Run a command; parse the body again if the active schema changed meanwhile."""
     body = await request.read_body()
     key = read_idempotency_key(request, request.operation.path.format(**path_params), body)
-    stored_response = await find_stored_response(request, key)
-    if stored_response is not None:
-        return stored_response
 
     async def attempt() -> Response:
         view = await active_view(request)
@@ -187,18 +185,11 @@ async def run_project_command(
         return await run(ProjectCommandAttempt(request, key, view, epoch), body)
 
     try:
-        return await retry_on(SchemaVersionChanged, attempt)
+        return await run_once(request, key, partial(retry_on, SchemaVersionChanged, attempt))
     except SchemaVersionChanged:
         raise Unavailable(
             "The active schema kept changing during the request. Retry later."
         ) from None
-    except Conflict:
-        # A concurrent attempt of the same request may have won, and changed what this one needs:
-        # the version, the status, or a reference that is free. Return its response.
-        stored_response = await find_stored_response(request, key)
-        if stored_response is None:
-            raise
-        return stored_response
 
 
 @route(

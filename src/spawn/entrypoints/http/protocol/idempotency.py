@@ -6,7 +6,7 @@ from typing import Final
 
 from spawn.application.dependencies import Dependencies
 from spawn.domain.change import IdempotencyKey, RecordedResponse, ResponseRecipe, StoredResponse
-from spawn.domain.errors import Conflict
+from spawn.domain.errors import Conflict, SpawnError
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Response, decode_headers
 from spawn.entrypoints.http.state import StateKey
@@ -58,6 +58,28 @@ async def find_stored_response(
     return (
         None if stored_response is None else await render_stored_response(request, stored_response)
     )
+
+
+async def run_once(
+    request: StrictRequest, key: IdempotencyKey | None, command: Callable[[], Awaitable[Response]]
+) -> Response:
+    """Run a command, or return the response of the same earlier request.
+
+    Two attempts of one request may be under way at once: the later one finds what the earlier one
+    has recorded, as a duplicate, an older version or a limit, and has its response all the same.
+
+    Raises:
+        IdempotencyMismatch: the key was used for another request.
+        SpawnError: as the command.
+    """
+    if earlier := await find_stored_response(request, key):
+        return earlier
+    try:
+        return await command()
+    except SpawnError:
+        if earlier := await find_stored_response(request, key):
+            return earlier
+        raise
 
 
 async def render_stored_response(
