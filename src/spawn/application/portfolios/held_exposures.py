@@ -13,6 +13,7 @@ import msgspec
 from spawn.application.dependencies import Dependencies
 from spawn.domain.aggregates import AGGREGATE_TYPES
 from spawn.domain.change import StoredAggregate
+from spawn.domain.covenants.cfads_case import CASE_KIND, CfadsCase
 from spawn.domain.facilities.facility import FACILITY_KIND, Facility, FacilityKind
 from spawn.domain.facilities.ledger import (
     ENTRY_KIND,
@@ -115,6 +116,40 @@ async def _load_facilities(
         key = f"{ExposureKind.EQUITY}.{aggregate.state.project_id}"
         facilities.setdefault(key, []).append(aggregate)
     return facilities
+
+
+async def load_project_debt(
+    dependencies: Dependencies, parts: Sequence[HeldFacility], as_of: datetime
+) -> list[HeldFacility]:
+    """Return all debt facilities of the projects of which something is held, each once.
+
+    Those of which the portfolio has no part stand beside a holding of their project.
+    """
+    by_project = {one.project.project_id: one for one in parts}
+    facilities = [
+        one
+        async for one in _iterate(dependencies, FACILITY_KIND, "project_id", by_project, as_of)
+        if one.state.kind.is_debt
+    ]
+    facilities.sort(key=lambda one: (one.created_at, one.id))
+    ledgers = await _read_past(dependencies, LEDGER_KIND, [one.id for one in facilities], as_of)
+    return [
+        msgspec.structs.replace(
+            by_project[one.state.project_id],
+            facility=one.state,
+            version=one.version,
+            entry_count=ledgers[one.id].state.entries if one.id in ledgers else 0,
+        )
+        for one in facilities
+    ]
+
+
+async def load_project_cases(
+    dependencies: Dependencies, project_ids: Iterable[str], as_of: datetime
+) -> AsyncIterator[StoredAggregate[CfadsCase]]:
+    """Yield the cases of projects as they were at an instant."""
+    async for one in _iterate(dependencies, CASE_KIND, "project_id", project_ids, as_of):
+        yield one
 
 
 def _exposures_of(holdings: Iterable[Holding], kind: ExposureKind) -> dict[str, None]:

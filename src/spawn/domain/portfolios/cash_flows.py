@@ -101,7 +101,13 @@ def forecast_facility(
         ledger: the entries of the facility.
         on: the day.
     """
-    facility, share = part.facility, part.holding.ratio
+    return forecast_share(part.facility, part.holding.ratio, ledger, on)
+
+
+def forecast_share(
+    facility: Facility, share: Fraction, ledger: Sequence[RecordedEntry], on: date
+) -> FacilityForecast:
+    """Return the flows of a share of a facility, as `forecast_facility`."""
     entries = select_entries(ledger, on)
     position = fold(facility, entries, on)
     code = facility.currency_code

@@ -247,7 +247,7 @@ def split_units(units: int, ratios: Sequence[Fraction]) -> list[int]:
     """Split minor units by ratios, by largest remainder: the parts add up to the units."""
     common = lcm(*(ratio.denominator for ratio in ratios))
     weights = [ratio.numerator * (common // ratio.denominator) for ratio in ratios]
-    return _allocate([units * weight for weight in weights], sum(weights), units)
+    return allocate_units([units * weight for weight in weights], sum(weights), units)
 
 
 def convert_units(
@@ -275,10 +275,10 @@ def convert_units(
     numerators = [units * weights[code] for units, code in amounts]
     if total is None:
         total = round(Fraction(sum(numerators), common))
-    return _allocate(numerators, common, total)
+    return allocate_units(numerators, common, total)
 
 
-def _allocate(numerators: Sequence[int], denominator: int, total: int) -> list[int]:
+def allocate_units(numerators: Sequence[int], denominator: int, total: int) -> list[int]:
     """Round the ratios down, and add one to those with the largest remainders up to the total.
 
     Equal remainders are served in order. The total is less than one from the sum of the ratios, or

@@ -45,6 +45,7 @@ from spawn.entrypoints.http.portfolios import (
     forecast_routes,
     fx_routes,
     portfolio_responses,
+    stress_routes,
 )
 from spawn.entrypoints.http.portfolios import routes as portfolio_routes
 from spawn.entrypoints.http.product import routes as product_routes
@@ -93,6 +94,7 @@ _RESOURCE_ROUTES: Final[Sequence[Route]] = (
     *portfolio_routes.ROUTES,
     *exposure_routes.ROUTES,
     *forecast_routes.ROUTES,
+    *stress_routes.ROUTES,
     *fx_routes.ROUTES,
     *client_routes.ROUTES,
     *audit_routes.ROUTES,

@@ -79,6 +79,14 @@ class UnitResult(NamedTuple):
     flows: FloatArray
 
 
+class CoverResult(NamedTuple):
+    """The lowest DSCR and the shortfall of the debt service of a unit, projects first."""
+
+    unit: WorkUnit
+    min_dscr: FloatArray
+    shortfall: FloatArray
+
+
 class Simulation:
     """A case prepared for valuation: its arrays and its units of work."""
 
@@ -112,6 +120,35 @@ class Simulation:
             InvalidInput: a path exceeds the limits of the engine.
         """
         width = self.scenario_count(unit.block)
+        values, noise = self._draw_unit(unit, width)
+        return self._value_projects(unit, width, values, noise)
+
+    def cover_unit(self, unit: WorkUnit, claims: Sequence[Sequence[float]]) -> CoverResult:
+        """Draw one unit and measure how far CFADS covers the debt service of each path.
+
+        Args:
+            unit: the unit.
+            claims: of each project the share of a shortfall that counts, for periods 1..n.
+        """
+        width = self.scenario_count(unit.block)
+        values, noise = self._draw_unit(unit, width)
+        count = unit.last - unit.first
+        min_dscr, shortfall = np.empty((count, width)), np.empty((count, width))
+        for row in range(count):
+            project = self._projects[unit.first + row]
+            claim = _pad_series(claims[unit.first + row], project.cfads.size, 1)
+            cash, service = project.draw_paths(values[row], noise[row])
+            min_dscr[row] = project.lowest_dscr(cash, service)
+            unpaid = np.maximum(service - np.maximum(cash, 0.0), 0.0)
+            unpaid *= claim[:, None]
+            # A sum over the first axis adds in order; a product of matrices need not.
+            shortfall[row] = unpaid.sum(axis=0)
+        return CoverResult(unit, min_dscr, shortfall)
+
+    def _draw_unit(
+        self, unit: WorkUnit, width: int
+    ) -> tuple[list[dict[str, FloatArray]], list[FloatArray | None]]:
+        """Draw the shocks of each project of a unit, and its noise."""
         common_draws: dict[tuple[int, ...], FloatArray] = {}
         values = [
             {
@@ -123,7 +160,7 @@ class Simulation:
         noise = [
             self._draw_noise(number, unit.block, width) for number in range(unit.first, unit.last)
         ]
-        return self._value_projects(unit, width, values, noise)
+        return values, noise
 
     def _value_projects(
         self,
@@ -246,10 +283,18 @@ class _ProjectArrays:
     def value_paths(
         self, values: dict[str, FloatArray], noise: FloatArray | None
     ) -> tuple[FloatArray, FloatArray]:
-        """Return equity flows (periods, scenarios) and the lowest DSCR of each scenario.
+        """Return equity flows (periods, scenarios) and the lowest DSCR of each scenario."""
+        cash, service = self.draw_paths(values, noise)
+        min_dscr = self.lowest_dscr(cash, service)
+        cash -= service
+        cash -= self.equity[:, None]
+        cash -= self.capex[:, None] * values["capex"]
+        return cash, min_dscr
 
-        Without debt service the DSCR is not tested: it is infinity, which is below no level.
-        """
+    def draw_paths(
+        self, values: dict[str, FloatArray], noise: FloatArray | None
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return CFADS and debt service (periods, scenarios)."""
         cash = self._delayed_cfads(values["delay"])
         cash *= values["cfads"]
         if noise is not None:
@@ -257,17 +302,21 @@ class _ProjectArrays:
         interest = self.interest[:, None] + self.rate_exposure[:, None] * values["rates"]
         service = np.maximum(interest, 0.0, out=interest)
         service += self.principal[:, None]
-        min_dscr = np.full(cash.shape[1], np.inf)
-        if self.tested_periods.size:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                ratios = cash[self.tested_periods] / np.maximum(
-                    service[self.tested_periods], MIN_POSITIVE
-                )
-            min_dscr = ratios.min(axis=0)
-        cash -= service
-        cash -= self.equity[:, None]
-        cash -= self.capex[:, None] * values["capex"]
-        return cash, min_dscr
+        return cash, service
+
+    def lowest_dscr(self, cash: FloatArray, service: FloatArray) -> FloatArray:
+        """Return the lowest DSCR of each scenario.
+
+        Without debt service the DSCR is not tested: it is infinity, which is below no level.
+        """
+        if not self.tested_periods.size:
+            return np.full(cash.shape[1], np.inf)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios = cash[self.tested_periods] / np.maximum(
+                service[self.tested_periods], MIN_POSITIVE
+            )
+        lowest: FloatArray = ratios.min(axis=0)
+        return lowest
 
     def _delayed_cfads(self, delay: FloatArray) -> FloatArray:
         """Delay CFADS by whole and part periods, within the life of the project."""
@@ -428,7 +477,7 @@ class ResultAggregator:
             irr_unique_share=float(self._total_has_unique_irr.mean()),
             irr_total_loss_share=float(self._total_is_loss.mean()),
             irr_left_out_share=left_out_share,
-            npv=_summarise(self._total_npv, levels),
+            npv=summarise_values(self._total_npv, levels),
             min_dscr=_summarise_or_none(
                 self._total_min_dscr[np.isfinite(self._total_min_dscr)], levels
             ),
@@ -455,7 +504,7 @@ class ResultAggregator:
                 irr_unique_share=float(self._has_unique_irr[row].mean()),
                 irr_total_loss_share=float(self._is_total_loss[row].mean()),
                 irr_left_out_share=left_out_shares[row],
-                npv=_summarise(self._npv[row], levels),
+                npv=summarise_values(self._npv[row], levels),
                 min_dscr=_summarise_or_none(
                     self._min_dscr[row][np.isfinite(self._min_dscr[row])], levels
                 ),
@@ -491,10 +540,10 @@ def find_total_losses(flows: FloatArray) -> BoolArray:
 
 
 def _summarise_or_none(values: FloatArray, levels: Sequence[float]) -> DistributionSummary | None:
-    return _summarise(values, levels) if values.size else None
+    return summarise_values(values, levels) if values.size else None
 
 
-def _summarise(values: FloatArray, levels: Sequence[float]) -> DistributionSummary:
+def summarise_values(values: FloatArray, levels: Sequence[float]) -> DistributionSummary:
     """Return the fixed percentiles and those at further `levels`."""
     all_values = percentiles(values, (*_PERCENTILES, *levels))
     fixed_values = zip(_PERCENTILES, all_values, strict=False)
