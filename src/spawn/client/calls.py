@@ -38,8 +38,8 @@ from spawn.client.records import (
 T = TypeVar("T")
 _LISTS: Final = (list, tuple, set, frozenset)
 _OPTIONS: Final = frozenset(
-    {"after", "as_of", "bom", "decimals", "fields", "format", "limit", "schema_version", "sort"}
-    | {"subject", "type"}
+    {"after", "as_of", "bom", "decimals", "fields", "format", "limit", "nested", "schema_version"}
+    | {"sort", "subject", "type"}
 )
 """Parameters that are no filters: None means that they are not sent."""
 

@@ -27,7 +27,7 @@ from spawn.domain.schemas.validator import compile_schema
 from spawn.domain.text import MAX_SUGGESTIONS, suggest_name
 
 C = TypeVar("C", bound=StrEnum)
-_FILE_PARAMETERS: Final = ("format", "fields", "decimals", "bom")
+_FILE_PARAMETERS: Final = ("format", "fields", "decimals", "nested", "bom")
 _PROJECT_PARAMETERS: Final = (*_FILE_PARAMETERS, "schema_version", "as_of")
 
 
@@ -38,12 +38,21 @@ class DecimalForm(StrEnum):
     STRING = "string"
 
 
+class NestedForm(StrEnum):
+    """The form of objects, arrays and `x_` fields in JSON."""
+
+    JSON = "json"
+    TEXT = "text"
+
+
 class DatasetQuery(msgspec.Struct, frozen=True, kw_only=True):
     """A selection of one dataset: its columns, and the rows in their order.
 
     `query` selects projects, `event_filter` and `row_filters` the rows of other datasets.
     `decimals` is None for the form of each field in lists: amounts are strings. `view` is the
-    schema version of the rows of a governed kind, and None for other datasets.
+    schema version of the rows of a governed kind, and None for other datasets. With `has_cells`
+    the rows of JSON have the cells of a table: each column in each row, objects and arrays as
+    texts.
     """
 
     name: DatasetName
@@ -55,6 +64,7 @@ class DatasetQuery(msgspec.Struct, frozen=True, kw_only=True):
     row_filters: tuple[Filter, ...] = ()
     decimals: DecimalForm | None = None
     has_mark: bool = False
+    has_cells: bool = False
 
 
 async def read_dataset_query(
@@ -70,6 +80,7 @@ async def read_dataset_query(
     errors: list[FieldError] = []
     decimals = _read_choice(parameters, "decimals", DecimalForm, errors)
     has_mark = _read_choice(parameters, "bom", _Boolean, errors) is _Boolean.TRUE
+    has_cells = _read_choice(parameters, "nested", NestedForm, errors) is NestedForm.TEXT
     if name is DatasetName.PROJECTS:
         query = await _read_project_query(dependencies, parameters, errors)
     else:
@@ -77,7 +88,7 @@ async def read_dataset_query(
         query = _read_other_query(name, parameters, errors, view)
     if errors:
         raise InvalidInput(errors)
-    return msgspec.structs.replace(query, decimals=decimals, has_mark=has_mark)
+    return msgspec.structs.replace(query, decimals=decimals, has_mark=has_mark, has_cells=has_cells)
 
 
 async def _read_view(

@@ -101,6 +101,8 @@ def format_file(
         return encode_file(lines, types, name=dataset.name, suffix=file_format)
     if file_format is DataFormat.CSV:
         return format_csv(rows, columns, has_mark=dataset.has_mark)
+    if dataset.has_cells:
+        rows = _read_cells(rows, columns)
     if file_format is DataFormat.JSON:
         return format_json(rows, columns, dataset.decimals)
     return format_ndjson(rows, columns, dataset.decimals)
@@ -131,14 +133,26 @@ async def format_table_rows(
 ) -> AsyncGenerator[bytes]:
     """Yield rows as lines of JSON with the columns of a table; decimals are exact texts."""
     names = [column.name for column in columns if column.is_decimal]
+    async for row in _read_cells(rows, columns):
+        yield _encode(_convert_decimals(row, names, DecimalForm.STRING)) + b"\n"
+
+
+async def _read_cells(
+    rows: AsyncIterator[Row], columns: Sequence[DatasetColumn]
+) -> AsyncGenerator[Row]:
+    """Yield rows with each column of the table; objects and arrays are JSON texts.
+
+    Readers that infer columns from the first rows lose a member that begins after them.
+    """
+    names = [column.name for column in columns]
     json_names = [column.name for column in columns if column.type is None]
     others = _other_names(columns)
     async for row in rows:
-        table_row = _convert_decimals(_collect_extensions(row, others), names, DecimalForm.STRING)
+        whole = _collect_extensions(row, others)
+        cells = {name: whole.get(name) for name in names}
         for name in json_names:
-            text = _json_text(table_row.get(name))
-            table_row[name] = text or None
-        yield _encode(table_row) + b"\n"
+            cells[name] = _json_text(cells[name]) or None
+        yield cells
 
 
 async def format_csv(

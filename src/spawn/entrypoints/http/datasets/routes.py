@@ -7,7 +7,7 @@ from litestar.response.base import ASGIResponse
 
 from spawn.adapters.file_encoder import find_missing_extra
 from spawn.application.datasets.dataset_columns import DatasetName
-from spawn.application.datasets.dataset_query import DecimalForm, read_dataset_query
+from spawn.application.datasets.dataset_query import DecimalForm, NestedForm, read_dataset_query
 from spawn.application.datasets.dataset_rows import require_dataset
 from spawn.application.datasets.file_formats import MEDIA_TYPES, DataFormat
 from spawn.application.datasets.row_filters import build_row_filter_properties
@@ -49,6 +49,14 @@ _ROW_FILTERS: Final = Parameter(
         "failed": {"value": {"passed": "false"}},
         "recent": {"value": {"created_at[gte]": "2026-01-01"}},
     },
+)
+_NESTED: Final = Parameter(
+    "nested",
+    {"type": "string", "enum": [str(form) for form in NestedForm], "default": "json"},
+    "Objects and arrays in JSON. With `text` each row has every column of the CSV, in the same "
+    "order: objects and arrays are JSON texts, empty ones null, and the `x_` fields of a project "
+    "are one column, `extensions`.",
+    examples={"table": {"value": "text"}},
 )
 _MARK: Final = Parameter(
     "bom",
@@ -113,6 +121,7 @@ _FILE: Final = Success(
         TYPES,
         SUBJECT,
         _DECIMALS,
+        _NESTED,
         _MARK,
     ),
     returns=_FILE,
