@@ -11,10 +11,12 @@ import pytest
 from tests.client.conftest import FAST, Build, answering, problem
 
 from spawn.client import (
+    AsyncSpawnClient,
     ConnectionFailed,
     ForbiddenProblem,
     JobFailed,
     ProblemError,
+    SpawnClient,
     UnauthenticatedProblem,
     UnavailableProblem,
     UnreadableResponse,
@@ -70,6 +72,15 @@ def test_a_redirect_is_an_error_and_not_followed(build: Build) -> None:
     with pytest.raises(ProblemError) as redirected:
         build(transport=transport, token=TOKEN).count_projects()
     assert (redirected.value.status, len(requests)) == (302, 1)
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:8000", "localhost:8000", "//host", "", "ftp://host", "http://"]
+)
+def test_an_address_without_a_scheme_or_a_host_is_an_error_at_once(url: str) -> None:
+    for client_class in (SpawnClient, AsyncSpawnClient):
+        with pytest.raises(ValueError, match="base_url begins with http"):
+            client_class(url)
 
 
 READS: list[Callable[[Any], Any]] = [

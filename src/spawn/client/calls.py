@@ -118,6 +118,18 @@ def new_key() -> str:
     return uuid.uuid4().hex
 
 
+def read_base_url(text: str) -> httpx.URL:
+    """Return the address of a service.
+
+    Raises:
+        ValueError: it has no scheme or no host, so that no request could be sent.
+    """
+    url = httpx.URL(text)
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise ValueError("base_url begins with http:// or https:// and a host")
+    return url
+
+
 def build_headers(headers: Mapping[str, str] | None, token: str | None) -> dict[str, str]:
     """Return the headers of every request."""
     authorization = {} if token is None else {"Authorization": f"Bearer {token}"}

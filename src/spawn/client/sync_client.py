@@ -56,7 +56,7 @@ class SpawnClient:
     changes, which have an idempotency key. No text of this class shows the token or the headers.
 
     Args:
-        base_url: of the service; it may have a path.
+        base_url: of the service, with `http://` or `https://`; it may have a path.
         token: sent as `Authorization: Bearer …`.
         headers: sent with every request.
         timeout_s: for connecting, and for each wait for data.
@@ -76,7 +76,7 @@ class SpawnClient:
     ) -> None:
         self._retries = retries or ClientRetries()
         self._http = httpx.Client(
-            base_url=base_url,
+            base_url=calls.read_base_url(base_url),
             headers=calls.build_headers(headers, token),
             timeout=timeout_s,
             transport=transport,

@@ -141,6 +141,8 @@ class CellSelector:
         if len(cells) != self._width:
             fitted_cells = self.fit(cells)
             if fitted_cells is None:
+                if len(cells) == 1 and cells[0].isspace():  # a line of blanks is an empty line
+                    return BLANK_ROW
                 detail = f"{len(cells)} cells, where the header has {self._width}"
                 return RowReason("", "wrong_cell_count", detail)
             cells = fitted_cells

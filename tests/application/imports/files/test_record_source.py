@@ -151,8 +151,8 @@ def test_missing_cells_are_empty_only_on_request(tmp_path: Path) -> None:
 
 
 def test_rows_without_content_are_skipped(tmp_path: Path) -> None:
-    data = f"{TEXT},\n , \n\n,,,\n".encode()
-    assert read_rows(tmp_path, data)[1:] == ["blank_row", "blank_row", "blank_row"]
+    data = f"{TEXT},\n , \n\n,,,\n   \n\t\n".encode()
+    assert read_rows(tmp_path, data)[1:] == ["blank_row"] * 5
 
 
 def test_a_column_without_a_name_has_the_empty_one(tmp_path: Path) -> None:
