@@ -1,5 +1,6 @@
 """The pages of portfolios: figures of the API, words instead of missing ones, access."""
 
+from datetime import date
 from decimal import Decimal
 
 import httpx
@@ -11,6 +12,7 @@ from tests.http.portfolios.test_exposure_routes import portfolio
 from tests.http.portfolios.test_portfolio_routes import PORTFOLIOS, create
 
 from spawn.entrypoints.http.pages.bar_charts import MAX_BARS, lay_out_bars
+from spawn.entrypoints.http.pages.line_charts import lay_out_lines
 
 __all__ = ["guarded", "portfolio"]
 DAY = {"on": "2026-09-30"}
@@ -55,7 +57,7 @@ def test_the_page_has_the_figures_of_the_api(client: httpx.Client, portfolio: st
     for one in forecast["periods"]:
         for name in ("amortisation", "principal", "interest", "fixed", "floating"):
             assert group(one[name]) in page.texts
-    assert page.elements.count("svg") == page.elements.count("desc") == 4
+    assert page.elements.count("svg") == page.elements.count("desc") == 5
     assert page.elements.count("h1") == page.elements.count("main") == 1
 
 
@@ -168,3 +170,17 @@ def test_bars_share_one_scale_from_zero() -> None:
     many = lay_out_bars([("a", Decimal(0))] * (MAX_BARS + 2))
     assert many is not None
     assert (many.hidden, len(many.bars), many.bars[0].width) == (2, MAX_BARS, 0.0)
+
+
+def test_names_of_lines_that_end_at_one_height_stand_apart() -> None:
+    days = (date(2026, 12, 31), date(2027, 12, 31))
+    series = [
+        (name, "", [(day, Decimal(value)) for day, value in zip(days, values, strict=True)])
+        for name, values in (("Principal", (100, 0)), ("Interest", (40, 0)), ("Fees", (9, 99)))
+    ]
+    chart = lay_out_lines(series, from_zero=True)
+    assert chart is not None
+    heights = {line.name: line.y for line in chart.lines}
+    assert heights["Fees"] < heights["Principal"] == heights["Interest"] - 14
+    assert heights["Interest"] == chart.bottom
+    assert [line.name for line in chart.lines] == ["Principal", "Interest", "Fees"]

@@ -10,12 +10,13 @@ import msgspec
 _WIDTH, _HEIGHT = 700, 180
 _LEFT, _TOP = 110, 14
 _MARGIN: Final = Decimal("0.05")
+_NAME_HEIGHT: Final = 14.0
 
 DatedValue = tuple[date, Decimal]
 
 
 class ChartLine(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of a chart; `y` is the height of its end, where its name stands."""
+    """A line of a chart; `y` is the height of its name: its end, or clear of another name."""
 
     name: str
     kind: str
@@ -86,4 +87,23 @@ def lay_out_lines(
         y = place_height(level)
         path = f"M{_LEFT} {y:g} H{_LEFT + _WIDTH}"
         lines.append(ChartLine(name=name, kind=kind, path=path, y=y))
-    return LineChart(first=first, last=last, lowest=lowest, highest=highest, lines=tuple(lines))
+    return LineChart(
+        first=first, last=last, lowest=lowest, highest=highest, lines=tuple(_spread_names(lines))
+    )
+
+
+def _spread_names(lines: Sequence[ChartLine]) -> list[ChartLine]:
+    """Return the lines with their names apart, where they end at nearly one height.
+
+    Names go down from the highest; those that would leave the chart go up from its bottom.
+    """
+    order = sorted(range(len(lines)), key=lambda number: lines[number].y)
+    heights = [lines[number].y for number in order]
+    for place in range(1, len(heights)):
+        heights[place] = max(heights[place], heights[place - 1] + _NAME_HEIGHT)
+    limit = float(_TOP + _HEIGHT)
+    for place in reversed(range(len(heights))):
+        heights[place] = round(min(heights[place], limit), 1)
+        limit = heights[place] - _NAME_HEIGHT
+    height_of = dict(zip(order, heights, strict=True))
+    return [msgspec.structs.replace(line, y=height_of[number]) for number, line in enumerate(lines)]

@@ -25,6 +25,7 @@ from spawn.domain.principal import Scope
 from spawn.domain.query import Query
 from spawn.entrypoints.http.html.rendering import ABSENT, page_response
 from spawn.entrypoints.http.pages.bar_charts import BarChart, lay_out_bars
+from spawn.entrypoints.http.pages.country_maps import CountryMap, lay_out_countries
 from spawn.entrypoints.http.pages.line_charts import LineChart, lay_out_lines
 from spawn.entrypoints.http.portfolios.exposure_routes import REPORT_PARAMETERS, read_report_query
 from spawn.entrypoints.http.portfolios.exposure_wire import (
@@ -104,9 +105,9 @@ async def read_portfolio_list_page(request: StrictRequest) -> Response:
     tag="portfolios",
     summary="Get the page of a portfolio",
     description=(
-        "Pipeline by status, exposure by country and sector, limits with their breaches, "
-        "concentration, maturity ladder and cash flows, with links to the pages of the projects. "
-        "It needs `projects:read` too."
+        "Pipeline by status, exposure by country, as a map too, and by sector, limits with their "
+        "breaches, concentration, maturity ladder and cash flows, with links to the pages of the "
+        "projects. It needs `projects:read` too."
     ),
     parameters=REPORT_PARAMETERS,
     returns=Success(str, "The page.", media_types=("text/html",)),
@@ -151,6 +152,7 @@ async def _describe_portfolio(
     return {
         "exposure": groups[0].view,
         "groups": groups,
+        "country_map": _map_countries(groups[0].view),
         "concentration": PortfolioConcentrationView.of_report(concentration).concentration,
         "pipeline": summarize_pipeline(projects),
         "projects": projects[:MAX_PAGE_ROWS],
@@ -174,6 +176,15 @@ def _group_exposure(report: ExposureReport, key: ExposureKey, title: str) -> Gro
     view = PortfolioExposureView.of_report(by_key, (key,))
     bars = [(one.keys[key] or ABSENT, Decimal(one.exposure)) for one in view.groups]
     return GroupedExposure(key=key, title=title, view=view, chart=lay_out_bars(bars))
+
+
+def _map_countries(by_country: PortfolioExposureView) -> CountryMap:
+    return lay_out_countries(
+        {
+            one.keys[ExposureKey.COUNTRY]: (Decimal(one.exposure), Decimal(one.share))
+            for one in by_country.groups
+        }
+    )
 
 
 async def _load_forecast(
