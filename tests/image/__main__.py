@@ -26,7 +26,8 @@ from tests.loopback import free_port
 ROOT = Path(__file__).parents[2]
 IMAGE = "localhost/spawn:dev"
 MEGABYTE = 1_000_000
-STARTUP_S = 60.0
+STARTUP_S = 300.0
+"""A first start on a loaded machine, in a file system that is still cold, takes minutes."""
 PROJECT = {
     "project_name": "Wind farm of the image test",
     "currency_code": "EUR",
