@@ -26,6 +26,7 @@ def test_a_run_on_demand_returns_every_measured_rule(start: Start) -> None:
         results = {result["rule_id"]: result for result in report["results"]}
         assert results["completeness.country_code"] == {
             "rule_id": "completeness.country_code",
+            "kind": "project",
             "dimension": "completeness",
             "columns": ["country_code"],
             "description": "country_code is present.",

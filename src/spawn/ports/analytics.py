@@ -7,6 +7,7 @@ import msgspec
 
 from spawn.domain.events.position import Position
 from spawn.domain.portfolios.flow_columns import FlowColumns
+from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.quality.measures import Measure, Measurement
 from spawn.domain.query import Query
 
@@ -14,15 +15,15 @@ from spawn.domain.query import Query
 class QualityStore(Protocol):
     """Counts how many stored values satisfy a rule."""
 
-    async def measure(self, measures: Sequence[Measure]) -> Measurement:
-        """Return a tally of each measure, all over one state of the projects.
+    async def measure(self, measures: Sequence[Measure], kind: str = PROJECT_KIND) -> Measurement:
+        """Return a tally of each measure, all over the states of a governed kind at one moment.
 
-        The state includes every change acknowledged before the call. MUST agree with
+        They include every change acknowledged before the call. MUST agree with
         `adapters.embedded.quality_counts`, the definition of each measure in plain Python, and
         MUST NOT block commands or other reads meanwhile.
 
         Raises:
-            InvalidInput: a measure names a field that the active schema does not have.
+            InvalidInput: a measure names a field that the kind's active schema does not have.
             DeadlineExceeded: counting took too long and was stopped.
         """
         ...

@@ -69,11 +69,11 @@ async def test_a_measurement_past_its_deadline_is_stopped_and_leaves_no_transact
 ) -> None:
     await harness.create()
     endless = (
-        "(select a.range as ref, null as shares from range(100000000) a, range(100000) b"
+        "(select a.range as ref from range(100000000) a, range(100000) b"
         " where a.range + b.range = 7)"
     )
     with monkeypatch.context() as patch:
-        patch.setattr(quality_sql, "_DOCUMENTS", endless)
+        patch.setattr(quality_sql, "_build_document_source", lambda *_: endless)
         with pytest.raises(DeadlineExceeded):
             await store.measure([UniquenessMeasure("external_ref")])
     results = await store.measure(

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -12,21 +13,25 @@ import pytest
 from spawn.application.dependencies import Dependencies
 from spawn.application.imports.commands import put_mapping, submit_import
 from spawn.application.imports.runner import run_import
+from spawn.application.lineage.run_builder import build_export_run
 from spawn.application.quality.monitor import QualityMonitor
 from spawn.application.quality.queries import get_latest_report, get_report, list_earlier_reports
+from spawn.domain.aggregates import governed_kinds
 from spawn.domain.change import Change, CommitResult, Write
 from spawn.domain.errors import DeadlineExceeded, Forbidden, NotFound, SpawnError
 from spawn.domain.events.journal_entry import JournalEntry
+from spawn.domain.facilities.facility import LenderShare
 from spawn.domain.imports.import_state import FileFormat
 from spawn.domain.imports.mapping_reader import read_mapping
 from spawn.domain.json_tokens import parse_object
 from spawn.domain.principal import SERVICE_PRINCIPAL, Principal, Scope
-from spawn.domain.projects.project import ExternalRef, Project
+from spawn.domain.projects.project import PROJECT_KIND, ExternalRef, Project
 from spawn.domain.quality.measures import Measure, Measurement
 from spawn.domain.quality.report import ServiceLevelStatus, filter_failed
-from spawn.domain.quality.rules import LAST_CHANGE, ServiceLevels
+from spawn.domain.quality.rules import LAST_CHANGE, ServiceLevels, derive_rules
 from spawn.testing.builders import a_project
 from spawn.testing.storage_contract.harness import ManualClock
+from spawn.testing.storage_contract.two_kinds import a_facility, build_facility_write
 
 ANNA = Principal(id="anna")
 UNIQUE = "uniqueness.external_ref"
@@ -88,6 +93,31 @@ async def test_a_run_measures_every_rule_and_is_the_newest_version(
     assert results[LAST_CHANGE].passed is True
     assert filter_failed(aggregate.state.results) == ()
     assert {result.position for result in aggregate.state.results} == {aggregate.state.position}
+
+
+async def test_a_run_measures_what_the_contract_of_each_kind_promises(
+    dependencies: Dependencies, quality_monitor: QualityMonitor
+) -> None:
+    await put(dependencies, a_project())
+    short = (LenderShare(lender="A", share=Decimal(60)),)
+    write = build_facility_write(a_facility(1, lenders=short), schema_version=0)
+    await dependencies.commands.commit(Change(writes=(write,), actor="fault", schema_version=0))
+    report = (await quality_monitor.measure(ANNA)).state
+    results = {result.rule.rule_id: result for result in report.results}
+    for kind in governed_kinds():
+        schema = (await dependencies.active_schema(kind)).schema
+        assert results.keys() >= {one.rule.rule_id for one in derive_rules(schema)}
+    commitment = results["completeness.facility.commitment"]
+    assert (commitment.met, commitment.checked, commitment.rule.kind) == (1, 1, "facility")
+    shares = results["consistency.facility.lender_shares"]
+    assert (shares.passed, shares.samples) == (False, ("f1",))
+    assert "consistency.facility.lender_shares" in {
+        entry.id for entry in await level_events(dependencies)
+    }
+    schema = (await dependencies.active_schema()).schema
+    run = build_export_run("run-1", FileFormat.CSV, schema, report)
+    assert not [one.name for one in run.assertions if ".facility." in one.name]
+    assert "commitment" not in run.counts
 
 
 async def test_a_breach_and_a_recovery_are_each_reported_once(
@@ -193,13 +223,13 @@ class BlockedQualityStore:
         self.go = asyncio.Event()
         self.started_event = asyncio.Event()
 
-    async def measure(self, measures: Sequence[Measure]) -> Measurement:
+    async def measure(self, measures: Sequence[Measure], kind: str = PROJECT_KIND) -> Measurement:
         self.calls += 1
         self.started_event.set()
         await self.go.wait()
         if self.failure is not None:
             raise self.failure
-        return await self.inner.measure(measures)
+        return await self.inner.measure(measures, kind)
 
 
 async def test_requests_during_a_run_share_the_next_run(dependencies: Dependencies) -> None:
@@ -215,7 +245,7 @@ async def test_requests_during_a_run_share_the_next_run(dependencies: Dependenci
     assert (await first).version == 1
     runs = await asyncio.gather(*others)
     assert {(run.version, run.state.projects) for run in runs} == {(2, 1)}
-    assert blocked_store.calls == 2
+    assert blocked_store.calls == 2 * len(governed_kinds())
 
 
 class Slow:

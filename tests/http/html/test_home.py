@@ -26,7 +26,7 @@ def live_status(**overrides: Any) -> LiveStatus:
         checks={"storage": {"status": "ok"}, "schema": {"status": "ok", "waiting": []}},
         position="1.42",
         measurement=Measurement(
-            position=Position(1, 42), projects=1234, changed_at=MEASURED, tallies=()
+            position=Position(1, 42), states=1234, changed_at=MEASURED, tallies=()
         ),
     )
     return msgspec.structs.replace(found, **overrides)
@@ -116,7 +116,7 @@ def test_texts_from_schemas_and_settings_are_escaped(snapshots: SnapshotFactory)
 
 
 def test_empty_store_has_no_last_change(snapshots: SnapshotFactory) -> None:
-    nothing = Measurement(position=Position(1, 1), projects=0, changed_at=None, tallies=())
+    nothing = Measurement(position=Position(1, 1), states=0, changed_at=None, tallies=())
     visible_text = text(render_home(snapshots.build(), live_status(measurement=nothing)))
     assert "Projects 0" in visible_text
     assert "no changes yet" in visible_text

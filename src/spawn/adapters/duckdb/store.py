@@ -83,7 +83,6 @@ from spawn.domain.query import WHOLE_HISTORY, HistoryBounds, Operator, Page, Que
 from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.evolution.compatibility import Proof
 from spawn.domain.schemas.evolution.migration_plan import MigrationPlan
-from spawn.domain.schemas.validator import compile_schema
 from spawn.ports.analytics import ColumnChunk, ColumnSelection
 from spawn.ports.runtime import Clock
 from spawn.ports.schemas import MigrationRecord, ProofViolation, SchemaRecord
@@ -566,17 +565,15 @@ class DuckDbStore:
             sums[cell] = sums.get(cell, 0) + units
         return sums
 
-    async def measure(self, measures: Sequence[Measure]) -> Measurement:
+    async def measure(self, measures: Sequence[Measure], kind: str = PROJECT_KIND) -> Measurement:
         """Measure one snapshot; see `QualityStore.measure`."""
-        quality_counts.check_measures(
-            measures, compile_schema(self._schema_history.of(PROJECT_KIND).active_schema).fields
-        )
+        quality_counts.check_measures(measures, self._schema_history.of(kind).active_schema)
         position = self._appender.feed_position()
         await self._project_all()
         schema_history = self._schema_history
         try:
-            projects, changed_at, tallies = await self._scan_readers.run(
-                lambda c: quality_sql.count_measures(c, measures)
+            states, changed_at, tallies = await self._scan_readers.run(
+                lambda c: quality_sql.count_measures(c, measures, AGGREGATE_TYPES[kind])
             )
         except InternalError:
             # A migration in progress ends first: it may have renamed a measured column.
@@ -584,9 +581,7 @@ class DuckDbStore:
             if self._schema_history is schema_history:
                 raise
             raise Unavailable("The tables were migrated meanwhile: retry.") from None
-        return Measurement(
-            position=position, projects=projects, changed_at=changed_at, tallies=tallies
-        )
+        return Measurement(position=position, states=states, changed_at=changed_at, tallies=tallies)
 
     # -- bookmarks --------------------------------------------------------------------------
 

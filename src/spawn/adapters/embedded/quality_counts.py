@@ -5,7 +5,7 @@ them.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -13,7 +13,6 @@ from spawn.adapters.embedded.query_evaluation import field_value
 from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.money import DECIMAL_CONTEXT
-from spawn.domain.projects.parties import SHARE_TOLERANCE
 from spawn.domain.projects.project import build_reservation_id
 from spawn.domain.quality.measures import (
     EXTERNAL_REF,
@@ -23,32 +22,45 @@ from spawn.domain.quality.measures import (
     DateOrderMeasure,
     Measure,
     MeasureTally,
-    SponsorShareMeasure,
+    ShareSumMeasure,
     SumMeasure,
     UniquenessMeasure,
 )
-from spawn.domain.schema_version import Value
+from spawn.domain.schema_version import Schema, Value
+from spawn.domain.schemas.core_columns import CORE_ATTRIBUTES
+from spawn.domain.schemas.validator import compile_schema
 from spawn.domain.schemas.value_readers import column_predicate
 
 RuleCheck = Callable[[StoredAggregate[Any]], bool | None]
-"""Function that returns whether a project meets a rule; None if the rule does not apply."""
+"""Function that returns whether a state meets a rule; None if the rule does not apply."""
 
 _HUNDRED = Decimal(100)
+_REFERENCES = UniquenessMeasure(EXTERNAL_REF)
 
 
-def check_measures(measures: Sequence[Measure], fields: Collection[str]) -> None:
-    """Raise InvalidInput for measures of unknown columns.
+def check_measures(measures: Sequence[Measure], schema: Schema) -> None:
+    """Check that the schema and the core attributes of its kind have every measured field.
 
     Raises:
-        InvalidInput: names each such column.
+        InvalidInput: names each field that they do not have.
     """
-    unknown = [name for measure in measures for name in _columns(measure) if name not in fields]
+    columns, nested_names = compile_schema(schema).fields, CORE_ATTRIBUTES[schema.kind].nested_names
+    unknown = [
+        name
+        for measure in measures
+        for name in _measured_names(measure)
+        if name not in (nested_names if _is_nested(measure) else columns)
+    ]
     if unknown:
         detail = "There is no such column to measure."
         raise InvalidInput([FieldError(f"/{name}", "unknown_field", detail) for name in unknown])
 
 
-def _columns(measure: Measure) -> tuple[str, ...]:
+def _is_nested(measure: Measure) -> bool:
+    return isinstance(measure, ShareSumMeasure) or measure == _REFERENCES
+
+
+def _measured_names(measure: Measure) -> tuple[str, ...]:
     match measure:
         case CompletenessMeasure(column):
             return (column,)
@@ -58,45 +70,48 @@ def _columns(measure: Measure) -> tuple[str, ...]:
             return columns
         case SumMeasure(addends, total):
             return (*addends, total)
-    return ()
+        case UniquenessMeasure(field) | ShareSumMeasure(field):
+            return (field,)
 
 
 def count_measures(
-    measures: Sequence[Measure], projects: Sequence[StoredAggregate[Any]]
+    measures: Sequence[Measure], aggregates: Sequence[StoredAggregate[Any]]
 ) -> tuple[MeasureTally, ...]:
     """Return the counts of several measures, in their order."""
-    return tuple(count_measure(measure, projects) for measure in measures)
+    return tuple(count_measure(measure, aggregates) for measure in measures)
 
 
-def count_measure(measure: Measure, projects: Sequence[StoredAggregate[Any]]) -> MeasureTally:
-    """Return the count of one measure over projects in order of creation."""
+def count_measure(measure: Measure, aggregates: Sequence[StoredAggregate[Any]]) -> MeasureTally:
+    """Return the count of one measure over states in order of creation."""
     check = (
-        _uniqueness_check(measure, projects)
+        _uniqueness_check(measure, aggregates)
         if isinstance(measure, UniquenessMeasure)
         else _rule_check(measure)
     )
     results = [
-        (project.id, is_met) for project in projects if (is_met := check(project)) is not None
+        (aggregate.id, is_met)
+        for aggregate in aggregates
+        if (is_met := check(aggregate)) is not None
     ]
-    violating_ids = [project_id for project_id, is_met in results if not is_met]
+    violating_ids = [one for one, is_met in results if not is_met]
     return MeasureTally(
         len(results) - len(violating_ids), len(results), tuple(violating_ids[:MAX_SAMPLES])
     )
 
 
 def _uniqueness_check(
-    measure: UniquenessMeasure, projects: Sequence[StoredAggregate[Any]]
+    measure: UniquenessMeasure, aggregates: Sequence[StoredAggregate[Any]]
 ) -> RuleCheck:
-    def key(project: StoredAggregate[Any]) -> str | None:
+    def key(aggregate: StoredAggregate[Any]) -> Value | None:
         if measure.field != EXTERNAL_REF:
-            return project.id
-        reference = project.state.external_ref
+            return field_value(aggregate, measure.field)
+        reference = aggregate.state.external_ref
         return None if reference is None else build_reservation_id(reference)
 
-    occurrences = Counter(key(project) for project in projects)
+    occurrences = Counter(key(aggregate) for aggregate in aggregates)
 
-    def is_met(project: StoredAggregate[Any]) -> bool | None:
-        actual = key(project)
+    def is_met(aggregate: StoredAggregate[Any]) -> bool | None:
+        actual = key(aggregate)
         return None if actual is None else occurrences[actual] == 1
 
     return is_met
@@ -105,17 +120,17 @@ def _uniqueness_check(
 def _rule_check(measure: Measure) -> RuleCheck:
     match measure:
         case CompletenessMeasure(column):
-            return lambda project: field_value(project, column) is not None
+            return lambda aggregate: field_value(aggregate, column) is not None
         case ConformityMeasure(allowed):
             conforms = column_predicate(allowed)
-            return lambda project: _if_present(field_value(project, allowed.name), conforms)
+            return lambda aggregate: _if_present(field_value(aggregate, allowed.name), conforms)
         case DateOrderMeasure(columns):
-            return lambda project: _in_order([field_value(project, name) for name in columns])
-        case SponsorShareMeasure():
-            return _shares_whole
+            return lambda aggregate: _in_order([field_value(aggregate, name) for name in columns])
+        case ShareSumMeasure():
+            return lambda aggregate: _shares_whole(measure, aggregate)
         case SumMeasure():
-            return lambda project: _sum_equals(measure, project)
-    raise TypeError(f"a {type(measure).__name__} is not counted one project at a time")
+            return lambda aggregate: _sum_equals(measure, aggregate)
+    raise TypeError(f"a {type(measure).__name__} is not counted one state at a time")
 
 
 def _if_present(value: Value | None, conforms: Callable[[Value], bool]) -> bool | None:
@@ -127,17 +142,17 @@ def _in_order(values: Sequence[Any]) -> bool | None:
     return None if len(present) < 2 else present == sorted(present)  # noqa: PLR2004 - an order takes two
 
 
-def _shares_whole(project: StoredAggregate[Any]) -> bool | None:
-    shares = [sponsor.share for sponsor in project.state.sponsors]
+def _shares_whole(measure: ShareSumMeasure, aggregate: StoredAggregate[Any]) -> bool | None:
+    shares = [party.share for party in getattr(aggregate.state, measure.field)]
     if not shares or any(share is None for share in shares):
         return None
-    return bool(abs(sum(shares, Decimal(0)) - _HUNDRED) <= SHARE_TOLERANCE)
+    return bool(abs(sum(shares, Decimal(0)) - _HUNDRED) <= measure.tolerance)
 
 
-def _sum_equals(measure: SumMeasure, project: StoredAggregate[Any]) -> bool | None:
-    values = [field_value(project, name) for name in measure.addends]
+def _sum_equals(measure: SumMeasure, aggregate: StoredAggregate[Any]) -> bool | None:
+    values = [field_value(aggregate, name) for name in measure.addends]
     addends = [Decimal(value) for value in values if value is not None]  # type: ignore[arg-type]  # numbers only
-    total = field_value(project, measure.total)
+    total = field_value(aggregate, measure.total)
     if not addends or total is None:
         return None
     actual = Decimal(0)

@@ -62,7 +62,6 @@ from spawn.domain.schemas.evolution.compatibility import Proof
 from spawn.domain.schemas.evolution.migration_plan import MigrationPlan
 from spawn.domain.schemas.evolution.version_conversion import find_violation, upgrade_state
 from spawn.domain.schemas.schema_status import SCHEMA_KIND
-from spawn.domain.schemas.validator import compile_schema
 from spawn.ports.runtime import Clock
 from spawn.ports.schemas import (
     MIN_LOGGED_MIGRATIONS,
@@ -370,15 +369,14 @@ class MemoryStore:
         """Return the sums; see `FlowTotals.sum_flows`."""
         return await asyncio.to_thread(flow_columns.sum_flows, flows)
 
-    async def measure(self, measures: Sequence[Measure]) -> Measurement:
-        """Measure the projects of this moment; see `QualityStore.measure`."""
-        schema = self._histories.of(PROJECT_KIND).active_schema
-        quality_counts.check_measures(measures, compile_schema(schema).fields)
+    async def measure(self, measures: Sequence[Measure], kind: str = PROJECT_KIND) -> Measurement:
+        """Measure the states of this moment; see `QualityStore.measure`."""
+        quality_counts.check_measures(measures, self._histories.of(kind).active_schema)
         position = self._position()
-        newest = self._newest(PROJECT_KIND)
+        newest = self._newest(kind)
         return Measurement(
             position=position,
-            projects=len(newest),
+            states=len(newest),
             changed_at=max((stored_version.updated_at for stored_version in newest), default=None),
             # Counts need no lock: the states are immutable, so requests need not wait.
             tallies=await asyncio.to_thread(quality_counts.count_measures, measures, newest),

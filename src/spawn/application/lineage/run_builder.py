@@ -181,7 +181,8 @@ def build_export_run(
     fields = compile_schema(schema).fields
     source = build_dataset(schema, fields.values())
     target = f"exports/{PROJECTS}.{file_format.value}"
-    results = report.results if report is not None else ()
+    every_result = report.results if report is not None else ()
+    results = [result for result in every_result if result.rule.kind == schema.kind]
     return Run(
         run_id=run_id,
         activity=Activity.EXPORT,

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import datetime
 
 import msgspec
 
@@ -9,13 +10,15 @@ from spawn.application.commands import Decision, execute
 from spawn.application.dependencies import Dependencies, require
 from spawn.application.imports.queries import find_latest_import_runs
 from spawn.application.quality.queries import get_latest_report
+from spawn.domain.aggregates import governed_kinds
 from spawn.domain.change import StoredAggregate, Write
 from spawn.domain.errors import Duplicate, SpawnError, StaleVersion
 from spawn.domain.events.event import DomainEvent
 from spawn.domain.events.position import Position
 from spawn.domain.lineage.run import Run
 from spawn.domain.principal import SERVICE_PRINCIPAL, Principal, Scope
-from spawn.domain.quality.measures import MeasureTally
+from spawn.domain.projects.project import PROJECT_KIND
+from spawn.domain.quality.measures import Measurement, MeasureTally
 from spawn.domain.quality.report import (
     BREACHED_EVENT,
     DATASET,
@@ -39,6 +42,7 @@ from spawn.domain.quality.rules import (
     build_import_rule,
     derive_rules,
 )
+from spawn.domain.schema_version import Schema
 
 FIRST_PAUSE_S = 2.0
 """Delay of the first run, so that it does not compete with the start of the service."""
@@ -145,24 +149,26 @@ class QualityMonitor:
             return await self._record(principal, report, position)
 
     async def _build_report(self) -> tuple[QualityReport, Position]:
-        """Measure every rule of the active schema; return the report and its position."""
+        """Measure every rule of the active schemas; return the report and its position.
+
+        Projects are measured first, so that no kind was measured before the report's position.
+        """
         schema = (await self._dependencies.active_schema()).schema
-        declared_rules = derive_rules(schema)
-        measurement = await self._dependencies.quality.measure(
-            [pair.measure for pair in declared_rules]
-        )
+        now = self._dependencies.clock.now()
+        measurement, shares = await self._measure_states(schema, now)
+        for kind in governed_kinds():
+            record = await self._dependencies.schemas.active(kind)
+            # A kind without a schema of its own promises nothing yet.
+            if kind != PROJECT_KIND and record is not None:
+                shares += (await self._measure_states(record.schema, now))[1]
         imports = await find_latest_import_runs(self._dependencies)
-        now, position = self._dependencies.clock.now(), str(measurement.position)
-        shares = [
-            evaluate_share(pair.rule, tally, measured_at=now, position=position)
-            for pair, tally in zip(declared_rules, measurement.tallies, strict=True)
-        ]
+        position = str(measurement.position)
         report = QualityReport(
             dataset=DATASET,
             schema_id=schema.id,
             schema_version=schema.version,
             position=position,
-            projects=measurement.projects,
+            projects=measurement.states,
             measured_at=now,
             changed_at=measurement.changed_at,
             imported_at=max((aggregate.updated_at for aggregate in imports), default=None),
@@ -170,6 +176,20 @@ class QualityMonitor:
         )
         results = (*shares, *_import_results(imports, position), *self._age_results(report))
         return msgspec.structs.replace(report, results=results), measurement.position
+
+    async def _measure_states(
+        self, schema: Schema, measured_at: datetime
+    ) -> tuple[Measurement, list[RuleResult]]:
+        """Measure the rules of a schema over the states of its kind."""
+        declared_rules = derive_rules(schema)
+        measurement = await self._dependencies.quality.measure(
+            [pair.measure for pair in declared_rules], schema.kind
+        )
+        position = str(measurement.position)
+        return measurement, [
+            evaluate_share(pair.rule, tally, measured_at=measured_at, position=position)
+            for pair, tally in zip(declared_rules, measurement.tallies, strict=True)
+        ]
 
     def _age_results(self, report: QualityReport) -> list[RuleResult]:
         instants = {LAST_CHANGE: report.changed_at, LAST_IMPORT: report.imported_at}

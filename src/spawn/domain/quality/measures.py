@@ -10,13 +10,13 @@ from spawn.domain.events.position import Position
 from spawn.domain.schema_version import Column
 
 MAX_SAMPLES: Final = 10
-"""Ids of failing projects in one tally."""
+"""Ids of failing states in one tally."""
 
 EXTERNAL_REF: Final = "external_ref"
 
 
 class CompletenessMeasure(msgspec.Struct, frozen=True, tag="complete"):
-    """Of all projects, those in which the column has a value."""
+    """Of all states of a kind, those in which the column has a value."""
 
     column: str
 
@@ -28,23 +28,30 @@ class ConformityMeasure(msgspec.Struct, frozen=True, tag="conforming"):
 
 
 class UniquenessMeasure(msgspec.Struct, frozen=True, tag="unique"):
-    """Of the values of `project_id` or `external_ref`, those that no other project has."""
+    """Of the values of a column or of `external_ref`, those that no other state has."""
 
     field: str
 
 
 class DateOrderMeasure(msgspec.Struct, frozen=True, tag="in_order"):
-    """Of the projects with two or more of the columns, those in ascending order."""
+    """Of the states with two or more of the columns, those in ascending order."""
 
     columns: tuple[str, ...]
 
 
-class SponsorShareMeasure(msgspec.Struct, frozen=True, tag="shares_whole"):
-    """Of the projects with sponsors, those whose shares add up to exactly 100."""
+class ShareSumMeasure(msgspec.Struct, frozen=True, tag="shares_whole"):
+    """Of the states with shares in a field, such as `sponsors`, those whose sum is 100.
+
+    It differs from 100 by `tolerance` at most. A state without parties, or with a share that is
+    unknown, is not checked.
+    """
+
+    field: str
+    tolerance: Decimal = Decimal(0)
 
 
 class SumMeasure(msgspec.Struct, frozen=True, tag="sum_equals"):
-    """Of the projects with an addend and a total, those whose addends make the total.
+    """Of the states with an addend and a total, those whose addends make the total.
 
     They differ only if the gap is `tolerance` times |total| or more.
     """
@@ -59,7 +66,7 @@ Measure = (
     | ConformityMeasure
     | UniquenessMeasure
     | DateOrderMeasure
-    | SponsorShareMeasure
+    | ShareSumMeasure
     | SumMeasure
 )
 """Any measure that a store can count."""
@@ -74,13 +81,13 @@ class MeasureTally(msgspec.Struct, frozen=True):
 
 
 class Measurement(msgspec.Struct, frozen=True, kw_only=True):
-    """A store's count of several measures over one state of the data, in their order.
+    """A store's count of several measures over the states of one kind, in their order.
 
-    The state includes every change acknowledged at `position`. `changed_at` is the time of the
-    last write to a project, None if there is no project.
+    They include every change acknowledged at `position`. `states` is their number, `changed_at`
+    the time of the last write to one, None if there is none.
     """
 
     position: Position
-    projects: int
+    states: int
     changed_at: datetime | None
     tallies: tuple[MeasureTally, ...]

@@ -40,7 +40,7 @@ class RuleResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class QualityReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The results of all rules; each version of the aggregate is one run.
+    """The results of all rules, of every governed kind; each version of the aggregate is one run.
 
     `changed_at` is the time of the last write to a project, `imported_at` the end of the last
     successful import.

@@ -13,8 +13,10 @@ from typing import Final
 
 import msgspec
 
+from spawn.domain.facilities.facility import FACILITY_KIND
 from spawn.domain.lineage.run import Assertion
 from spawn.domain.projects.codes import CODE_FIELDS
+from spawn.domain.projects.parties import SHARE_TOLERANCE
 from spawn.domain.projects.project import ORDERED_DATES, PROJECT_KIND
 from spawn.domain.quality.measures import (
     EXTERNAL_REF,
@@ -22,7 +24,7 @@ from spawn.domain.quality.measures import (
     ConformityMeasure,
     DateOrderMeasure,
     Measure,
-    SponsorShareMeasure,
+    ShareSumMeasure,
     SumMeasure,
     UniquenessMeasure,
 )
@@ -66,7 +68,8 @@ class QualityRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     `rule_id` is stable: the dimension and the subject, which begins with the kind of the states
     unless they are projects. `threshold` is the service level: the
-    lowest share, or the highest age in seconds; None measures without a service level.
+    lowest share, or the highest age in seconds; None measures without a service level. `kind` is
+    that of the states which the rule is about.
     """
 
     rule_id: str
@@ -76,6 +79,7 @@ class QualityRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     unit: MeasureUnit = MeasureUnit.SHARE
     threshold: Decimal | None = None
     severity: Severity = Severity.INFO
+    kind: str = PROJECT_KIND
 
 
 class MeasurableRule(msgspec.Struct, frozen=True):
@@ -120,6 +124,7 @@ def _build_completeness_rule(
         description=(expectation and expectation.description) or f"{column.name} is present.",
         threshold=threshold,
         severity=severity,
+        kind=attributes.kind,
     )
     return MeasurableRule(rule, CompletenessMeasure(column.name))
 
@@ -133,6 +138,7 @@ def _build_sum_rule(expectation: Expectation, kind: str) -> MeasurableRule:
         description=expectation.description or f"{' + '.join(expectation.sum_of)} = {total}.",
         threshold=expectation.threshold,
         severity=Severity(expectation.severity),
+        kind=kind,
     )
     return MeasurableRule(rule, SumMeasure(expectation.sum_of, total, expectation.tolerance))
 
@@ -152,6 +158,7 @@ def _build_validity_rule(column: Column, attributes: CoreAttributes) -> Measurab
         description=f"{column.name} {' and '.join(conditions)}.",
         threshold=_FULL_SHARE,
         severity=Severity.ERROR,
+        kind=attributes.kind,
     )
     return MeasurableRule(rule, ConformityMeasure(column))
 
@@ -174,15 +181,21 @@ def _describe_constraints(column: Column, *, is_code: bool) -> list[str]:
 
 
 def _build_product_rule(
-    dimension: Dimension, subject: str, columns: tuple[str, ...], description: str, measure: Measure
+    dimension: Dimension,
+    subject: str,
+    columns: tuple[str, ...],
+    description: str,
+    measure: Measure,
+    kind: str = PROJECT_KIND,
 ) -> MeasurableRule:
     rule = QualityRule(
-        rule_id=f"{dimension}.{subject}",
+        rule_id=build_rule_id(dimension, subject, kind),
         dimension=dimension,
         columns=columns,
         description=description,
         threshold=_FULL_SHARE,
         severity=Severity.ERROR,
+        kind=kind,
     )
     return MeasurableRule(rule, measure)
 
@@ -207,7 +220,7 @@ _PROJECT_RULES: Final = (
         "sponsor_shares",
         ("sponsors",),
         "The shares of a project's sponsors add up to 100.",
-        SponsorShareMeasure(),
+        ShareSumMeasure("sponsors", SHARE_TOLERANCE),
     ),
     _build_product_rule(
         Dimension.CONSISTENCY,
@@ -217,7 +230,36 @@ _PROJECT_RULES: Final = (
         DateOrderMeasure(ORDERED_DATES),
     ),
 )
-_PRODUCT_RULES: Final[Mapping[str, tuple[MeasurableRule, ...]]] = {PROJECT_KIND: _PROJECT_RULES}
+_FACILITY_RULES: Final = (
+    _build_product_rule(
+        Dimension.UNIQUENESS,
+        "facility_id",
+        ("facility_id",),
+        "No two facilities share a facility_id.",
+        UniquenessMeasure("facility_id"),
+        FACILITY_KIND,
+    ),
+    _build_product_rule(
+        Dimension.CONSISTENCY,
+        "lender_shares",
+        ("lenders",),
+        "The shares of a facility's lenders add up to 100.",
+        ShareSumMeasure("lenders"),
+        FACILITY_KIND,
+    ),
+    _build_product_rule(
+        Dimension.CONSISTENCY,
+        "availability",
+        ("availability_start", "availability_end"),
+        "The availability of a facility starts before it ends.",
+        DateOrderMeasure(("availability_start", "availability_end")),
+        FACILITY_KIND,
+    ),
+)
+_PRODUCT_RULES: Final[Mapping[str, tuple[MeasurableRule, ...]]] = {
+    PROJECT_KIND: _PROJECT_RULES,
+    FACILITY_KIND: _FACILITY_RULES,
+}
 """Rules of the product by governed kind, beside those of the schema."""
 
 

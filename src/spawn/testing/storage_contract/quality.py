@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from spawn.adapters.embedded import quality_counts
 from spawn.adapters.factory import open_store
 from spawn.domain.errors import InvalidInput
+from spawn.domain.facilities.facility import FACILITY_KIND, LenderShare
+from spawn.domain.projects.parties import SHARE_TOLERANCE
 from spawn.domain.projects.project import ExternalRef, Project
 from spawn.domain.quality.measures import (
     MAX_SAMPLES,
@@ -27,7 +29,7 @@ from spawn.domain.quality.measures import (
     Measure,
     Measurement,
     MeasureTally,
-    SponsorShareMeasure,
+    ShareSumMeasure,
     SumMeasure,
     UniquenessMeasure,
 )
@@ -37,9 +39,15 @@ from spawn.domain.schema_version import Column, ColumnType, TypeName
 from spawn.domain.schemas.validator import compile_schema
 from spawn.testing.builders import some_sponsors
 from spawn.testing.expected_errors import expect_invalid
-from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, a_record
+from spawn.testing.storage_contract.harness import (
+    SCHEMA_RECORDS,
+    ManualClock,
+    StorageHarness,
+    a_record,
+)
 from spawn.testing.storage_contract.migrations import migrate_to, revise_columns
 from spawn.testing.storage_contract.properties import project_lists, url_suffix
+from spawn.testing.storage_contract.two_kinds import a_facility, build_facility_write
 
 _FIELDS = compile_schema(a_record().schema).fields
 RULES = tuple(rule_and_measure.measure for rule_and_measure in derive_rules(a_record().schema))
@@ -61,7 +69,7 @@ class TestQuality:
 
     async def test_an_empty_store_has_empty_tallies(self, harness: StorageHarness) -> None:
         result = await harness.store.measure(RULES)
-        assert (result.projects, result.changed_at) == (0, None)
+        assert (result.states, result.changed_at) == (0, None)
         assert result.tallies == (MeasureTally(0, 0),) * len(RULES)
         assert (await harness.store.measure([])).tallies == ()
 
@@ -156,7 +164,9 @@ class TestQuality:
     async def test_shares_are_added_up_exactly(self, harness: StorageHarness) -> None:
         await harness.create(sponsors=some_sponsors("33.33333333", "33.33333333", "33.33333334"))
         await harness.create()
-        assert await count_measure(harness, SponsorShareMeasure()) == MeasureTally(1, 1)
+        assert await count_measure(
+            harness, ShareSumMeasure("sponsors", SHARE_TOLERANCE)
+        ) == MeasureTally(1, 1)
 
     async def test_sums_are_compared_within_their_tolerance(self, harness: StorageHarness) -> None:
         for amount, ratio in (("100.00", "99.50"), ("100.00", "99.00"), ("100.00", "100.00")):
@@ -184,7 +194,7 @@ class TestQuality:
         assert [t.met for t in (*before.tallies, *after.tallies)] == [1, 2]
         assert after == Measurement(
             position=result.position,
-            projects=2,
+            states=2,
             changed_at=result.recorded_at,
             tallies=after.tallies,
         )
@@ -221,10 +231,65 @@ class TestQuality:
             CompletenessMeasure("colour"),
             unknown,
             DateOrderMeasure(("colour", "cod_date")),
+            UniquenessMeasure("colour"),
+            ShareSumMeasure("colour"),
         ):
             with pytest.raises(InvalidInput) as error:
                 await harness.store.measure([measure])
             assert [error.pointer for error in error.value.errors] == ["/colour"]
+
+    async def test_the_states_of_each_governed_kind_are_measured_by_their_own_rules(
+        self, harness: StorageHarness
+    ) -> None:
+        record = SCHEMA_RECORDS[FACILITY_KIND]
+        await harness.store.adopt(record)
+        project = await harness.create(country_code=None)
+        lenders = (
+            LenderShare(lender="A", share=Decimal("66.666666666667")),
+            LenderShare(lender="B", share=Decimal("33.333333333333")),
+        )
+        short = (*lenders[:1], LenderShare(lender="B", share=Decimal("33.333333333332")))
+        labelled = a_facility(1, lenders=lenders, attributes={"green_label": "dark"})
+        bare = a_facility(
+            2,
+            lenders=short,
+            commitment=Decimal("-1.00"),
+            availability_start=date(2026, 2, 1),
+            availability_end=date(2026, 1, 1),
+        )
+        harness.clock.advance(timedelta(hours=1))
+        writes = (build_facility_write(labelled), build_facility_write(bare))
+        result = await harness.store.commit(harness.change(writes=writes, events=()))
+        rules = derive_rules(record.schema)
+        measured = await harness.store.measure([one.measure for one in rules], FACILITY_KIND)
+        assert (measured.position, measured.states) == (result.position, 2)
+        assert measured.changed_at == result.recorded_at
+        violated = {
+            one.rule.rule_id: tally
+            for one, tally in zip(rules, measured.tallies, strict=True)
+            if tally.met < tally.checked
+        }
+        one_of_two = MeasureTally(1, 2, ("f2",))
+        assert violated["completeness.facility.green_label"] == one_of_two
+        assert {name for name in violated if not name.startswith("completeness.")} >= {
+            "validity.facility.commitment",
+            "consistency.facility.lender_shares",
+            "consistency.facility.availability",
+        }
+        assert violated["validity.facility.commitment"] == one_of_two
+        assert violated["consistency.facility.lender_shares"] == one_of_two
+        assert "uniqueness.facility.facility_id" not in violated
+        items = (await harness.store.page(Query(kind=FACILITY_KIND, limit=10))).items
+        assert measured.tallies == quality_counts.count_measures(
+            [one.measure for one in rules], items
+        )
+        assert await count_measure(harness, CompletenessMeasure("country_code")) == MeasureTally(
+            0, 1, (project.project_id,)
+        )
+        with expect_invalid(("/country_code", "unknown_field")):
+            await harness.store.measure([CompletenessMeasure("country_code")], FACILITY_KIND)
+        with expect_invalid(("/sponsors", "unknown_field")):
+            await harness.store.measure([ShareSumMeasure("sponsors")], FACILITY_KIND)
 
     async def test_accepted_projects_satisfy_the_rules_of_the_schema(
         self, harness: StorageHarness

@@ -13,7 +13,7 @@ from spawn.adapters.duckdb.connection import Cursor
 from spawn.adapters.duckdb.journal_rows import from_microseconds
 from spawn.adapters.duckdb.state.constraint_sql import constraint_condition
 from spawn.adapters.duckdb.tables import quote_name
-from spawn.domain.projects.parties import SHARE_TOLERANCE
+from spawn.domain.aggregates import AggregateType
 from spawn.domain.quality.measures import (
     EXTERNAL_REF,
     MAX_SAMPLES,
@@ -22,7 +22,7 @@ from spawn.domain.quality.measures import (
     DateOrderMeasure,
     Measure,
     MeasureTally,
-    SponsorShareMeasure,
+    ShareSumMeasure,
     SumMeasure,
     UniquenessMeasure,
 )
@@ -31,20 +31,8 @@ _MEASURES_PER_QUERY = 50
 """Measures counted in one pass over the table."""
 
 _ADDEND = "decimal(38,10)"
-_STRUCTURE = (
-    '{"sponsors":[{"share":"DECIMAL(11,8)"}],"external_ref":{"source":"VARCHAR","id":"VARCHAR"}}'
-)
-# Members without a column are in the document alone, found by the row's position. No text
-# contains a NUL, so it separates the two parts of a reference.
-_DOCUMENTS = (
-    "(select project_id, _created, r.external_ref.source || chr(0) || r.external_ref.id as ref,"
-    # The sum is unknown where a share is.
-    " case when len(list_filter(r.sponsors, s -> s.share is null)) = 0"
-    " then list_sum(list_transform(r.sponsors, s -> s.share)) end as shares"
-    f" from (select p.project_id, p._created, from_json(j.document, '{_STRUCTURE}') r"
-    " from projects p join journal j on j.position = p._position))"
-)
-_ARE_WHOLE = f"abs(shares - 100) <= {SHARE_TOLERANCE}"
+_SHARE = '[{"share":"DECIMAL(15,12)"}]'
+_REFERENCE = '{"source":"VARCHAR","id":"VARCHAR"}'
 _REFERENCES = UniquenessMeasure(EXTERNAL_REF)
 
 
@@ -59,17 +47,17 @@ class _Condition(msgspec.Struct, frozen=True):
 class _TallyQueries:
     """Statements with their parameters, run over one snapshot."""
 
-    def __init__(self, cursor: Cursor) -> None:
+    def __init__(self, cursor: Cursor, aggregate_type: AggregateType) -> None:
         self._cursor = cursor
+        self._table = quote_name(aggregate_type.table or aggregate_type.kind)
+        self._id = quote_name(aggregate_type.id_column)
         self._parameters: list[Any] = []
 
     def count(self, measures: Sequence[Measure]) -> list[MeasureTally]:
         """Return the tallies in order; measures of plain columns share a pass."""
         tallies: dict[int, MeasureTally] = {}
         column_measures: list[tuple[int, Measure]] = []
-        document_tallies: dict[Measure, MeasureTally] = {}
-        if any(measure in {SponsorShareMeasure(), _REFERENCES} for measure in measures):
-            document_tallies = self._count_documents()
+        document_tallies = self._count_documents(measures)
         for index, measure in enumerate(measures):
             if measure in document_tallies:
                 tallies[index] = document_tallies[measure]
@@ -102,28 +90,35 @@ class _TallyQueries:
             for (index, measure), (checked_count, met_count) in zip(measures, pairs, strict=True)
         }
 
-    def _count_documents(self) -> dict[Measure, MeasureTally]:
-        """Count the measures that need whole documents, in one pass.
+    def _count_documents(self, measures: Sequence[Measure]) -> dict[Measure, MeasureTally]:
+        """Count the measures that need whole documents, if there are any, in one pass.
 
         Violating ids are queried only if there are any, which is rare.
         """
+        share_sums = [m for m in dict.fromkeys(measures) if isinstance(m, ShareSumMeasure)]
+        if not share_sums and _REFERENCES not in measures:
+            return {}
         self._parameters = []
-        share_count, whole_share_count, reference_count, distinct_count = self._row(
-            f"with d as materialized (select ref, shares from {_DOCUMENTS})"
-            f" select count(shares), count(*) filter ({_ARE_WHOLE}), count(ref),"
-            " count(distinct ref) from d"
+        fields = tuple(dict.fromkeys(measure.field for measure in share_sums))
+        source = _build_document_source(self._table, self._id, fields)
+        counts = "".join(
+            f"count({quote_name(measure.field)}), count(*) filter ({_are_whole(measure)}), "
+            for measure in share_sums
         )
-        shares = MeasureTally(
-            whole_share_count,
-            share_count,
-            self._samples(SponsorShareMeasure()) if whole_share_count < share_count else (),
+        *shares, reference_count, distinct_count = self._row(
+            f"with d as materialized (select * from {source})"
+            f" select {counts}count(ref), count(distinct ref) from d"
         )
-        unique = (
+        tallies: dict[Measure, MeasureTally] = {
+            measure: MeasureTally(met, checked, self._samples(measure) if met < checked else ())
+            for measure, checked, met in zip(share_sums, shares[::2], shares[1::2], strict=True)
+        }
+        tallies[_REFERENCES] = (
             MeasureTally(reference_count, reference_count)
             if reference_count == distinct_count
             else self._count_unique(_REFERENCES)
         )
-        return {SponsorShareMeasure(): shares, _REFERENCES: unique}
+        return tallies
 
     def _count_enum(self, measure: ConformityMeasure) -> MeasureTally:
         """Count a column with an enum by its few distinct values, not its many rows."""
@@ -132,7 +127,8 @@ class _TallyQueries:
         holds = constraint_condition(measure.column, "v", self._parameter)
         checked_count, met_count = self._row(
             f"select coalesce(sum(n), 0), coalesce(sum(n) filter ({holds}), 0) from"
-            f" (select {name} v, count(*) n from projects where {name} is not null group by v)"
+            f" (select {name} v, count(*) n from {self._table}"
+            f" where {name} is not null group by v)"
         )
         return MeasureTally(
             int(met_count),
@@ -141,9 +137,9 @@ class _TallyQueries:
         )
 
     def _count_unique(self, measure: UniquenessMeasure) -> MeasureTally:
-        source, value = "projects", "project_id"
+        source, value = self._table, quote_name(measure.field)
         if measure == _REFERENCES:
-            source, value = _DOCUMENTS, "ref"
+            source, value = _build_document_source(self._table, self._id, ()), "ref"
         groups = (
             f"(select count(*) n, {value} v from {source} where {value} is not null group by v)"
         )
@@ -154,7 +150,7 @@ class _TallyQueries:
         if met_count == checked_count:
             return MeasureTally(int(met_count), int(checked_count))
         rows = self._cursor.execute(
-            f"select project_id from {source} where {value} in"
+            f"select {self._id} from {source} where {value} in"
             f" (select v from {groups} where n > 1) order by _created limit {MAX_SAMPLES}"
         ).fetchall()
         return MeasureTally(int(met_count), int(checked_count), tuple(name for (name,) in rows))
@@ -163,7 +159,7 @@ class _TallyQueries:
         self._parameters = []
         condition = self._condition(measure)
         rows = self._cursor.execute(
-            f"select project_id from {condition.source} where {condition.applies}"
+            f"select {self._id} from {condition.source} where {condition.applies}"
             f" and not {condition.holds} order by _created limit {MAX_SAMPLES}",
             self._parameters,
         ).fetchall()
@@ -176,18 +172,21 @@ class _TallyQueries:
     def _condition(self, measure: Measure) -> _Condition:
         match measure:
             case CompletenessMeasure(name):
-                return _Condition("projects", "true", f"({quote_name(name)} is not null)")
+                return _Condition(self._table, "true", f"({quote_name(name)} is not null)")
             case ConformityMeasure(allowed):
                 name = quote_name(allowed.name)
                 holds = constraint_condition(allowed, name, self._parameter)
-                return _Condition("projects", f"{name} is not null", holds)
+                return _Condition(self._table, f"{name} is not null", holds)
             case DateOrderMeasure(names):
-                return _order_condition(names)
+                return _order_condition(self._table, names)
             case SumMeasure():
                 return self._sum_condition(measure)
-            case SponsorShareMeasure():
-                return _Condition(_DOCUMENTS, "shares is not null", f"({_ARE_WHOLE})")
-        raise TypeError(f"a {type(measure).__name__} is not counted one project at a time")
+            case ShareSumMeasure(field):
+                source = _build_document_source(self._table, self._id, (field,))
+                return _Condition(
+                    source, f"{quote_name(field)} is not null", f"({_are_whole(measure)})"
+                )
+        raise TypeError(f"a {type(measure).__name__} is not counted one state at a time")
 
     def _sum_condition(self, measure: SumMeasure) -> _Condition:
         names = [quote_name(name) for name in measure.addends]
@@ -197,7 +196,7 @@ class _TallyQueries:
         gap = f"abs(({addend_sum}) - {total})"
         tolerance = self._parameter(float(measure.tolerance))
         return _Condition(
-            "projects",
+            self._table,
             f"({present}) and {quote_name(measure.total)} is not null",
             f"({gap} = 0 or {gap}::double < {tolerance}::double * abs({total})::double)",
         )
@@ -207,28 +206,55 @@ class _TallyQueries:
         return f"${len(self._parameters)}"
 
 
-def _order_condition(columns: Sequence[str]) -> _Condition:
+def _build_document_source(table: str, identity: str, share_fields: Sequence[str]) -> str:
+    """Return a source of the sums of shares, by the name of their field, and of references.
+
+    Members without a column are in the document alone, found by the row's position.
+    """
+    members = "".join(f"{quote_name(field)}:{_SHARE}," for field in share_fields)
+    # The sum is unknown where a share is.
+    sums = "".join(
+        f" case when len(list_filter(r.{name}, s -> s.share is null)) = 0"
+        f" then list_sum(list_transform(r.{name}, s -> s.share)) end as {name},"
+        for name in map(quote_name, share_fields)
+    )
+    # No text contains a NUL, so it separates the two parts of a reference.
+    return (
+        f"(select {identity}, _created,{sums}"
+        " r.external_ref.source || chr(0) || r.external_ref.id as ref"
+        f" from (select p.{identity}, p._created,"
+        f" from_json(j.document, '{{{members}\"external_ref\":{_REFERENCE}}}') r"
+        f" from {table} p join journal j on j.position = p._position))"
+    )
+
+
+def _are_whole(measure: ShareSumMeasure) -> str:
+    return f"abs({quote_name(measure.field)} - 100) <= {measure.tolerance:f}"
+
+
+def _order_condition(table: str, columns: Sequence[str]) -> _Condition:
     names = [quote_name(name) for name in columns]
     present = " + ".join(f"({name} is not null)::integer" for name in names)
     pairs = [(early, late) for index, early in enumerate(names) for late in names[index + 1 :]]
     late = " or ".join(f"coalesce({early} > {late}, false)" for early, late in pairs)
-    return _Condition("projects", f"({present}) >= 2", f"(not ({late}))")
+    return _Condition(table, f"({present}) >= 2", f"(not ({late}))")
 
 
 def count_measures(
-    cursor: Cursor, measures: Sequence[Measure]
+    cursor: Cursor, measures: Sequence[Measure], aggregate_type: AggregateType
 ) -> tuple[int, datetime | None, tuple[MeasureTally, ...]]:
-    """Return the number of projects, the time of the last write, and the tallies.
+    """Return the number of states of a kind, the time of the last write, and the tallies.
 
-    One transaction, so that every count is of the same projects.
+    One transaction, so that every count is of the same states.
     """
+    table = quote_name(aggregate_type.table or aggregate_type.kind)
     cursor.execute("begin transaction read only")
     try:
-        summary = cursor.execute("select count(*), max(epoch_us(updated_at)) from projects")
-        projects, changed_at = summary.fetchone() or (0, None)
-        tallies = tuple(_TallyQueries(cursor).count(measures))
+        summary = cursor.execute(f"select count(*), max(epoch_us(updated_at)) from {table}")
+        states, changed_at = summary.fetchone() or (0, None)
+        tallies = tuple(_TallyQueries(cursor, aggregate_type).count(measures))
     finally:
         # Interrupting a query may have ended its transaction already.
         with contextlib.suppress(duckdb.Error):
             cursor.execute("rollback")
-    return projects, None if changed_at is None else from_microseconds(changed_at), tallies
+    return states, None if changed_at is None else from_microseconds(changed_at), tallies

@@ -118,7 +118,7 @@ def build_home(
         "failing_checks": [
             name for name, check in status.checks.items() if check["status"] != HealthStatus.OK
         ],
-        "projects": measurement.projects if measurement is not None else None,
+        "projects": measurement.states if measurement is not None else None,
         "changed_at": changed_at,
         "change_age": changed_at and format_age(status.now - changed_at),
         "measurement_age": report and format_age(status.now - report.measured_at),

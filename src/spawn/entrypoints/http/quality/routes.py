@@ -95,8 +95,8 @@ async def get_run(request: StrictRequest, number: str) -> QualityReportView:
     tag="governance",
     summary="Measure the quality",
     description=(
-        "Measure every declared rule over the current data and respond when this is done, after "
-        "seconds for a million projects. Requests during a run share the next run."
+        "Measure every declared rule of every kind over the current data and respond when this "
+        "is done, after seconds for a million projects. Requests during a run share the next run."
     ),
     returns=Success(QualityReportView, "The run.", status=201, headers=("Location", "ETag")),
     problems=("conflict", "deadline_exceeded", "forbidden", "overloaded", "storage_full"),

@@ -18,6 +18,7 @@ class RuleResultView(WireStruct, frozen=True):
     """The result of a rule; met and checked are the counts behind a share."""
 
     rule_id: str
+    kind: Annotated[str, Meta(description="Kind of the states that the rule is about.")]
     dimension: Dimension
     columns: tuple[str, ...]
     description: str
@@ -33,7 +34,7 @@ class RuleResultView(WireStruct, frozen=True):
     met: Count | None
     checked: Count | None
     samples: Annotated[
-        tuple[str, ...], Meta(description="Up to a few projects that violate the rule.")
+        tuple[str, ...], Meta(description="Ids of up to a few states that violate the rule.")
     ]
     measured_at: Instant
     position: str
