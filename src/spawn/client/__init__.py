@@ -4,8 +4,25 @@ It needs httpx, msgspec and tenacity, and imports nothing of the service (ADR 00
 """
 
 from spawn.client.async_client import AsyncSpawnClient
+from spawn.client.facilities import (
+    BalanceRecord,
+    EntryFactsDocument,
+    FacilityDocument,
+    LedgerEntryRecord,
+    ProjectFacilityRecord,
+    RepaymentScheduleRecord,
+    ReversalRequestDocument,
+    StatementRecord,
+)
 from spawn.client.mappings import ColumnMappingDocument, ImportMappingDocument
+from spawn.client.portfolios import (
+    MaturityStep,
+    PortfolioExposureRecord,
+    PortfolioForecastRecord,
+    PortfolioRecord,
+)
 from spawn.client.problems import (
+    ApprovalPending,
     ConflictProblem,
     ConnectionFailed,
     ForbiddenProblem,
@@ -35,13 +52,17 @@ from spawn.client.sync_client import SpawnClient
 from spawn.client.uploads import FinishedImport, UploadOptions
 
 __all__ = [
+    "ApprovalPending",
     "AsyncSpawnClient",
+    "BalanceRecord",
     "ClientRetries",
     "ColumnMappingDocument",
     "ConflictProblem",
     "ConnectionFailed",
     "DryRunRecord",
+    "EntryFactsDocument",
     "EventPage",
+    "FacilityDocument",
     "FinishedImport",
     "FollowedEvent",
     "ForbiddenProblem",
@@ -51,14 +72,23 @@ __all__ = [
     "InvalidInputProblem",
     "JobFailed",
     "JobRecord",
+    "LedgerEntryRecord",
+    "MaturityStep",
     "MissingPackage",
     "NotFoundProblem",
+    "PortfolioExposureRecord",
+    "PortfolioForecastRecord",
+    "PortfolioRecord",
     "ProblemError",
     "ProblemField",
+    "ProjectFacilityRecord",
     "ProjectRecord",
+    "RepaymentScheduleRecord",
+    "ReversalRequestDocument",
     "SpawnClient",
     "SpawnClientError",
     "StaleVersionProblem",
+    "StatementRecord",
     "UnauthenticatedProblem",
     "UnavailableProblem",
     "UnreadableResponse",

@@ -8,7 +8,7 @@ import math
 import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -16,6 +16,7 @@ import msgspec
 
 from spawn.client.mappings import ImportMappingDocument
 from spawn.client.problems import (
+    ApprovalPending,
     JobFailed,
     StaleVersionProblem,
     UnreadableResponse,
@@ -57,6 +58,8 @@ ResolveConflict = Callable[[ProjectRecord], Changes | None]
 STALE: Final = 412
 """Status of a change that another one overtook."""
 
+_PENDING: Final = 202
+
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One request; `is_repeatable` if sending it twice does no more than sending it once."""
@@ -77,6 +80,30 @@ class Finished(msgspec.Struct, Generic[T], frozen=True):
 
 
 Operation = Generator[Call, httpx.Response, T]
+
+
+class VersionedRecord(Protocol):
+    """A record whose changes name the version that they are based on."""
+
+    @property
+    def version(self) -> int:
+        """Its version, from 1."""
+
+    @property
+    def etag(self) -> str | None:
+        """Its tag; None in a list."""
+
+
+R = TypeVar("R", bound=VersionedRecord)
+
+
+class Resource(msgspec.Struct, Generic[R], frozen=True):
+    """The path of one resource, and the function that reads it from a response."""
+
+    path: str
+    read: Callable[[httpx.Response], R]
+
+
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 
 
@@ -88,6 +115,17 @@ def raise_problem(response: httpx.Response) -> httpx.Response:
     """
     if not response.is_success:
         raise build_problem(response.status_code, response.headers, response.content)
+    return response
+
+
+def raise_pending(response: httpx.Response) -> httpx.Response:
+    """Return the response to a command that was carried out.
+
+    Raises:
+        ApprovalPending: it waits for the decision of another person.
+    """
+    if response.status_code == _PENDING:
+        raise ApprovalPending(str(decode_json(response.content).get("approval_id", "")))
     return response
 
 
@@ -138,17 +176,17 @@ def build_headers(headers: Mapping[str, str] | None, token: str | None) -> dict[
 
 def history_path(project_id: str) -> str:
     """Return the path of the history of a project."""
-    return f"{_project_path(project_id)}/history"
+    return f"{project_path(project_id)}/history"
 
 
 def quarantine_path(import_id: str) -> str:
     """Return the path of the quarantined rows of an import."""
-    return f"{IMPORTS}/{_segment(import_id)}/quarantine"
+    return f"{IMPORTS}/{quote_segment(import_id)}/quarantine"
 
 
 def dataset_path(dataset: str) -> str:
     """Return the path of a dataset, whose name may have a suffix."""
-    return f"/v1/data/{_segment(dataset)}"
+    return f"/v1/data/{quote_segment(dataset)}"
 
 
 def _encode(document: object) -> bytes:
@@ -169,7 +207,7 @@ def _encode(document: object) -> bytes:
     return _ENCODER.encode(document)
 
 
-def _segment(name: str) -> str:
+def quote_segment(name: str) -> str:
     """Return a name as a segment of a path.
 
     Raises:
@@ -180,11 +218,12 @@ def _segment(name: str) -> str:
     return quote(name, safe="")
 
 
-def _project_path(project_id: str) -> str:
-    return f"{PROJECTS}/{_segment(project_id)}"
+def project_path(project_id: str) -> str:
+    """Return the path of a project."""
+    return f"{PROJECTS}/{quote_segment(project_id)}"
 
 
-def _write(
+def build_change(
     method: str, path: str, document: object, headers: Mapping[str, str], key: str | None
 ) -> Call:
     """Return a change with an idempotency key, so that it may be sent twice."""
@@ -199,46 +238,56 @@ def _write(
 
 def get_project(project_id: str, params: Mapping[str, str]) -> Operation[ProjectRecord]:
     """Read one project."""
-    call = Call(method="GET", path=_project_path(project_id), params=params)
-    return _project_of((yield call))
+    return (yield from get_resource(Resource(project_path(project_id), _project_of), params))
 
 
 def create_project(fields: Changes, key: str | None) -> Operation[ProjectRecord]:
     """Create a project."""
-    return _project_of((yield _write("POST", PROJECTS, fields, {}, key)))
+    return _project_of((yield build_change("POST", PROJECTS, fields, {}, key)))
 
 
 def update_project(
     project: ProjectRecord, changes: Changes, resolve: ResolveConflict | None
 ) -> Operation[ProjectRecord]:
     """Amend the version of a project; after another change, what `resolve` returns."""
-    path = _project_path(project.project_id)
-    return (yield from _change(project, "PATCH", path, changes, resolve))
+    resource = Resource(project_path(project.project_id), _project_of)
+    return (yield from amend(resource, project, changes, resolve))
 
 
 def transition_project(project: ProjectRecord, transition: Changes) -> Operation[ProjectRecord]:
     """Move the version of a project to another status."""
-    path = f"{_project_path(project.project_id)}/transitions"
-    return (yield from _change(project, "POST", path, transition, None))
+    resource = Resource(project_path(project.project_id), _project_of)
+    path = f"{resource.path}/transitions"
+    return (yield from _change(resource, project, ("POST", path), transition, None))
+
+
+def amend(
+    resource: Resource[R],
+    record: R,
+    changes: Changes,
+    resolve: Callable[[R], Changes | None] | None,
+) -> Operation[R]:
+    """Send a merge patch of a version; after another change, what `resolve` returns."""
+    return (yield from _change(resource, record, ("PATCH", resource.path), changes, resolve))
 
 
 def _change(
-    project: ProjectRecord,
-    method: str,
-    path: str,
+    resource: Resource[R],
+    record: R,
+    target: tuple[str, str],
     changes: Changes,
-    resolve: ResolveConflict | None,
-) -> Operation[ProjectRecord]:
-    current = project
+    resolve: Callable[[R], Changes | None] | None,
+) -> Operation[R]:
+    current = record
     for attempt in range(1, MAX_UPDATE_ATTEMPTS + 1):
         if current.etag is None:
-            current = yield from _read_etag(current)
+            current = yield from _read_etag(resource, current)
         headers = {"If-Match": current.etag or "*"}
-        call = _write(method, path, changes, headers, None)
+        call = build_change(*target, changes, headers, None)
         response = yield msgspec.structs.replace(call, raises=False)
         if response.status_code != STALE or resolve is None or attempt == MAX_UPDATE_ATTEMPTS:
-            return _project_of(raise_problem(response))
-        current = yield from get_project(project.project_id, {})
+            return resource.read(raise_problem(response))
+        current = yield from get_resource(resource, {})
         next_changes = resolve(current)
         if next_changes is None:
             raise_problem(response)
@@ -246,14 +295,20 @@ def _change(
     raise AssertionError("the last attempt returns or raises")
 
 
-def _read_etag(project: ProjectRecord) -> Operation[ProjectRecord]:
-    """Read a project of a list again for its tag.
+def get_resource(resource: Resource[R], params: Mapping[str, str]) -> Operation[R]:
+    """Read a resource."""
+    response = yield Call(method="GET", path=resource.path, params=params)
+    return resource.read(response)
+
+
+def _read_etag(resource: Resource[R], record: R) -> Operation[R]:
+    """Read a resource of a list again for its tag.
 
     Raises:
         StaleVersionProblem: it has another version by now.
     """
-    current = yield from get_project(project.project_id, {})
-    if current.version != project.version:
+    current = yield from get_resource(resource, {})
+    if current.version != record.version:
         body = b'{"code":"stale_version","detail":"The current version is %d."}' % current.version
         problem = build_problem(STALE, httpx.Headers(), body)
         assert isinstance(problem, StaleVersionProblem)  # noqa: S101 - the class of this status
@@ -262,7 +317,7 @@ def _read_etag(project: ProjectRecord) -> Operation[ProjectRecord]:
 
 
 def _project_of(response: httpx.Response) -> ProjectRecord:
-    return read_project(decode_json(response.content), response.headers.get("etag"))
+    return read_project(decode_json(raise_pending(response).content), response.headers.get("etag"))
 
 
 def read_page(path: str, params: Mapping[str, str]) -> Operation[PageRecord]:
@@ -279,7 +334,7 @@ def count_projects(params: Mapping[str, str]) -> Operation[int]:
 
 def calculate(calculator: str, case: Changes) -> Operation[dict[str, Json]]:
     """Calculate a case; nothing is stored, so it may be sent twice."""
-    path = f"/v1/analysis/{_segment(calculator)}"
+    path = f"/v1/analysis/{quote_segment(calculator)}"
     headers = {"Content-Type": "application/json", "Accept": "application/json"}
     response = yield Call(method="POST", path=path, body=_encode(case), headers=headers)
     return decode_json(response.content)
@@ -287,7 +342,7 @@ def calculate(calculator: str, case: Changes) -> Operation[dict[str, Json]]:
 
 def put_mapping(name: str, mapping: ImportMappingDocument | Changes) -> Operation[None]:
     """Create an import mapping, or find that it has this content."""
-    path = f"/v1/ops/import-mappings/{_segment(name)}"
+    path = f"/v1/ops/import-mappings/{quote_segment(name)}"
     headers = {"Content-Type": "application/json"}
     yield Call(method="PUT", path=path, body=_encode(mapping), headers=headers)
 
@@ -300,7 +355,7 @@ def read_event_page(params: Mapping[str, str]) -> Operation[EventPage]:
 
 def get_job(job_id: str) -> Operation[JobRecord]:
     """Read a job."""
-    response = yield Call(method="GET", path=f"/v1/jobs/{_segment(job_id)}")
+    response = yield Call(method="GET", path=f"/v1/jobs/{quote_segment(job_id)}")
     return read_job(response)
 
 
@@ -327,7 +382,7 @@ def read_dry_run(response: httpx.Response) -> DryRunRecord:
 
 def get_import(import_id: str) -> Operation[ImportRecord]:
     """Read the counts of an import."""
-    response = yield Call(method="GET", path=f"{IMPORTS}/{_segment(import_id)}")
+    response = yield Call(method="GET", path=f"{IMPORTS}/{quote_segment(import_id)}")
     return msgspec.convert(decode_json(response.content), ImportRecord)
 
 

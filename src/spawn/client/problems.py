@@ -56,6 +56,14 @@ class JobFailed(SpawnClientError):
         super().__init__(f"job {job_id} {status}: {reason}" if reason else f"job {job_id} {status}")
 
 
+class ApprovalPending(SpawnClientError):
+    """A command waits for the decision of another person; nothing has changed so far."""
+
+    def __init__(self, approval_id: str) -> None:
+        self.approval_id = approval_id
+        super().__init__(f"the command waits for the decision about approval {approval_id}")
+
+
 class ProblemError(SpawnClientError):
     """A problem document of the service (RFC 9457).
 

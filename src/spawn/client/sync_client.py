@@ -1,8 +1,9 @@
 """Synchronous client."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -11,7 +12,7 @@ import httpx
 import msgspec
 from tenacity import Retrying
 
-from spawn.client import calls
+from spawn.client import calls, facilities, portfolios
 from spawn.client.calls import (
     Call,
     Finished,
@@ -22,7 +23,28 @@ from spawn.client.calls import (
     reading_response,
     to_params,
 )
+from spawn.client.facilities import (
+    BalanceRecord,
+    Day,
+    EntryFactsDocument,
+    FacilityDocument,
+    LedgerEntryRecord,
+    LedgerState,
+    ProjectFacilityRecord,
+    RepaymentScheduleRecord,
+    ResolveFacility,
+    ReversalRequestDocument,
+    StatementRecord,
+)
 from spawn.client.mappings import ImportMappingDocument
+from spawn.client.portfolios import (
+    FlowPeriod,
+    MaturityStep,
+    PortfolioExposureRecord,
+    PortfolioForecastRecord,
+    PortfolioRecord,
+    ReportKey,
+)
 from spawn.client.problems import ConnectionFailed
 from spawn.client.records import (
     DryRunRecord,
@@ -159,6 +181,157 @@ class SpawnClient:
     def transition_project(self, project: ProjectRecord, **transition: Json) -> ProjectRecord:
         """Move exactly this version to another status: `to`, `reason`, `effective_on`."""
         return self._run(calls.transition_project(project, transition))
+
+    # -- facilities -------------------------------------------------------------------------
+
+    def iterate_facilities(
+        self, project_id: str, *, limit: int = 500
+    ) -> Iterator[ProjectFacilityRecord]:
+        """Yield the facilities of a project, by rank and then as created, page by page."""
+        path = facilities.project_facilities_path(project_id)
+        for item in self._iterate(path, {"limit": limit}):
+            with reading_response():
+                facility = facilities.read_facility(item)
+            yield facility
+
+    def get_facility(self, facility_id: str, **options: Any) -> ProjectFacilityRecord:
+        """Return a facility; options are `as_of` and `schema_version`."""
+        return self._run(facilities.get_facility(facility_id, options))
+
+    def create_facility(
+        self,
+        project_id: str,
+        terms: FacilityDocument | Mapping[str, Json],
+        *,
+        key: str | None = None,
+    ) -> ProjectFacilityRecord:
+        """Create a facility; a repetition with the same key returns the first result."""
+        return self._run(facilities.create_facility(project_id, terms, key))
+
+    def amend_facility(
+        self,
+        facility: ProjectFacilityRecord,
+        changes: Mapping[str, Json],
+        *,
+        resolve: ResolveFacility | None = None,
+    ) -> ProjectFacilityRecord:
+        """Amend exactly this version of a facility; `resolve` is as in `update_project`.
+
+        Raises:
+            StaleVersionProblem: another change came first and nothing resolved it.
+        """
+        return self._run(facilities.amend_facility(facility, changes, resolve))
+
+    def add_entry(
+        self,
+        facility_id: str,
+        facts: EntryFactsDocument | Mapping[str, Json],
+        *,
+        based_on: LedgerState | None = None,
+        key: str | None = None,
+    ) -> LedgerEntryRecord:
+        """Record an entry of the ledger of a facility, such as a draw or a payment.
+
+        Args:
+            facility_id: of the facility.
+            facts: kind, value date, and what the kind needs.
+            based_on: the balance or the last entry that the decision rests on: an entry that
+                others recorded meanwhile is an error. Without it the ledger may have any.
+            key: makes a repetition return the first result.
+
+        Raises:
+            StaleVersionProblem: the ledger has other entries than `based_on`.
+        """
+        return self._run(facilities.add_entry(facility_id, facts, based_on, key))
+
+    def iterate_entries(
+        self, facility_id: str, options: Mapping[str, Any] | None = None, *, limit: int = 500
+    ) -> Iterator[LedgerEntryRecord]:
+        """Yield entries as recorded; options are `kind` and `restated_since`."""
+        path = facilities.entries_path(facility_id)
+        for item in self._iterate(path, {**(options or {}), "limit": limit}):
+            with reading_response():
+                entry = facilities.read_entry(item)
+            yield entry
+
+    def reverse_entry(
+        self,
+        entry: LedgerEntryRecord,
+        reversal: ReversalRequestDocument | Mapping[str, Json],
+        *,
+        based_on: LedgerState | None = None,
+        key: str | None = None,
+    ) -> LedgerEntryRecord:
+        """Reverse an entry for a reason, and return the reversal; others are as in `add_entry`."""
+        return self._run(facilities.reverse_entry(entry, reversal, based_on, key))
+
+    def get_balance(
+        self, facility_id: str, on: Day | None = None, *, as_of: datetime | str | None = None
+    ) -> BalanceRecord:
+        """Return the figures of a facility on a day (default: today), as known at `as_of`."""
+        return self._run(facilities.get_balance(facility_id, {"on": on, "as_of": as_of}))
+
+    def get_statement(
+        self,
+        facility_id: str,
+        start: Day,
+        end: Day | None = None,
+        *,
+        as_of: datetime | str | None = None,
+    ) -> StatementRecord:
+        """Return the statement from one day to another (default: today), both included."""
+        path = f"{facilities.facility_path(facility_id)}/statement"
+        options = {"from": start, "to": end, "as_of": as_of}
+        return self._run(facilities.get_report(path, StatementRecord, options))
+
+    def get_schedule(
+        self, facility_id: str, on: Day | None = None, *, as_of: datetime | str | None = None
+    ) -> RepaymentScheduleRecord:
+        """Return what the terms and the entries up to a day (default: today) make due."""
+        path = f"{facilities.facility_path(facility_id)}/schedule"
+        options = {"on": on, "as_of": as_of}
+        return self._run(facilities.get_report(path, RepaymentScheduleRecord, options))
+
+    # -- portfolios -------------------------------------------------------------------------
+
+    def iterate_portfolios(
+        self, *, as_of: datetime | str | None = None, limit: int = 500
+    ) -> Iterator[PortfolioRecord]:
+        """Yield portfolios in order of creation, page by page."""
+        for item in self._iterate(portfolios.PORTFOLIOS, {"as_of": as_of, "limit": limit}):
+            with reading_response():
+                portfolio = portfolios.read_portfolio(item)
+            yield portfolio
+
+    def get_portfolio(
+        self, portfolio_id: str, *, as_of: datetime | str | None = None
+    ) -> PortfolioRecord:
+        """Return a portfolio, now or as recorded at an instant."""
+        resource = portfolios.portfolio_resource(portfolio_id)
+        return self._run(calls.get_resource(resource, to_params({"as_of": as_of})))
+
+    def get_exposure(
+        self, portfolio_id: str, by: ReportKey | Sequence[ReportKey] = "country", **options: Any
+    ) -> PortfolioExposureRecord:
+        """Return the exposure by keys; options are `on`, `as_of` and `currency`."""
+        path = f"{portfolios.portfolio_path(portfolio_id)}/exposure"
+        options = {**options, "by": portfolios.join_keys(by)}
+        return self._run(facilities.get_report(path, PortfolioExposureRecord, options))
+
+    def get_forecast(
+        self, portfolio_id: str, interval: FlowPeriod = "year", **options: Any
+    ) -> PortfolioForecastRecord:
+        """Return the forecast by period; options are `by`, `on`, `as_of` and `currency`."""
+        path = f"{portfolios.portfolio_path(portfolio_id)}/forecast"
+        options = {**options, "interval": interval}
+        return self._run(facilities.get_report(path, PortfolioForecastRecord, options))
+
+    def get_maturity_ladder(
+        self, portfolio_id: str, interval: FlowPeriod = "year", **options: Any
+    ) -> tuple[MaturityStep, ...]:
+        """Return what is repaid in each period, and what stays; options are as in the forecast."""
+        forecast = self.get_forecast(portfolio_id, interval, **options)
+        return forecast.build_maturity_ladder()
 
     # -- calculators and events -------------------------------------------------------------
 
