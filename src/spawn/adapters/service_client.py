@@ -163,6 +163,10 @@ class ServiceClient:
         response = await self._request("POST", _PROJECTS, content=document, headers=_JSON_CONTENT)
         return response.content
 
+    async def read_financing(self, path: str, parameters: Mapping[str, str]) -> bytes:
+        """Return the JSON of facilities or portfolios at a path below `/v1/ops`."""
+        return (await self._request("GET", f"/v1/ops/{path}", params=parameters)).content
+
     async def read_audit_log(self, parameters: Mapping[str, str]) -> bytes:
         """Return a page of the audit log as JSON."""
         return (await self._request("GET", "/v1/admin/audit", params=parameters)).content

@@ -62,6 +62,10 @@ class Backend(Protocol):
         """Create a project and return it, or the approval that it waits for, as JSON."""
         ...
 
+    async def read_financing(self, path: str, parameters: Mapping[str, str]) -> bytes:
+        """Return the JSON of facilities or portfolios at a path of the API below `/v1/ops`."""
+        ...
+
     async def read_audit_log(self, parameters: Mapping[str, str]) -> bytes:
         """Return a page of the audit log as JSON; the parameters are those of the API."""
         ...

@@ -295,6 +295,11 @@ class FileBackend:
         )
         return project_fields(aggregate_under_schema, schema, names)
 
+    async def read_financing(self, path: str, parameters: Mapping[str, str]) -> bytes:
+        """Raise: the figures of facilities and portfolios are those of a running service."""
+        del path, parameters
+        raise CommandError("facilities and portfolios need a running service: set SPAWN_URL")
+
     async def read_audit_log(self, parameters: Mapping[str, str]) -> bytes:
         """Return a page of the audit log as JSON."""
         query, _ = read_audit_query(parameters)

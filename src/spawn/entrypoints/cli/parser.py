@@ -32,6 +32,8 @@ from spawn.entrypoints.cli.errors import (
 )
 from spawn.entrypoints.cli.grammar.command_parser import CommandParser
 from spawn.entrypoints.cli.grammar.completion import Shell, build_completion
+from spawn.entrypoints.cli.grammar.financing import add_financing_commands
+from spawn.entrypoints.cli.grammar.options import add_json_option, parse_count
 from spawn.entrypoints.cli.grammar.terminal import Colour, paint
 from spawn.entrypoints.collector import collector_paused
 from spawn.entrypoints.settings import (
@@ -121,6 +123,7 @@ def build_parser() -> CommandParser:
     _add_audit_command(commands)
     _add_approvals_command(commands)
     _add_project_commands(commands)
+    add_financing_commands(commands)
     _add_size_command(commands)
     completion = commands.add_parser(
         "completion",
@@ -137,7 +140,7 @@ def build_parser() -> CommandParser:
 def _add_serve_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     serve = commands.add_parser("serve", help="run the service", description="Run the service.")
     serve.add_argument("--check-config", action="store_true", help="check the settings and exit")
-    _add_json_option(serve, "with --check-config: print the result as JSON, a fault too")
+    add_json_option(serve, "with --check-config: print the result as JSON, a fault too")
     _add_bind_options(serve)
     serve.set_defaults(run=_run_serve)
     demo = commands.add_parser(
@@ -148,13 +151,13 @@ def _add_serve_commands(commands: "argparse._SubParsersAction[argparse.ArgumentP
     )
     demo.add_argument(
         "--projects",
-        type=_parse_count,
+        type=parse_count,
         default=500,
         metavar="N",
         help="number of projects (default 500)",
     )
     demo.add_argument(
-        "--seed", type=_parse_count, default=1, help="seed of the random portfolio (default 1)"
+        "--seed", type=parse_count, default=1, help="seed of the random portfolio (default 1)"
     )
     _add_bind_options(demo)
     demo.set_defaults(run=_run_demo)
@@ -214,7 +217,7 @@ def _add_project_commands(
     )
     listing.add_argument("--sort", metavar="FIELDS", help="such as -total_amount,project_name")
     listing.add_argument("--as-of", metavar="INSTANT", help="projects as recorded by then")
-    listing.add_argument("--limit", type=_parse_count, default=50, help="projects (default 50)")
+    listing.add_argument("--limit", type=parse_count, default=50, help="projects (default 50)")
     listing.add_argument("--after", metavar="CURSOR", help="continue after an earlier page")
     show = actions.add_parser("get", help="print a project")
     show.add_argument("project", metavar="PROJECT", help="id of the project")
@@ -222,14 +225,8 @@ def _add_project_commands(
     create = actions.add_parser("create", help="create a project, and print its id")
     create.add_argument("file", type=Path, metavar="FILE", help="JSON of the project; - for stdin")
     for name, action in actions.choices.items():
-        _add_json_option(action)
+        add_json_option(action)
         action.set_defaults(run=_run_projects, action=name)
-
-
-def _add_json_option(
-    parser: argparse.ArgumentParser, help_text: str = "print the result as JSON"
-) -> None:
-    parser.add_argument("--json", action="store_true", help=help_text)
 
 
 def _add_size_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -334,7 +331,7 @@ def _add_inspection_commands(
         action="store_true",
         help="accept a store whose high-water mark was lost; cursors of its feed expire",
     )
-    _add_json_option(doctor)
+    add_json_option(doctor)
     doctor.set_defaults(run=_run_doctor)
 
 
@@ -395,16 +392,16 @@ def _add_key_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPar
     rotate.add_argument("client", metavar="CLIENT")
     for action in (create, rotate):
         action.add_argument(
-            "--days", type=_parse_count, default=365, help="lifetime of the key (default 365)"
+            "--days", type=parse_count, default=365, help="lifetime of the key (default 365)"
         )
     revoke = actions.add_parser("revoke", help="revoke a key of a client, or all of them")
     revoke.add_argument("client", metavar="CLIENT")
     revoke.add_argument(
-        "number", metavar="NUMBER", type=_parse_count, nargs="?", help="of the key (default: all)"
+        "number", metavar="NUMBER", type=parse_count, nargs="?", help="of the key (default: all)"
     )
     actions.add_parser("list", help="list clients and keys, without secrets")
     for name, action in actions.choices.items():
-        _add_json_option(action)
+        add_json_option(action)
         action.set_defaults(run=_run_keys, action=name)
 
 
@@ -421,7 +418,7 @@ def _add_approvals_command(
     listing.add_argument("--state", choices=[str(state) for state in ApprovalState])
     listing.add_argument("--maker", help="such as key:pricing-desk")
     listing.add_argument("--command", help="such as amendProject")
-    listing.add_argument("--limit", type=_parse_count, default=50, help="approvals (default 50)")
+    listing.add_argument("--limit", type=parse_count, default=50, help="approvals (default 50)")
     listing.add_argument("--json", action="store_true", help="print JSON lines")
     show = actions.add_parser("show", help="print what a command would change")
     show.add_argument("approval", help="id of the approval")
@@ -430,7 +427,7 @@ def _add_approvals_command(
         decision = actions.add_parser(verdict.value, help=f"{verdict} a command")
         decision.add_argument("approval", help="id of the approval")
         decision.add_argument("--reason", required=True, help="reason of the decision")
-        _add_json_option(decision)
+        add_json_option(decision)
     for name, action in actions.choices.items():
         action.set_defaults(run=_run_approvals, action=name)
 
@@ -447,7 +444,7 @@ def _add_audit_command(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     audit.add_argument("--operation", help="such as createApiClient")
     audit.add_argument("--since", help="time or day, such as 2026-03-01")
     audit.add_argument("--until", help="time or day")
-    audit.add_argument("--limit", type=_parse_count, default=50, help="entries (default 50)")
+    audit.add_argument("--limit", type=parse_count, default=50, help="entries (default 50)")
     audit.add_argument("--json", action="store_true", help="print JSON lines")
     audit.set_defaults(run=_run_audit)
 
@@ -472,7 +469,7 @@ def _add_recovery_commands(
         "a running service (SPAWN_URL) or of the file of a stopped one.",
     )
     _add_head_option(backup, "write the head of the journal to this file: store it elsewhere")
-    _add_json_option(backup)
+    add_json_option(backup)
     backup.set_defaults(run=_run_backup)
     verify = commands.add_parser(
         "verify",
@@ -511,7 +508,7 @@ def _add_restore_command(commands: "argparse._SubParsersAction[argparse.Argument
     moment.add_argument(
         "--at", type=_parse_moment, metavar="INSTANT", help="restore what was recorded by then"
     )
-    restore.add_argument("--set", type=_parse_count, metavar="N", help="set (default: the newest)")
+    restore.add_argument("--set", type=parse_count, metavar="N", help="set (default: the newest)")
     restore.add_argument(
         "--copy",
         action="store_true",
@@ -523,7 +520,7 @@ def _add_restore_command(commands: "argparse._SubParsersAction[argparse.Argument
         metavar="FILE",
         help="file of the key of the backups, if the new store gets another one or none",
     )
-    _add_json_option(restore)
+    add_json_option(restore)
     restore.set_defaults(run=_run_restore)
     _add_follower_commands(commands)
 
@@ -552,20 +549,14 @@ def _add_follower_commands(commands: "argparse._SubParsersAction[argparse.Argume
         help="seconds between two looks (default 1)",
     )
     follow.add_argument("--once", action="store_true", help="take what there is, and end")
-    _add_json_option(follow, "print a JSON line each time that rows were taken")
-    _add_json_option(promote)
+    add_json_option(follow, "print a JSON line each time that rows were taken")
+    add_json_option(promote)
     follow.set_defaults(run=_run_follow)
     promote.set_defaults(run=_run_promote)
 
 
 def _add_head_option(parser: argparse.ArgumentParser, help_text: str) -> None:
     parser.add_argument("--head", type=Path, metavar="FILE", help=help_text)
-
-
-def _parse_count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 7:  # noqa: PLR2004 - up to millions
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number up to 9999999")
-    return int(text)
 
 
 def _parse_seconds(text: str) -> float:
@@ -611,7 +602,7 @@ def _parse_moment(text: str) -> datetime:
 
 
 def _parse_port(text: str) -> int:
-    port = _parse_count(text)
+    port = parse_count(text)
     if port > 65535:  # noqa: PLR2004 - the last port
         raise argparse.ArgumentTypeError(f"{text!r} is not a port up to 65535")
     return port

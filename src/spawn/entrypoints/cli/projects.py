@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ _STANDARD_INPUT: Final = Path("-")
 _MAX_NAME: Final = 60
 
 
-class _ProjectPage(msgspec.Struct):
+class _Page(msgspec.Struct):
     items: list[dict[str, Any]]
     next: str | None
 
@@ -26,9 +26,17 @@ async def print_projects(
 ) -> None:
     """Print a page of projects, as lines of text or of JSON; its cursor goes to stderr."""
     async with open_backend(settings) as backend:
-        page = msgspec.json.decode(await backend.list_projects(parameters), type=_ProjectPage)
-    for project in page.items:
-        line = msgspec.json.encode(project).decode() if as_json else _format_line(project)
+        document = await backend.list_projects(parameters)
+    print_page(document, _format_line, as_json=as_json)
+
+
+def print_page(
+    document: bytes, format_line: Callable[[Mapping[str, Any]], str], *, as_json: bool
+) -> None:
+    """Print the items of a page, as lines of text or of JSON; its cursor goes to stderr."""
+    page = msgspec.json.decode(document, type=_Page)
+    for item in page.items:
+        line = msgspec.json.encode(item).decode() if as_json else format_line(item)
         sys.stdout.write(line + "\n")
     if page.next is not None:
         sys.stderr.write(f"there are more: repeat the command with --after {page.next}\n")
@@ -40,6 +48,11 @@ async def print_project(
     """Print a project, a field a line or as JSON."""
     async with open_backend(settings) as backend:
         document = await backend.get_project(project_id, parameters)
+    print_fields(document, as_json=as_json)
+
+
+def print_fields(document: bytes, *, as_json: bool) -> None:
+    """Print a JSON object, a field a line or as JSON."""
     if as_json:
         sys.stdout.write(document.decode() + "\n")
         return

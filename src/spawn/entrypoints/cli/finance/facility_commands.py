@@ -1,0 +1,89 @@
+"""Commands `spawn facilities`: list and show facilities, balances and statements."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import quote
+
+import msgspec
+
+from spawn.domain.text import escape_unprintable, shorten
+from spawn.entrypoints.cli.backend import open_backend
+from spawn.entrypoints.cli.projects import print_fields, print_page
+from spawn.entrypoints.settings import Settings
+
+_MAX_NAME: Final = 60
+
+
+async def print_facilities(
+    settings: Settings, project_id: str, parameters: Mapping[str, str], *, as_json: bool
+) -> None:
+    """Print a page of the facilities of a project."""
+    path = f"projects/{quote(project_id, safe='')}/facilities"
+    async with open_backend(settings) as backend:
+        document = await backend.read_financing(path, parameters)
+    print_page(document, _format_facility, as_json=as_json)
+
+
+async def print_facility(
+    settings: Settings,
+    facility_id: str,
+    part: str,
+    parameters: Mapping[str, str],
+    *,
+    as_json: bool,
+) -> None:
+    """Print a facility, or a part of it such as `/balance`, a field a line or as JSON."""
+    async with open_backend(settings) as backend:
+        document = await backend.read_financing(_build_path(facility_id) + part, parameters)
+    print_fields(document, as_json=as_json)
+
+
+async def print_statement(
+    settings: Settings,
+    facility_id: str,
+    start: str | None,
+    parameters: Mapping[str, str],
+    *,
+    as_json: bool,
+) -> None:
+    """Print a statement, by default from the start of the availability period on.
+
+    Args:
+        settings: of the command.
+        facility_id: of the facility.
+        start: the first day, if it is another.
+        parameters: the last day (`on`) and the instant (`as_of`).
+        as_json: print the statement as JSON.
+    """
+    options = {"to" if name == "on" else name: value for name, value in parameters.items()}
+    path = _build_path(facility_id)
+    async with open_backend(settings) as backend:
+        if start is None:
+            facility = msgspec.json.decode(await backend.read_financing(path, {}))
+            start = facility["availability_start"]
+        document = await backend.read_financing(f"{path}/statement", {"from": start, **options})
+    if as_json:
+        sys.stdout.write(document.decode() + "\n")
+        return
+    statement = msgspec.json.decode(document)
+    code = statement["currency_code"]
+    _write_balance(statement["start"], "opening balance", statement["opening_balance"], code)
+    for line in statement["lines"]:
+        amounts = f"{line['amount']:>18} {line['balance']:>18} {code}"
+        sys.stdout.write(f"{line['value_date']}  {line['kind']:16} {amounts}\n")
+    _write_balance(statement["end"], "closing balance", statement["closing_balance"], code)
+
+
+def _build_path(facility_id: str) -> str:
+    return f"facilities/{quote(facility_id, safe='')}"
+
+
+def _write_balance(day: str, name: str, balance: str, code: str) -> None:
+    sys.stdout.write(f"{day}  {name:16} {'':18} {balance:>18} {code}\n")
+
+
+def _format_facility(facility: Mapping[str, Any]) -> str:
+    amount = f"{facility['commitment']:>18} {facility['currency_code']}"
+    name = escape_unprintable(shorten(facility["name"], _MAX_NAME))
+    return f"{facility['facility_id']}  {facility['kind']:16} {amount}  {name}"

@@ -1,0 +1,21 @@
+"""Options and arguments that several commands have."""
+
+import argparse
+
+
+def parse_count(text: str) -> int:
+    """Return a whole number of an option.
+
+    Raises:
+        ArgumentTypeError: it is none, or too large.
+    """
+    if not text.isascii() or not text.isdigit() or len(text) > 7:  # noqa: PLR2004 - up to millions
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number up to 9999999")
+    return int(text)
+
+
+def add_json_option(
+    parser: argparse.ArgumentParser, help_text: str = "print the result as JSON"
+) -> None:
+    """Add the option `--json` to a command."""
+    parser.add_argument("--json", action="store_true", help=help_text)
