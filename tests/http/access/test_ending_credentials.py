@@ -98,8 +98,8 @@ async def test_idle_stream_ends_with_its_schema_version(monkeypatch: pytest.Monk
     async def is_version_served(*_: object) -> bool:
         return is_served
 
-    routes = "spawn.entrypoints.http.events.routes"
-    monkeypatch.setattr(f"{routes}.is_version_served", is_version_served)
+    selection = "spawn.application.schemas.version_selection"
+    monkeypatch.setattr(f"{selection}.is_version_served", is_version_served)
     settings = Settings(storage_url="memory://", rate_limit=0.0, auth="off")
     async with open_composition(settings, limits=HttpLimits(heartbeat_s=0.01)) as opened:
         transport = httpx.ASGITransport(opened.app)  # type: ignore[arg-type]  # an ASGI application
