@@ -102,6 +102,14 @@ async def test_dry_run_with_another_value_is_no_command(desk: Desk, value: str) 
     assert (await desk.read(project))["version"] == 1
 
 
+async def test_dry_run_rejects_a_key_that_the_command_would_reject(desk: Desk) -> None:
+    path = f"{await desk.create()}?dry_run=true"
+    response = await desk.send(
+        "maker", "PATCH", path, {"dscr": 2}, if_match="*", idempotency_key="two words"
+    )
+    assert response.json()["errors"][0]["pointer"] == "/Idempotency-Key"
+
+
 async def test_invalid_command_is_rejected_before_anybody_is_asked(desk: Desk) -> None:
     project = await desk.create()
     invalid = await desk.amend(project, {"total_amount": "250000000.001"})

@@ -105,8 +105,9 @@ class _Command:
         request, principal = self._request, self._request.principal
         body = await request.read_body()
         request.complete_body = body
-        key = None if is_dry_run else read_idempotency_key(request, self._target, body)
-        stored_response = await find_stored_response(request, key)
+        # A dry run stores no response under its key, and rejects a wrong one all the same.
+        key = read_idempotency_key(request, self._target, body)
+        stored_response = await find_stored_response(request, None if is_dry_run else key)
         if stored_response is not None:
             return stored_response
         policy = request.http_state.approval_policy
