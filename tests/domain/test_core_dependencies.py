@@ -16,6 +16,7 @@ import spawn.domain
 VECTORISED = [
     "spawn.domain.finance.simulation.vectorized",
     "spawn.domain.finance.simulation.monte_carlo",
+    "spawn.domain.finance.simulation.debt_cover",
 ]
 names = [m.name for m in pkgutil.walk_packages(spawn.domain.__path__, "spawn.domain.")]
 for name in names:
