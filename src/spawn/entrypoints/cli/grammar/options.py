@@ -1,6 +1,10 @@
 """Options and arguments that several commands have."""
 
 import argparse
+from typing import TypeAlias
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001  # no other name
+"""Set of commands, or of the actions of one, to which more are added."""
 
 
 def parse_count(text: str) -> int:

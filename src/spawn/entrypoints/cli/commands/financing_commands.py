@@ -4,21 +4,17 @@ import argparse
 import asyncio
 
 from spawn.entrypoints.cli.errors import EXIT_OK
-from spawn.entrypoints.cli.grammar.options import add_json_option, parse_count
+from spawn.entrypoints.cli.grammar.options import Commands, add_json_option, parse_count
 from spawn.entrypoints.settings import Settings
 
 
-def add_financing_commands(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
-) -> None:
+def add_financing_commands(commands: Commands) -> None:
     """Add the commands that read facilities and portfolios."""
     _add_facility_commands(commands)
     _add_portfolio_commands(commands)
 
 
-def _add_facility_commands(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
-) -> None:
+def _add_facility_commands(commands: Commands) -> None:
     facilities = commands.add_parser(
         "facilities",
         help="list and show facilities, with balances and statements",
@@ -57,9 +53,7 @@ def _add_facility_commands(
         action.set_defaults(run=_run_facilities, action=name)
 
 
-def _add_portfolio_commands(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
-) -> None:
+def _add_portfolio_commands(commands: Commands) -> None:
     portfolios = commands.add_parser(
         "portfolios",
         help="list portfolios and show their exposure",

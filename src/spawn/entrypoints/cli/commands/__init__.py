@@ -1,0 +1,1 @@
+"""Grammar of the commands, and the call of what each does."""
