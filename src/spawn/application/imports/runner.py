@@ -8,6 +8,7 @@ file is read again up to the checkpoint, without writing, to restore the set of 
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -23,6 +24,7 @@ from spawn.application.imports.chunks import (
     EarlierImport,
 )
 from spawn.application.imports.existing_records import load_existing_records
+from spawn.application.imports.files.record_source import open_in_thread
 from spawn.application.imports.queries import (
     get_pinned_mapping,
     stream_quarantined_rows,
@@ -88,14 +90,10 @@ async def run_import(dependencies: Dependencies, job_id: str, executor: Executor
         return
     mapping = await get_pinned_mapping(dependencies, import_state.state)
     file = await asyncio.to_thread(dependencies.spool.find, job_id)
-    source = await asyncio.to_thread(
-        ChunkSource,
-        file,
-        import_state.state,
-        mapping,
-        dependencies.ids,
-        dependencies.workers,
+    build_source = partial(
+        ChunkSource, file, import_state.state, mapping, dependencies.ids, dependencies.workers
     )
+    source = await open_in_thread(build_source)
     try:
         await _ImportRun(dependencies, executor, source, import_state, mapping).finish()
     finally:

@@ -1,9 +1,12 @@
 """Source of the records of an uploaded file: its text, its header, its lines."""
 
+import asyncio
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import suppress
 from itertools import islice
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 from spawn.application.imports.files.file_records import (
     PhysicalLine,
@@ -46,6 +49,29 @@ _FURTHER_SHEET: Final = re.compile(r"projects \d+")
 
 MAX_TITLE_RECORDS: Final = 50
 """Records among which the header is looked for if the mapping does not say where it is."""
+
+
+class Closable(Protocol):
+    """Owner of open files, until it is closed."""
+
+    def close(self) -> None:
+        """Close the files; idempotent."""
+        ...
+
+
+Source = TypeVar("Source", bound=Closable)
+
+
+async def open_in_thread(build: Callable[[], Source], executor: Executor | None = None) -> Source:
+    """Build an owner of open files in a thread; close it if the caller is cancelled meanwhile."""
+    building = asyncio.get_running_loop().run_in_executor(executor, build)
+    try:
+        return await asyncio.shield(building)
+    except asyncio.CancelledError:
+        # The thread goes on, and nobody else would have what it opens.
+        with suppress(Exception):
+            (await building).close()
+        raise
 
 
 class RecordSource:

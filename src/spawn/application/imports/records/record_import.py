@@ -16,6 +16,7 @@ import msgspec
 from spawn.application.commands import Decision, execute, retry_while_unavailable
 from spawn.application.dependencies import Dependencies
 from spawn.application.imports.commands import find_validator
+from spawn.application.imports.files.record_source import open_in_thread
 from spawn.application.imports.queries import get_pinned_mapping
 from spawn.application.imports.records.record_commands import RecordCommands
 from spawn.application.imports.records.record_rows import RecordRow, RecordRows
@@ -70,7 +71,7 @@ async def run_record_import(
     validator = await find_validator(dependencies, state.kind)
     build_rows = partial(RecordRows, file, state, mapping, validator, dependencies.workers)
     loop = asyncio.get_running_loop()
-    rows = await loop.run_in_executor(executor, build_rows)
+    rows = await open_in_thread(build_rows, executor)
     try:
         await loop.run_in_executor(executor, rows.open)
         await _RecordImport(dependencies, executor, rows, aggregate, mapping).finish()
