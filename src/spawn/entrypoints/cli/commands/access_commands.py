@@ -8,7 +8,12 @@ from spawn.domain.errors import InvalidInput
 from spawn.domain.principal import Scope
 from spawn.domain.text import split_list
 from spawn.entrypoints.cli.errors import EXIT_OK
-from spawn.entrypoints.cli.grammar.options import Commands, add_json_option, parse_count
+from spawn.entrypoints.cli.grammar.options import (
+    Commands,
+    add_json_option,
+    list_parameters,
+    parse_count,
+)
 from spawn.entrypoints.settings import Settings
 from spawn.ports.audit import AuditKind
 
@@ -73,10 +78,10 @@ def _add_approvals_command(
     listing.add_argument("--maker", help="such as key:pricing-desk")
     listing.add_argument("--command", help="such as amendProject")
     listing.add_argument("--limit", type=parse_count, default=50, help="approvals (default 50)")
-    listing.add_argument("--json", action="store_true", help="print JSON lines")
+    add_json_option(listing, "print JSON lines")
     show = actions.add_parser("show", help="print what a command would change")
     show.add_argument("approval", help="id of the approval")
-    show.add_argument("--json", action="store_true", help="print JSON")
+    add_json_option(show)
     for verdict in Verdict:
         decision = actions.add_parser(verdict.value, help=f"{verdict} a command")
         decision.add_argument("approval", help="id of the approval")
@@ -99,7 +104,7 @@ def _add_audit_command(commands: Commands) -> None:
     audit.add_argument("--since", help="time or day, such as 2026-03-01")
     audit.add_argument("--until", help="time or day")
     audit.add_argument("--limit", type=parse_count, default=50, help="entries (default 50)")
-    audit.add_argument("--json", action="store_true", help="print JSON lines")
+    add_json_option(audit, "print JSON lines")
     audit.set_defaults(run=_run_audit)
 
 
@@ -133,9 +138,7 @@ def _run_approvals(settings: Settings, arguments: argparse.Namespace) -> int:
     from spawn.entrypoints.cli.access import approvals
 
     if arguments.action == "list":
-        names = ("state", "maker", "command", "limit")
-        values = {name: getattr(arguments, name) for name in names}
-        parameters = {name: str(value) for name, value in values.items() if value is not None}
+        parameters = list_parameters(arguments, "state", "maker", "command", "limit")
         run = approvals.print_approvals(settings, parameters, as_json=arguments.json)
     elif arguments.action == "show":
         run = approvals.print_approval(settings, arguments.approval, as_json=arguments.json)
@@ -152,7 +155,6 @@ def _run_audit(settings: Settings, arguments: argparse.Namespace) -> int:
     from spawn.entrypoints.cli.access.audit import run_audit_command
 
     names = ("kind", "actor", "operation", "since", "until", "limit")
-    values = {name: getattr(arguments, name) for name in names}
-    parameters = {name: str(value) for name, value in values.items() if value is not None}
+    parameters = list_parameters(arguments, *names)
     asyncio.run(run_audit_command(settings, parameters, as_json=arguments.json))
     return EXIT_OK

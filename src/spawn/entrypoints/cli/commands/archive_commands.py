@@ -43,7 +43,7 @@ def add_archive_commands(commands: Commands) -> None:
         help="store or folder of backups (default: the store of SPAWN_STORAGE_URL)",
     )
     _add_head_option(verify, "the journal must have the row of the head in this file")
-    verify.add_argument("--json", action="store_true", help="print the result as JSON")
+    add_json_option(verify)
     verify.set_defaults(run=_run_verify)
     _add_restore_command(commands)
 

@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from spawn.entrypoints.cli.errors import EXIT_OK
-from spawn.entrypoints.cli.grammar.options import Commands, add_json_option, parse_count
+from spawn.entrypoints.cli.grammar.options import (
+    Commands,
+    add_json_option,
+    add_page_options,
+    list_parameters,
+)
 from spawn.entrypoints.settings import Settings
 
 
@@ -52,7 +57,7 @@ def _add_transfer_commands(commands: Commands) -> None:
         metavar="FILE",
         help="write the quarantined rows to this file, as CSV or NDJSON by its suffix",
     )
-    importing.add_argument("--json", action="store_true", help="print the result as JSON")
+    add_json_option(importing)
     importing.add_argument(
         "--dry-run",
         action="store_true",
@@ -103,8 +108,7 @@ def _add_project_commands(
     )
     listing.add_argument("--sort", metavar="FIELDS", help="such as -total_amount,project_name")
     listing.add_argument("--as-of", metavar="INSTANT", help="projects as recorded by then")
-    listing.add_argument("--limit", type=parse_count, default=50, help="projects (default 50)")
-    listing.add_argument("--after", metavar="CURSOR", help="continue after an earlier page")
+    add_page_options(listing, "projects")
     show = actions.add_parser("get", help="print a project")
     show.add_argument("project", metavar="PROJECT", help="id of the project")
     show.add_argument("--as-of", metavar="INSTANT", help="the project as recorded by then")
@@ -209,9 +213,7 @@ def _run_export(settings: Settings, arguments: argparse.Namespace) -> int:
 def _run_projects(settings: Settings, arguments: argparse.Namespace) -> int:
     from spawn.entrypoints.cli import projects
 
-    names = ("sort", "as_of", "limit", "after")
-    values = {name: getattr(arguments, name, None) for name in names}
-    parameters = {name: str(value) for name, value in values.items() if value is not None}
+    parameters = list_parameters(arguments, "sort", "as_of", "limit", "after")
     if arguments.action == "list":
         parameters.update(arguments.filters)
         run = projects.print_projects(settings, parameters, as_json=arguments.json)

@@ -4,7 +4,12 @@ import argparse
 import asyncio
 
 from spawn.entrypoints.cli.errors import EXIT_OK
-from spawn.entrypoints.cli.grammar.options import Commands, add_json_option, parse_count
+from spawn.entrypoints.cli.grammar.options import (
+    Commands,
+    add_json_option,
+    add_page_options,
+    list_parameters,
+)
 from spawn.entrypoints.settings import Settings
 
 
@@ -28,7 +33,7 @@ def _add_facility_commands(commands: Commands) -> None:
         "next page goes to standard error.",
     )
     listing.add_argument("project", metavar="PROJECT", help="id of the project")
-    _add_page_options(listing, "facilities")
+    add_page_options(listing, "facilities")
     show = actions.add_parser("get", help="print a facility")
     balance = actions.add_parser("balance", help="print the figures of a facility on a day")
     statement = actions.add_parser(
@@ -66,7 +71,7 @@ def _add_portfolio_commands(commands: Commands) -> None:
         description="Print a page of portfolios: id, currency and name. The cursor of the next "
         "page goes to standard error.",
     )
-    _add_page_options(listing, "portfolios")
+    add_page_options(listing, "portfolios")
     exposure = actions.add_parser(
         "exposure",
         help="print what a portfolio holds, by groups",
@@ -85,20 +90,10 @@ def _add_portfolio_commands(commands: Commands) -> None:
         action.set_defaults(run=_run_portfolios, action=name)
 
 
-def _add_page_options(listing: argparse.ArgumentParser, noun: str) -> None:
-    listing.add_argument("--limit", type=parse_count, default=50, help=f"{noun} (default 50)")
-    listing.add_argument("--after", metavar="CURSOR", help="continue after an earlier page")
-
-
-def _list_parameters(arguments: argparse.Namespace, *names: str) -> dict[str, str]:
-    values = {name: getattr(arguments, name, None) for name in names}
-    return {name: str(value) for name, value in values.items() if value is not None}
-
-
 def _run_facilities(settings: Settings, arguments: argparse.Namespace) -> int:
     from spawn.entrypoints.cli.finance import facility_commands
 
-    parameters = _list_parameters(arguments, "limit", "after", "on", "as_of")
+    parameters = list_parameters(arguments, "limit", "after", "on", "as_of")
     if arguments.action == "list":
         run = facility_commands.print_facilities(
             settings, arguments.project, parameters, as_json=arguments.json
@@ -119,7 +114,7 @@ def _run_facilities(settings: Settings, arguments: argparse.Namespace) -> int:
 def _run_portfolios(settings: Settings, arguments: argparse.Namespace) -> int:
     from spawn.entrypoints.cli.finance import portfolio_commands
 
-    parameters = _list_parameters(arguments, "limit", "after", "by", "on", "as_of", "currency")
+    parameters = list_parameters(arguments, "limit", "after", "by", "on", "as_of", "currency")
     if arguments.action == "list":
         run = portfolio_commands.print_portfolios(settings, parameters, as_json=arguments.json)
     else:

@@ -61,7 +61,7 @@ def _add_schema_check(actions: Commands) -> None:
         choices=[mode.value for mode in CompatibilityMode],
         help="compatibility mode (default: backward_transitive with files, else as configured)",
     )
-    check_parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    add_json_option(check_parser)
     check_parser.set_defaults(run=_run_schema_check)
 
 

@@ -23,3 +23,15 @@ def add_json_option(
 ) -> None:
     """Add the option `--json` to a command."""
     parser.add_argument("--json", action="store_true", help=help_text)
+
+
+def add_page_options(parser: argparse.ArgumentParser, noun: str) -> None:
+    """Add the options of a page of a list."""
+    parser.add_argument("--limit", type=parse_count, default=50, help=f"{noun} (default 50)")
+    parser.add_argument("--after", metavar="CURSOR", help="continue after an earlier page")
+
+
+def list_parameters(arguments: argparse.Namespace, *names: str) -> dict[str, str]:
+    """Return the options that were given, as query parameters."""
+    values = {name: getattr(arguments, name, None) for name in names}
+    return {name: str(value) for name, value in values.items() if value is not None}
