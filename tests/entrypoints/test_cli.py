@@ -10,7 +10,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from loguru import logger
 from tests.http.conftest import Service, discard_access_log
+from tests.log_lines import captured_lines
 from tests.loopback import free_port
 
 from spawn.entrypoints.cli import main
@@ -427,3 +429,12 @@ def test_the_doctor_finds_the_running_service(
     monkeypatch.setenv("SPAWN_PORT", str(service.port))
     assert main(["doctor"]) == 0
     assert f"Spawn runs at http://127.0.0.1:{service.port}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["verify", "restore", "promote"])
+def test_process_logs_again_after_a_command_that_logs_nothing(command: str, tmp_path: Path) -> None:
+    missing, target = str(tmp_path / "missing"), str(tmp_path / "new.duckdb")
+    assert main([command, missing] if command == "verify" else [command, missing, target]) != 0
+    with captured_lines() as lines:
+        exec("logger.warning('still here')", {"__name__": "spawn.adapters", "logger": logger})  # noqa: S102
+    assert [line["message"] for line in lines] == ["still here"]

@@ -3,7 +3,8 @@
 import asyncio
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -68,13 +69,22 @@ async def take_backup(settings: Settings, head_file: Path | None, *, as_json: bo
     )
 
 
+@contextmanager
+def _without_log() -> Iterator[None]:
+    """Log nothing: what a store logs when it repairs itself is about the copy, and is a finding."""
+    logger.disable("spawn")
+    try:
+        yield
+    finally:
+        logger.enable("spawn")
+
+
+@_without_log()
 def verify(settings: Settings, path: Path | None, head_file: Path | None, *, as_json: bool) -> bool:
     """Verify a store's file or a folder of backups, print the findings, return whether all is well.
 
     Without a path it is the store of the settings.
     """
-    # What the store logs when it repairs itself is about the copy, and is a finding.
-    logger.disable("spawn")
     keys = read_archive_keys(settings)
     head = None if head_file is None else _read_head(head_file)
     target = path or find_store_file(settings)
@@ -92,9 +102,9 @@ def verify(settings: Settings, path: Path | None, head_file: Path | None, *, as_
     return not verification.findings
 
 
+@_without_log()
 def restore_store(request: RestoreRequest, *, as_json: bool) -> None:
     """Restore a store and print its position and epoch."""
-    logger.disable("spawn")
     _report_unchecked_signature(request.archive, request.keys.signing)
     restored = restore(request, SystemClock())
     if as_json:
@@ -116,11 +126,11 @@ def _print_restored(request: RestoreRequest, restored: RestoredStore) -> None:
         sys.stdout.write(_NOT_CLAIMED)
 
 
+@_without_log()
 def follow(
     settings: Settings, folder: Path, file: Path, interval_s: float | None, *, as_json: bool
 ) -> None:
     """Follow a store until the process is stopped; without an interval take what there is."""
-    logger.disable("spawn")
     keys = read_archive_keys(settings)
     problem = ""
     _report_unchecked_signature(folder, keys.signing)
@@ -152,9 +162,9 @@ def _report_followed(followed: FollowedPosition, *, is_last: bool, as_json: bool
         sys.stdout.write(f"follows up to {followed.epoch}.{followed.position}\n")
 
 
+@_without_log()
 def promote(settings: Settings, folder: Path, file: Path, *, as_json: bool) -> None:
     """Promote a follower and print its position and epoch."""
-    logger.disable("spawn")
     keys = read_archive_keys(settings)
     if not file.exists():
         raise CommandError(f"{file} does not exist: name the file of a follower")
