@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.http.conftest import WIND, Service, Start
+from tests.log_lines import captured_lines
 
 BODY = json.dumps(WIND).encode()
 PROJECTS = "/v1/ops/projects"
@@ -272,11 +273,26 @@ def test_requests_in_one_segment_are_served_in_order(service: Service) -> None:
     assert statuses == [b"200", b"201"]
 
 
-def test_a_malformed_request_behind_another_leaves_its_response(service: Service) -> None:
-    first = request_of("GET /monitoring/live HTTP/1.1", "Host: localhost")
-    raw = service.send_raw(first + b"broken\r\n\r\n", shut=False)
-    assert raw.count(b"HTTP/1.1 ") <= 2
-    assert not raw.startswith(b"HTTP/1.1 400") or raw.count(b"HTTP/1.1 ") == 1
+@pytest.mark.parametrize("earlier", [1, 2])
+@pytest.mark.parametrize(
+    "rejected",
+    [
+        b"broken\r\n\r\n",
+        post("Transfer-Encoding: chunked", body=b"zz\r\n"),
+        request_of("GET /monitoring/live HTTP/9.9", "Host: localhost"),
+    ],
+    ids=["head", "body", "version"],
+)
+def test_a_rejected_request_behind_others_leaves_their_responses(
+    service: Service, earlier: int, rejected: bytes
+) -> None:
+    first = post(f"Content-Length: {len(BODY)}").replace(b"Connection: close\r\n", b"")
+    with captured_lines() as lines:
+        raw = service.send_raw(first * earlier + rejected, shut=False)
+    statuses = [int(part[:3]) for part in raw.split(b"HTTP/1.1 ")[1:]]
+    assert statuses[:-1] == [201] * earlier
+    assert statuses[-1] in {400, 505}
+    assert [line for line in lines if line["level"] == "ERROR"] == []
 
 
 def test_the_head_of_a_streamed_response_states_no_length(service: Service) -> None:

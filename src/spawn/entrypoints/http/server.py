@@ -77,6 +77,7 @@ class JoiningCycle(RequestResponseCycle):
     """
 
     held_start: Any = None
+    ends_connection = False
     linger: Callable[[], None]
 
     async def send(self, message: Any) -> None:
@@ -104,9 +105,10 @@ class JoiningCycle(RequestResponseCycle):
             self._write(head, message["body"])
 
     async def _send_plainly(self, message: Any) -> None:
-        """Send as uvicorn does, but linger where it closes before the body has arrived."""
+        """Send as uvicorn does, but linger where it closes and more bytes may arrive."""
         ends = message["type"] == "http.response.body" and not message.get("more_body", False)
-        if not ends or self.keep_alive or not self.more_body:
+        lingers = self.more_body or self.ends_connection
+        if not ends or self.keep_alive or not lingers:
             await super().send(message)
             return
         self.keep_alive = True  # uvicorn closes the connection otherwise
@@ -184,7 +186,9 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
             self.app = cast("Any", self._respond_overloaded)
             if len(self.connections) - self.places.in_use > SURPLUS_CONNECTIONS:
                 transport.close()
-        self._is_lingering, self._linger_bytes = False, LINGER_BYTES
+        self._is_discarding, self._is_lingering = False, False
+        self._linger_bytes = LINGER_BYTES
+        self._rejection: Response | None = None
         self._head_bytes = 0
         self._in_head = True
         self._timer: asyncio.TimerHandle | None = self.loop.call_later(
@@ -193,7 +197,7 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Count the bytes outside complete heads and bodies; trailer fields count too."""
-        if self._is_lingering:
+        if self._is_discarding:
             self._linger_bytes -= len(data)
             if self._linger_bytes < 0:
                 self.transport.abort()
@@ -290,6 +294,7 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         # uvicorn names its class, and a wrapper of `send` would be a reference cycle per request.
         cycle.__class__ = JoiningCycle
         cast("Any", cycle).linger = self.linger
+        self._running = cast("Any", cycle)
         super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
@@ -331,18 +336,32 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
             self.transport.close()
 
     def _reject(self, response: Response) -> None:
-        """Send the response unless another one is under way, and close the connection."""
-        if self.transport.is_closing():
+        """Send the response behind those of earlier requests, and close the connection."""
+        if self.transport.is_closing() or self._is_discarding:
             return
+        self._is_discarding = True
         cycle: Any = self.cycle
         if cycle is None or cycle.response_complete:
-            self.transport.write(to_http_bytes(response))
-        elif cycle.more_body and not (cycle.response_started or self.pipeline):
+            self._rejection = response
+            self.linger()
+        elif not cycle.more_body:
+            self._end_behind(cycle, response)
+        elif self.pipeline:
+            self.pipeline.popleft()
+            earlier = self.pipeline[0][0] if self.pipeline else self._running
+            self._end_behind(earlier, response)
+        else:
             # The body fails. To the application it is as if the client had left.
+            self._rejection = None if cycle.response_started else response
             cycle.disconnected = True
             cycle.message_event.set()
-            self.transport.write(to_http_bytes(response))
-        self.linger()
+            self.linger()
+
+    def _end_behind(self, cycle: Any, response: Response) -> None:
+        """Let an earlier request have its response first: what it did may have been stored."""
+        self._rejection = response
+        cycle.keep_alive = False
+        cycle.ends_connection = True
 
     def linger(self) -> None:
         """End the connection, but read on for a while (RFC 9112, 9.6).
@@ -352,8 +371,10 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         """
         if self._is_lingering or self.transport.is_closing():
             return
-        self._is_lingering = True
+        self._is_discarding, self._is_lingering = True, True
         self._stop_timer()
+        if self._rejection is not None:
+            self.transport.write(to_http_bytes(self._rejection))
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.flow.resume_reading()
