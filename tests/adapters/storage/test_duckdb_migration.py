@@ -110,17 +110,33 @@ async def test_a_failed_migration_changes_nothing_and_is_logged_once_possible(
 
 
 @pytest.mark.parametrize(
-    "text", ["plain", "it's", "'; drop table projects; --", "ü\\x00", "a\nb", "x" * 300]
+    ("text", "literal"),
+    [
+        ("plain", "E'plain'"),
+        ("", "E''"),
+        ("it's", r"E'it\x27s'"),
+        ("'; drop table projects; --", r"E'\x27\x3b drop table projects\x3b --'"),
+        ("ü\\x00", r"E'ü\x5cx00'"),
+        ("a\nb", r"E'a\x0ab'"),
+        ("n/a (¤)", r"E'n\x2fa \x28¤\x29'"),
+        ("é\x01風力😀", r"E'é\x01風力😀'"),
+        ("$$ %s {x} ?1", r"E'\x24\x24 \x25s \x7bx\x7d \x3f1'"),
+        ("x" * 2_000, "E'" + "x" * 2_000 + "'"),
+        ("x" * 2_001, None),
+        ("no\u00a0break", None),
+        ("right\u202eto left", None),
+    ],
 )
-async def test_only_a_plain_text_of_a_schema_reaches_a_statement(
-    harness: StorageHarness, text: str
+async def test_a_text_of_a_schema_stands_in_a_statement_without_its_punctuation(
+    harness: StorageHarness, store: DuckDbStore, text: str, literal: str | None
 ) -> None:
-    assert sql_literal(text, ColumnType(TypeName.STRING)) == (
-        "'plain'" if text == "plain" else None
-    )
+    assert sql_literal(text, ColumnType(TypeName.STRING)) == literal
     await harness.create(project_name="one")
     label = {"name": "label", "type": "string", "required": True, "default": text}
     await migrate_to(harness, revise_columns(label))
+    assert await find_names(harness, "label", text) == ["one"]
+    # The log of the statement is read when the file opens again after a crash.
+    await store._writer.run(store._appender.try_reopen, "reopen")
     assert await find_names(harness, "label", text) == ["one"]
 
 

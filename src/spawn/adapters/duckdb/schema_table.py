@@ -163,11 +163,10 @@ def write_history(cursor: Cursor, before: SchemaHistory, after: SchemaHistory) -
     A record keeps its place, or goes to the end when its version becomes active.
     """
     stored_ids = {id(record) for record in before.records}
-    places = {_identify(record): n for n, record in enumerate(before.records)}
     for ordinal, record in enumerate(after.records):
         if id(record) in stored_ids:
             continue
-        place = places.get(_identify(record))
+        place = before.find_place(record.schema)
         is_moved = place is not None and ordinal + 1 == len(after.records) > place + 1
         if place is not None and not is_moved:
             _update_record(cursor, record)

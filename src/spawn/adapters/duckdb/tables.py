@@ -1,6 +1,7 @@
 """Tables of the file: format version, format migrations, and typed columns of a schema."""
 
 import re
+import string
 from collections.abc import Iterable
 from contextlib import closing
 from datetime import UTC, date, datetime
@@ -83,7 +84,8 @@ MAX_NARROW_DIGITS = 18
 """Digits of the widest decimal that the engine stores in a machine word."""
 
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,127}", re.ASCII)
-_SAFE_TEXT = re.compile(r"[A-Za-z0-9_ .,:-]{0,200}", re.ASCII)
+_PLAIN_CHARACTERS = frozenset(string.ascii_letters + string.digits + "_ .,:-")
+_MAX_LITERAL_CHARACTERS = 2_000
 _SQL_TYPES = {
     TypeName.STRING: "VARCHAR",
     TypeName.INTEGER: "INTEGER",
@@ -178,14 +180,13 @@ def sql_type(column_type: ColumnType) -> str:
 
 
 def sql_literal(value: Value, column_type: ColumnType) -> str | None:
-    """Return a value as a constant of the engine's type, or None for an unsafe text.
+    """Return a value as a constant of the engine's type, or None for a text without one.
 
-    For statements that take no parameters: a text outside the whitelist never stands in a
-    statement. No constant calls a function, because the engine cannot read its log of such a
-    statement.
+    For statements that take no parameters. No constant calls a function, because the engine cannot
+    read its log of such a statement.
     """
     if isinstance(value, str):
-        return f"'{value}'" if _SAFE_TEXT.fullmatch(value) else None
+        return _text_literal(value)
     if isinstance(value, datetime):
         text = value.astimezone(UTC).replace(tzinfo=None).isoformat(" ")
     elif isinstance(value, Decimal):
@@ -193,3 +194,23 @@ def sql_literal(value: Value, column_type: ColumnType) -> str | None:
     else:
         text = value.isoformat() if isinstance(value, date) else repr(value)
     return f"'{text}'::{sql_type(column_type)}"
+
+
+def _text_literal(text: str) -> str | None:
+    """Return a text as an escape string, or None for one that is long or has hidden characters.
+
+    Letters of any script stand as they are, and ASCII punctuation by its code: so no quote and no
+    backslash of a schema is ever in a statement. The engine has no codes for other characters.
+    """
+    if len(text) > _MAX_LITERAL_CHARACTERS or not all(map(_has_literal, text)):
+        return None
+    return "E'" + "".join(map(_escape_character, text)) + "'"
+
+
+def _has_literal(character: str) -> bool:
+    return character != "\0" if character.isascii() else character.isprintable()
+
+
+def _escape_character(character: str) -> str:
+    is_plain = character in _PLAIN_CHARACTERS or not character.isascii()
+    return character if is_plain else f"\\x{ord(character):02x}"

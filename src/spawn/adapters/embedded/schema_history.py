@@ -80,13 +80,31 @@ class SchemaHistory:
     @cached_property
     def version_history(self) -> tuple[Schema, ...]:
         """Versions whose data are in the store, newest first."""
-        adopted = {r.schema.version: r for r in self.records if r.state in _ADOPTED}
         record, chain = self.active_record, list[Schema]()
         while record is not None:
             chain.append(record.schema)
             predecessor = record.predecessor
-            record = None if predecessor is None else adopted.get(predecessor)
+            record = None if predecessor is None else self._adopted.get(predecessor)
         return tuple(chain)
+
+    @cached_property
+    def _adopted(self) -> dict[int, SchemaRecord]:
+        """The records that are or were active, by version."""
+        return {r.schema.version: r for r in self.records if r.state in _ADOPTED}
+
+    @cached_property
+    def _places(self) -> dict[tuple[int, str], int]:
+        """Place of each record, by its version and fingerprint."""
+        return {_identify(record.schema): n for n, record in enumerate(self.records)}
+
+    def find_place(self, schema: Schema) -> int | None:
+        """Return the place of a schema's record among the records; None without one."""
+        return self._places.get(_identify(schema))
+
+    def find_record(self, schema: Schema) -> SchemaRecord | None:
+        """Return the record of a schema; None without one."""
+        place = self.find_place(schema)
+        return None if place is None else self.records[place]
 
     @cached_property
     def schemas_by_version(self) -> dict[int, Schema]:
@@ -185,22 +203,20 @@ class SchemaHistory:
         return history
 
     def _with_active(self, record: SchemaRecord) -> "SchemaHistory":
-        for existing in self.records:
-            same_number = existing.schema.version == record.schema.version
-            adopted = existing.state in _ADOPTED
-            if same_number and adopted and existing.schema.fingerprint != record.schema.fingerprint:
-                raise Conflict(
-                    f"Version {record.schema.version} of the schema is known with another content."
-                )
-            if _is_record_of(existing, record.schema):
-                _check_rejection(existing, record)
-        others = [
-            _retire(existing)
-            for existing in self.records
-            if not _is_record_of(existing, record.schema)
-        ]
-        active = msgspec.structs.replace(record, state=SchemaState.ACTIVE)
-        return SchemaHistory(self.kind, (*others, active))
+        version = record.schema.version
+        adopted = self._adopted.get(version)
+        if adopted is not None and adopted.schema.fingerprint != record.schema.fingerprint:
+            raise Conflict(f"Version {version} of the schema is known with another content.")
+        records = list(self.records)
+        if self.active_record is not None:
+            retired = msgspec.structs.replace(self.active_record, state=SchemaState.RETIRED)
+            records[self._places[_identify(retired.schema)]] = retired
+        place = self.find_place(record.schema)
+        if place is not None:
+            _check_rejection(self.records[place], record)
+            del records[place]
+        records.append(msgspec.structs.replace(record, state=SchemaState.ACTIVE))
+        return SchemaHistory(self.kind, tuple(records))
 
     def with_record(self, record: SchemaRecord) -> "SchemaHistory":
         """Return the history with a version that is not active.
@@ -211,19 +227,19 @@ class SchemaHistory:
         """
         if record.state in _ADOPTED:
             raise Conflict("A schema version becomes active by adoption or migration only.")
-        for index, existing in enumerate(self.records):
-            if not _is_record_of(existing, record.schema):
-                continue
-            if existing.state in _ADOPTED:
-                raise Conflict(f"Version {record.schema.version} of the schema was adopted before.")
-            _check_rejection(existing, record)
-            return self._with_records((*self.records[:index], record, *self.records[index + 1 :]))
-        return self._with_records((*self.records, record))
+        place = self.find_place(record.schema)
+        if place is None:
+            return self._with_records((*self.records, record))
+        existing = self.records[place]
+        if existing.state in _ADOPTED:
+            raise Conflict(f"Version {record.schema.version} of the schema was adopted before.")
+        _check_rejection(existing, record)
+        return self._with_records((*self.records[:place], record, *self.records[place + 1 :]))
 
     def _with_records(self, records: tuple[SchemaRecord, ...]) -> "SchemaHistory":
         """Return a history of the same data, with all that follows from these."""
         history = SchemaHistory(self.kind, records)
-        same = self.__dict__.keys() - {"records"}
+        same = self.__dict__.keys() - {"records", "_places"}
         history.__dict__.update((name, self.__dict__[name]) for name in same)
         return history
 
@@ -236,20 +252,10 @@ def _identify(schema: Schema) -> tuple[int, str]:
     return schema.version, schema.fingerprint
 
 
-def _is_record_of(record: SchemaRecord, schema: Schema) -> bool:
-    return _identify(record.schema) == _identify(schema)
-
-
 def _check_rejection(existing: SchemaRecord, record: SchemaRecord) -> None:
     """Raise Conflict if a rejected version returns without a decision."""
     if existing.state is SchemaState.REJECTED and record.decision is None:
         raise Conflict(f"Version {record.schema.version} of the schema was rejected before.")
-
-
-def _retire(record: SchemaRecord) -> SchemaRecord:
-    if record.state is SchemaState.ACTIVE:
-        return msgspec.structs.replace(record, state=SchemaState.RETIRED)
-    return record
 
 
 def holds_data_error(kind: str) -> Conflict:
@@ -267,10 +273,11 @@ def reportable_record(
     before: SchemaHistory, after: SchemaHistory, record: SchemaRecord
 ) -> SchemaRecord | None:
     """Return the record as it is in `after`, if its new state is worth an event."""
-    current = next(r for r in after.records if _is_record_of(r, record.schema))
-    previous = next((r for r in before.records if _is_record_of(r, record.schema)), None)
-    if current.state not in _PUBLISHED_STATES or (
-        previous is not None and previous.state is current.state
+    current, previous = after.find_record(record.schema), before.find_record(record.schema)
+    if (
+        current is None
+        or current.state not in _PUBLISHED_STATES
+        or (previous is not None and previous.state is current.state)
     ):
         return None
     return current if before.active_record is not None else None

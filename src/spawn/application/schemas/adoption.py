@@ -633,6 +633,8 @@ def _has_room(records: list[SchemaRecord], record: SchemaRecord) -> bool:
     """
     if find_record(records, record.schema.fingerprint, record.schema.version) is not None:
         return True
+    waiting = [r for r in records if r.state not in ADOPTED]
+    if len(waiting) < MAX_WAITING:
+        return True
     since = max((r.recorded_at for r in records if r.state is SchemaState.ACTIVE), default=None)
-    waiting = (r for r in records if r.state not in ADOPTED)
     return sum(since is None or r.recorded_at >= since for r in waiting) < MAX_WAITING

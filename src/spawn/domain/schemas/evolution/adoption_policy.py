@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import date
 from hashlib import sha256
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 import msgspec
@@ -171,24 +172,25 @@ def _list_versions(versions: Sequence[int]) -> str:
 def _group_by_shape(versions: Sequence[Schema]) -> list[list[Schema]]:
     """Group versions whose judgement is the same, newest first: they differ in texts alone."""
     groups: dict[bytes, list[Schema]] = {}
-    for schema in sorted(versions, key=lambda schema: schema.version, reverse=True):
+    for schema in sorted(versions, key=attrgetter("version"), reverse=True):
         groups.setdefault(_get_shape(schema), []).append(schema)
     return list(groups.values())
 
 
 def _get_shape(schema: Schema) -> bytes:
     """Return a digest of all that judgements depend on; cached, since a document never changes."""
-    key = schema.kind + schema.fingerprint
-    shape = _shapes.get(key)
+    # By kind first: a joined key of each of two thousand versions would be built and hashed anew.
+    shapes = _shapes_by_kind.setdefault(schema.kind, {})
+    shape = shapes.get(schema.fingerprint)
     if shape is None:
         columns = [msgspec.structs.replace(column, description="") for column in schema.columns]
         text = msgspec.json.encode([schema.id, bytes(schema.context or b""), columns])
         shape = sha256(text).digest()
         if schema.fingerprint:
-            if len(_shapes) >= _MAX_SHAPES:
-                _shapes.clear()
-            _shapes[key] = shape
+            if len(shapes) >= _MAX_SHAPES:
+                shapes.clear()
+            shapes[schema.fingerprint] = shape
     return shape
 
 
-_shapes: dict[str, bytes] = {}
+_shapes_by_kind: dict[str, dict[str, bytes]] = {}
