@@ -1,5 +1,7 @@
 """Run the recipes of `docs/data.md` against a service, and compare the tables that they read.
 
+The plain addresses are read too, without any option, and compared cell by cell.
+
 Runs in the tools' environment, which has pandas, Polars, PyArrow and DuckDB, with the client on its
 path; R and LibreOffice run where they are installed. Arguments: the address of a running service,
 and the page. The exit code is 1 if a table differs or lost the exactness of its amounts.
@@ -13,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from urllib.request import urlopen
 
 import duckdb
 import pandas as pd  # type: ignore[import-not-found,import-untyped,unused-ignore]  # of the tools
+import polars as pl  # type: ignore[import-not-found,unused-ignore]  # as above
 import pyarrow as pa  # type: ignore[import-untyped,import-not-found,unused-ignore]  # as above
 
 from spawn.client import SpawnClient
@@ -118,6 +122,52 @@ def run_duckdb(code: str, url: str) -> Amounts:
             return {str(project_id): amount for project_id, amount in rows.fetchall()}
 
 
+def read_plain_tables(url: str) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows that each package reads of the plain address of its format."""
+    data = f"{url}/v1/data/projects"
+    with urlopen(f"{data}.arrow") as stream:  # noqa: S310 - our own service
+        arrow = pa.ipc.open_stream(stream).read_all()
+    with tempfile.NamedTemporaryFile(suffix=".parquet") as file, duckdb.connect() as connection:
+        with urlopen(f"{data}.parquet") as response:  # noqa: S310 - our own service
+            Path(file.name).write_bytes(response.read())
+        connection.execute("set TimeZone = 'UTC'")
+        duckdb_rows = connection.read_parquet(file.name).to_arrow_table().to_pylist()
+    return {
+        "open_stream": arrow.to_pylist(),
+        "read_csv": pd.read_csv(f"{data}.csv").to_dict("records"),
+        "read_parquet": pd.read_parquet(f"{data}.parquet").to_dict("records"),
+        "read_ndjson": pl.read_ndjson(f"{data}.ndjson").to_dicts(),
+        "DuckDB on Parquet": duckdb_rows,
+    }
+
+
+def read_cell(value: Any) -> Any:
+    """Return a cell as a value that is equal in each format: null, number, instant or text."""
+    if value is None or pd.isna(value):
+        return None
+    if isinstance(value, bool | int | float | Decimal):
+        return float(value)
+    text = value.isoformat() if hasattr(value, "isoformat") else str(value)
+    if re.fullmatch(r"\d{4}-\d\d-\d\dT.+", text):
+        return datetime.fromisoformat(text)
+    return float(text) if re.fullmatch(r"-?\d+(\.\d+)?", text) else text or None
+
+
+def find_different_tables(url: str) -> list[str]:
+    """Return the readers of plain addresses whose table differs in a cell from the Arrow stream.
+
+    Decimals are exact where the format has them, and else texts or binary numbers.
+    """
+    tables = read_plain_tables(url)
+    cells = {
+        name: [{column: read_cell(value) for column, value in row.items()} for row in rows]
+        for name, rows in tables.items()
+    }
+    exact = [read_amounts(tables[name]) for name in ("open_stream", "read_parquet", "read_ndjson")]
+    different = [name for name, rows in cells.items() if rows != cells["open_stream"]]
+    return different if exact[0] == exact[1] == exact[2] else ["exact amounts", *different]
+
+
 def main(url: str, page: Path) -> int:
     """Compare the amounts of every recipe with those of the API."""
     with urlopen(f"{url}/v1/data/projects.json") as response:  # noqa: S310 - our own service
@@ -145,6 +195,7 @@ def main(url: str, page: Path) -> int:
     if shutil.which("soffice"):
         results["LibreOffice"] = open_in_libreoffice(url)
     different = sorted(name for name, amounts in results.items() if amounts != expected)
+    different += find_different_tables(url)
     print(f"{len(expected)} projects by {', '.join(results)}")
     if different:
         print(f"tables that differ: {', '.join(different)}", file=sys.stderr)

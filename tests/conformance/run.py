@@ -285,9 +285,9 @@ def _export(service: Service) -> str:
     """Export every project with `spawn export` in both formats, and download them as Parquet."""
     spawn = [sys.executable, "-m", "spawn.entrypoints.cli", "export"]
     environment = {**os.environ, "SPAWN_URL": service.url}
-    for file_format in ("csv", "ndjson"):
+    for file_format, options in (("csv", []), ("ndjson", ["--nested", "json"])):
         target = BUILD / "data" / f"projects.{file_format}"
-        _run(*spawn, "--format", file_format, "--output", str(target), env=environment)
+        _run(*spawn, *options, "--format", file_format, "--output", str(target), env=environment)
     with httpx.Client(base_url=service.url, timeout=60) as client:
         _save(
             "projects.parquet", client.get("/v1/data/projects.parquet").raise_for_status().content

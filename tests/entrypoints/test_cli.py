@@ -262,8 +262,13 @@ def test_an_export_goes_by_the_suffix_of_its_file(
     assert (files / "all.parquet").read_bytes()[:4] == b"PAR1"
     assert (files / "all.csv").read_text().startswith("project_id,version,")
     (project,) = json.loads((files / "all.JSON").read_text())
-    assert json.loads((files / "all.jsonl").read_text()) == project
-    assert json.loads((files / "all").read_text()) == project
+    row = json.loads((files / "all.jsonl").read_text())
+    assert list(row) == (files / "all.csv").read_text().splitlines()[0].split(",")
+    assert json.loads((files / "all").read_text()) == row
+    for name, form in (("all.jsonl", project), ("all.JSON", [row])):
+        nested = "text" if isinstance(form, list) else "json"
+        assert main(["export", "--output", name, "--nested", nested]) == 0
+        assert json.loads((files / name).read_text()) == form
     assert main(["export", "--output", "all.xls"]) == 2
     assert ".parquet" in capsys.readouterr().err
 

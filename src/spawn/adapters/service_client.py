@@ -135,14 +135,19 @@ class ServiceClient:
         async for chunk in self._stream(path, file_format.media_type):
             yield chunk
 
-    async def export_projects(self, file_format: StrEnum) -> AsyncGenerator[bytes]:
+    async def export_projects(
+        self, file_format: StrEnum, parameters: Mapping[str, str]
+    ) -> AsyncGenerator[bytes]:
         """Yield all projects as chunks of a file; close it if it is not read to its end."""
-        async for chunk in self._stream(f"/v1/data/projects.{file_format}", "*/*"):
+        path = f"/v1/data/projects.{file_format}"
+        async for chunk in self._stream(path, "*/*", parameters):
             yield chunk
 
-    async def _stream(self, path: str, accept: str) -> AsyncIterator[bytes]:
+    async def _stream(
+        self, path: str, accept: str, parameters: Mapping[str, str] | None = None
+    ) -> AsyncIterator[bytes]:
         headers = {"Accept": accept}
-        async with self._client.stream("GET", path, headers=headers) as response:
+        async with self._client.stream("GET", path, headers=headers, params=parameters) as response:
             if response.is_error:
                 await response.aread()
                 raise _build_error(response)

@@ -46,8 +46,13 @@ class Backend(Protocol):
         """Yield the quarantined rows of an import as lines."""
         ...
 
-    def export_projects(self, file_format: StrEnum) -> AsyncGenerator[bytes]:
-        """Yield all projects as chunks of a file; close it if it is not read to its end."""
+    def export_projects(
+        self, file_format: StrEnum, parameters: Mapping[str, str]
+    ) -> AsyncGenerator[bytes]:
+        """Yield all projects as chunks of a file; close it if it is not read to its end.
+
+        The parameters are those of the API.
+        """
         ...
 
     async def list_projects(self, parameters: Mapping[str, str]) -> bytes:

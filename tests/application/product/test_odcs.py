@@ -239,7 +239,7 @@ def test_the_first_server_is_read_live_and_files_by_format(snapshots: SnapshotFa
     snapshot = snapshots.build()
     live, *others = build_data_contract(snapshot)["servers"]
     assert live["type"] == "api"
-    assert live["location"] == "https://spawn.example/v1/data/projects.ndjson"
+    assert live["location"] == "https://spawn.example/v1/data/projects.ndjson?nested=json"
     files = {
         one["server"]: (one["path"], one["format"]) for one in others if one["type"] == "local"
     }
@@ -249,7 +249,7 @@ def test_the_first_server_is_read_live_and_files_by_format(snapshots: SnapshotFa
         "parquet": ("./{model}.parquet", "parquet"),
     }
     older = build_data_contract(snapshots.build(is_active=False))["servers"][0]["location"]
-    assert older.endswith("/projects.ndjson?schema_version=1")
+    assert older.endswith("/projects.ndjson?nested=json&schema_version=1")
 
 
 def test_share_with_a_threshold_is_a_check_that_tools_can_run(snapshots: SnapshotFactory) -> None:

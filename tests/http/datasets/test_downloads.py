@@ -11,11 +11,12 @@ import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import httpx
 import pyarrow as pa
 import pytest
@@ -75,9 +76,13 @@ def pointers(response: httpx.Response) -> list[str]:
 
 def test_each_format_has_the_same_rows(reader: httpx.Client) -> None:
     listed = reader.get("/v1/ops/projects").json()["items"]
-    lines = reader.get("/v1/data/projects.ndjson").text.splitlines()
+    lines = reader.get("/v1/data/projects.ndjson?nested=json").text.splitlines()
     assert [json.loads(line) for line in lines] == listed
     assert reader.get("/v1/data/projects.json").json() == listed
+    events = reader.get("/v1/data/events.ndjson").text.splitlines()
+    assert [json.loads(event)["data"]["after"]["project_id"] for event in events] == [
+        item["project_id"] for item in listed
+    ]
     table = read_parquet(reader, "/v1/data/projects.parquet")
     stream = reader.get("/v1/data/projects?format=arrow").content
     assert pa.ipc.open_stream(stream).read_all().equals(table.combine_chunks())
@@ -204,6 +209,32 @@ def test_each_cell_of_the_tables_is_equal(start: Start) -> None:
             )
             assert cells.column_names == table.column_names
             assert [list(map(_text_of, row.values())) for row in cells.to_pylist()] == expected
+
+
+def test_lines_of_json_are_the_table_of_the_other_formats(start: Start, tmp_path: Path) -> None:
+    """Also for readers that infer columns and types from the first lines."""
+    late = OPTIONAL_VALUES | {"maturity_years": 18.5, "dscr": 1.25, "x_late": {"a": 1}}
+    early = late | {"maturity_years": 20, "dscr": 2, "x_desk": "Lisbon", "x_late": None}
+    with start().client() as client:
+        for number, fields in enumerate((early, early, early, late)):
+            project = WIND | fields | {"external_ref": {"source": "desk", "id": str(number)}}
+            client.post("/v1/ops/projects", json=project).raise_for_status()
+        text = client.get("/v1/data/projects.ndjson").text
+        table = read_parquet(client, "/v1/data/projects.parquet")
+    with duckdb.connect() as connection:
+        (path := tmp_path / "projects.ndjson").write_text(text)
+        connection.execute("set TimeZone = 'UTC'")
+        relation = connection.read_json(str(path), sample_size=2)
+        kinds = dict(zip(relation.columns, map(str, relation.types), strict=True))
+        rows = relation.fetchall()
+    assert relation.columns == table.column_names
+    moments = [relation.columns.index(name) for name in ("created_at", "updated_at")]
+    cells = [[v.replace(tzinfo=UTC) if i in moments else v for i, v in enumerate(r)] for r in rows]
+    assert [list(map(_text_of, row)) for row in cells] == [
+        list(map(_text_of, row.values())) for row in table.to_pylist()
+    ]
+    assert (kinds["maturity_years"], kinds["dscr"]) == ("DOUBLE", "DOUBLE")
+    assert json.loads(text.splitlines()[0])["maturity_years"] == 20
 
 
 def _text_of(value: object) -> str | None:

@@ -141,7 +141,7 @@ def test_addresses_begin_with_the_public_url(start: Start) -> None:
     assert contract["id"] == "iberia.projects"
     assert product["id"] == "iberia"
     servers = [one["location"] for one in contract["servers"] if one["type"] == "api"]
-    assert servers[0] == "https://spawn.example/data/v1/data/projects.ndjson"
+    assert servers[0] == "https://spawn.example/data/v1/data/projects.ndjson?nested=json"
     ports = [one for one in product["outputPorts"] if one["contractId"] == contract["id"]]
     assert len(servers) == len(ports) + 1 == 5
     assert all(one["anchor"].startswith("https://spawn.example/data/") for one in linkset)
@@ -273,7 +273,7 @@ def test_documents_follow_the_schema_without_a_restart(start: Start, tmp_path: P
     old_contract = read(earlier["/contract"])
     assert old_contract["version"] == "1.0.0"
     location = old_contract["servers"][0]["location"]
-    assert location.endswith("/v1/data/projects.ndjson?schema_version=2")
+    assert location.endswith("/v1/data/projects.ndjson?nested=json&schema_version=2")
     columns = {one["name"]: one for one in contract["schema"][0]["properties"]}
     assert contract["version"] == "1.1.0"
     assert columns["units"]["deprecated"] is True

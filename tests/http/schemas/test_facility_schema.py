@@ -164,7 +164,7 @@ def test_documents_describe_each_schema_and_each_version_of_it(client: httpx.Cli
     assert older["version"] == "1.0.0"
     assert "green_label" in {one["name"] for one in older["schema"][0]["properties"]}
     server = next(one for one in older["servers"] if one["server"] == "download")
-    assert server["location"].endswith("/v1/data/facilities.ndjson?schema_version=1")
+    assert server["location"].endswith("/v1/data/facilities.ndjson?nested=json&schema_version=1")
     context = client.get("/context.jsonld", params={"schema_id": "loan_schema"}).json()["@context"]
     assert "label" in context
     assert "project_name" not in context

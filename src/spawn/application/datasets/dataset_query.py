@@ -39,7 +39,10 @@ class DecimalForm(StrEnum):
 
 
 class NestedForm(StrEnum):
-    """The form of objects, arrays and `x_` fields in JSON."""
+    """The form of objects, arrays and `x_` fields in JSON: as in lists, or cells of a table.
+
+    With the cells of a table each row has every column, and objects and arrays are texts.
+    """
 
     JSON = "json"
     TEXT = "text"
@@ -50,9 +53,8 @@ class DatasetQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     `query` selects projects, `event_filter` and `row_filters` the rows of other datasets.
     `decimals` is None for the form of each field in lists: amounts are strings. `view` is the
-    schema version of the rows of a governed kind, and None for other datasets. With `has_cells`
-    the rows of JSON have the cells of a table: each column in each row, objects and arrays as
-    texts.
+    schema version of the rows of a governed kind, and None for other datasets. `nested` is None
+    for the form of objects and arrays that the format has by default.
     """
 
     name: DatasetName
@@ -64,7 +66,7 @@ class DatasetQuery(msgspec.Struct, frozen=True, kw_only=True):
     row_filters: tuple[Filter, ...] = ()
     decimals: DecimalForm | None = None
     has_mark: bool = False
-    has_cells: bool = False
+    nested: NestedForm | None = None
 
 
 async def read_dataset_query(
@@ -80,7 +82,7 @@ async def read_dataset_query(
     errors: list[FieldError] = []
     decimals = _read_choice(parameters, "decimals", DecimalForm, errors)
     has_mark = _read_choice(parameters, "bom", _Boolean, errors) is _Boolean.TRUE
-    has_cells = _read_choice(parameters, "nested", NestedForm, errors) is NestedForm.TEXT
+    nested = _read_choice(parameters, "nested", NestedForm, errors)
     if name is DatasetName.PROJECTS:
         query = await _read_project_query(dependencies, parameters, errors)
     else:
@@ -88,7 +90,7 @@ async def read_dataset_query(
         query = _read_other_query(name, parameters, errors, view)
     if errors:
         raise InvalidInput(errors)
-    return msgspec.structs.replace(query, decimals=decimals, has_mark=has_mark, has_cells=has_cells)
+    return msgspec.structs.replace(query, decimals=decimals, has_mark=has_mark, nested=nested)
 
 
 async def _read_view(

@@ -9,8 +9,8 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from spawn.application.datasets.dataset_columns import DatasetColumn
-from spawn.application.datasets.dataset_query import DatasetQuery, DecimalForm
+from spawn.application.datasets.dataset_columns import DatasetColumn, DatasetName
+from spawn.application.datasets.dataset_query import DatasetQuery, DecimalForm, NestedForm
 from spawn.application.datasets.dataset_rows import Row
 from spawn.domain.errors import InvalidInput
 from spawn.domain.imports.export_reader import EXTENSIONS_COLUMN
@@ -101,11 +101,23 @@ def format_file(
         return encode_file(lines, types, name=dataset.name, suffix=file_format)
     if file_format is DataFormat.CSV:
         return format_csv(rows, columns, has_mark=dataset.has_mark)
-    if dataset.has_cells:
-        rows = _read_cells(rows, columns)
+    if find_nested_form(dataset, file_format) is NestedForm.TEXT:
+        rows = _add_fractions(_read_cells(rows, columns), columns, dataset.decimals)
     if file_format is DataFormat.JSON:
         return format_json(rows, columns, dataset.decimals)
     return format_ndjson(rows, columns, dataset.decimals)
+
+
+def find_nested_form(dataset: DatasetQuery, file_format: DataFormat) -> NestedForm:
+    """Return the form of objects and arrays in a file of JSON.
+
+    Lines are read as a table unless the query selects a form (ADR 0039). Those of events are
+    CloudEvents, whose data is an object.
+    """
+    if dataset.nested is not None:
+        return dataset.nested
+    is_table = file_format is DataFormat.NDJSON and dataset.name is not DatasetName.EVENTS
+    return NestedForm.TEXT if is_table else NestedForm.JSON
 
 
 async def format_ndjson(
@@ -153,6 +165,26 @@ async def _read_cells(
         for name in json_names:
             cells[name] = _json_text(cells[name]) or None
         yield cells
+
+
+async def _add_fractions(
+    rows: AsyncIterator[Row], columns: Sequence[DatasetColumn], form: DecimalForm | None
+) -> AsyncGenerator[Row]:
+    """Yield rows whose decimals are numbers with a fraction, unless they are strings.
+
+    Polars takes a column for one of integers if the first hundred rows are whole, and then fails
+    at the first fraction.
+    """
+    names = [column.name for column in columns if column.is_decimal]
+    async for row in rows:
+        for name in names:
+            value = row[name]
+            if value is None or form is DecimalForm.STRING:
+                continue
+            if form is DecimalForm.NUMBER or isinstance(value, msgspec.Raw):
+                text = _decimal_text(value)
+                row[name] = msgspec.Raw((text if "." in text else f"{text}.0").encode())
+        yield row
 
 
 async def format_csv(

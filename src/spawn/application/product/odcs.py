@@ -132,24 +132,31 @@ def _servers(snapshot: ProductSnapshot) -> list[Json]:
     The first is read live; the others are files that a download of that name leaves behind.
     """
     product = snapshot.product
-    version = "" if snapshot.is_active else f"?schema_version={snapshot.schema.version}"
-    lines_url = product.url(f"/v1/data/{snapshot.dataset}.ndjson{version}")
+    version = "" if snapshot.is_active else f"schema_version={snapshot.schema.version}"
     live: Json = {
         "server": "download",
         "type": "api",
         "environment": product.environment,
-        "location": lines_url,
+        "location": _download_url(snapshot, "ndjson", version),
         "description": f"Every {snapshot.kind} as a line of JSON, read live.",
     }
     ports = map(_port_server(product), list_outputs(snapshot.kind))
     return [live, *_file_servers(snapshot, version), *ports]
 
 
+def _download_url(snapshot: ProductSnapshot, suffix: str, version: str) -> str:
+    """Return the address of the dataset; lines of JSON have the objects of the contract."""
+    form = "nested=json" if suffix == "ndjson" else ""
+    query = "&".join(filter(None, (form, version)))
+    path = f"/v1/data/{snapshot.dataset}.{suffix}"
+    return snapshot.product.url(f"{path}?{query}" if query else path)
+
+
 def _file_servers(snapshot: ProductSnapshot, version: str) -> Iterable[Json]:
     """Yield the downloaded file of each format, in the folder of the contract."""
     product, dataset = snapshot.product, snapshot.dataset
     for suffix, options in _FILE_FORMATS.items():
-        url = product.url(f"/v1/data/{dataset}.{suffix}{version}")
+        url = _download_url(snapshot, suffix, version)
         yield {
             "server": suffix,
             "type": "local",

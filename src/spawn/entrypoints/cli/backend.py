@@ -236,11 +236,13 @@ class FileBackend:
         async for line in formatter.format_rows(rows, file_format):
             yield line
 
-    async def export_projects(self, file_format: StrEnum) -> AsyncGenerator[bytes]:
+    async def export_projects(
+        self, file_format: StrEnum, parameters: Mapping[str, str]
+    ) -> AsyncGenerator[bytes]:
         """Yield all projects as chunks of a file; close it if it is not read to its end."""
         dependencies, data_format = self._dependencies, DataFormat(file_format)
         self._record(AuditKind.EXPORT, "export", data_format)
-        dataset = await read_dataset_query(dependencies, DatasetName.PROJECTS, {})
+        dataset = await read_dataset_query(dependencies, DatasetName.PROJECTS, parameters)
         async with record_export(dependencies, OPERATOR, data_format) as progress:
             encoder, tables = FileEncoder(), None
             if encoder.takes_tables(data_format):

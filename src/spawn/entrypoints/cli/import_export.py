@@ -80,18 +80,22 @@ async def import_file(settings: Settings, options: ImportOptions) -> None:
     _print_result(result, as_json=options.as_json)
 
 
-async def export_projects(settings: Settings, format_name: str | None, output: Path | None) -> None:
+async def export_projects(
+    settings: Settings, format_name: str | None, output: Path | None, nested: str | None
+) -> None:
     """Write all projects to a file or standard output, without buffering them.
 
-    The format is the named one, else that of the file's suffix, else NDJSON.
+    The format is the named one, else that of the file's suffix, else NDJSON. `nested` is the form
+    of objects and arrays in JSON; None for that of the format.
     """
     file_format = _detect_data_format(output, format_name)
     if extra := find_missing_extra(file_format):
         detail = f"{file_format} needs the extra {extra}: pip install 'duckdb-spawn[{extra}]'"
         raise CommandError(detail, EXIT_USAGE)
+    parameters = {} if nested is None else {"nested": nested}
     async with (
         open_backend(settings) as backend,
-        aclosing(backend.export_projects(file_format)) as chunks,
+        aclosing(backend.export_projects(file_format, parameters)) as chunks,
     ):
         if output is None and sys.stdout.isatty():
             await _write_output(chunks, output)  # whose lines would mix with those of progress

@@ -80,6 +80,12 @@ def _add_transfer_commands(commands: Commands) -> None:
     export_parser.add_argument(
         "--output", type=Path, metavar="FILE", help="write to this file (default: standard output)"
     )
+    export_parser.add_argument(
+        "--nested",
+        choices=("text", "json"),
+        help="objects and arrays in JSON: as texts in the columns of the CSV, or as in lists "
+        "(default: text in ndjson, json in json)",
+    )
     export_parser.set_defaults(run=_run_export)
 
 
@@ -205,7 +211,7 @@ def _run_export(settings: Settings, arguments: argparse.Namespace) -> int:
     run_traced(
         settings,
         "spawn export",
-        lambda: export_projects(settings, arguments.format, arguments.output),
+        lambda: export_projects(settings, arguments.format, arguments.output, arguments.nested),
     )
     return EXIT_OK
 

@@ -52,11 +52,12 @@ _ROW_FILTERS: Final = Parameter(
 )
 _NESTED: Final = Parameter(
     "nested",
-    {"type": "string", "enum": [str(form) for form in NestedForm], "default": "json"},
+    {"type": "string", "enum": [str(form) for form in NestedForm]},
     "Objects and arrays in JSON. With `text` each row has every column of the CSV, in the same "
     "order: objects and arrays are JSON texts, empty ones null, and the `x_` fields of a project "
-    "are one column, `extensions`.",
-    examples={"table": {"value": "text"}},
+    "are one column, `extensions`. With `json` they are as in lists. Default: `text` in lines of "
+    "JSON, for readers of tables, and `json` in an array and in the lines of events.",
+    examples={"lists": {"value": "json"}},
 )
 _MARK: Final = Parameter(
     "bom",
