@@ -80,6 +80,7 @@ def build_dependencies(store: DuckDbStore, registry: MemoryRegistry, folder: Pat
         commands=store,
         reads=store,
         bookmarks=store,
+        derived_documents=store,
         control=store,
         schemas=store,
         quality=store,

@@ -68,6 +68,7 @@ def build_dependencies(store: Store, registry: SchemaRegistry, folder: Path) -> 
         commands=store,
         reads=store,
         bookmarks=store,
+        derived_documents=store,
         control=store,
         schemas=store,
         quality=store,

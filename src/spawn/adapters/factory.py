@@ -22,10 +22,25 @@ from spawn.ports.backups import Backups
 from spawn.ports.publishers import EventPublisher
 from spawn.ports.runtime import Clock
 from spawn.ports.schemas import SchemaRegistry, SchemaStore
-from spawn.ports.storage import Bookmarks, CommandStore, ReadStore, StoreControl
+from spawn.ports.storage import (
+    Bookmarks,
+    CommandStore,
+    DerivedDocuments,
+    ReadStore,
+    StoreControl,
+)
 
 
-class Store(CommandStore, ReadStore, Bookmarks, SchemaStore, QualityStore, StoreControl, Protocol):
+class Store(
+    CommandStore,
+    ReadStore,
+    Bookmarks,
+    DerivedDocuments,
+    SchemaStore,
+    QualityStore,
+    StoreControl,
+    Protocol,
+):
     """All ports of a storage adapter."""
 
 

@@ -9,8 +9,9 @@ from spawn.application.bounded_cache import BoundedCache
 from spawn.application.command_queues import CommandQueues
 from spawn.domain.errors import Forbidden, InvalidInput, Unavailable
 from spawn.domain.events.position import Position
+from spawn.domain.facilities.balance_history import BalanceHistory
 from spawn.domain.facilities.ledger import StoredLedger
-from spawn.domain.portfolios.held_facility import FacilityAmounts, PortfolioBook
+from spawn.domain.portfolios.held_facility import PortfolioBook
 from spawn.domain.principal import Principal, Scope
 from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.schemas.validator import SchemaValidator, compile_schema
@@ -18,7 +19,13 @@ from spawn.ports.analytics import ColumnStore, FlowTotals, QualityStore
 from spawn.ports.backups import Backups
 from spawn.ports.runtime import Clock, IdGenerator, Spool
 from spawn.ports.schemas import SchemaRecord, SchemaRegistry, SchemaStore
-from spawn.ports.storage import Bookmarks, CommandStore, ReadStore, StoreControl
+from spawn.ports.storage import (
+    Bookmarks,
+    CommandStore,
+    DerivedDocuments,
+    ReadStore,
+    StoreControl,
+)
 from spawn.ports.workers import Workers
 
 MAX_FEED_PLACES: Final = 10_000
@@ -50,8 +57,12 @@ MAX_CACHED_BOOK_BYTES: Final = 64 * 1024 * 1024
 
 _HELD_FACILITY_BYTES: Final = 2_000
 
-MAX_CACHED_AMOUNTS: Final = 50_000
-"""Facilities with their amounts on a day in memory, at some 400 bytes each."""
+MAX_CACHED_HISTORIES: Final = 50_000
+MAX_CACHED_HISTORY_BYTES: Final = 64 * 1024 * 1024
+"""Balance histories of facilities in memory, by their number and their size."""
+
+_HISTORY_BYTES: Final = 400
+_HISTORY_DAY_BYTES: Final = 120
 
 
 def _create_book_cache() -> BoundedCache[PortfolioBook]:
@@ -62,8 +73,12 @@ def _create_book_cache() -> BoundedCache[PortfolioBook]:
     )
 
 
-def _create_amounts_cache() -> BoundedCache[FacilityAmounts]:
-    return BoundedCache(MAX_CACHED_AMOUNTS)
+def _create_history_cache() -> BoundedCache[BalanceHistory]:
+    return BoundedCache(
+        MAX_CACHED_HISTORIES,
+        MAX_CACHED_HISTORY_BYTES,
+        lambda history: _HISTORY_BYTES + _HISTORY_DAY_BYTES * len(history.days),
+    )
 
 
 class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +91,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     commands: CommandStore
     reads: ReadStore
     bookmarks: Bookmarks
+    derived_documents: DerivedDocuments
     control: StoreControl
     schemas: SchemaStore
     quality: QualityStore
@@ -91,8 +107,8 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     command_queues: CommandQueues = msgspec.field(default_factory=CommandQueues)
     ledgers: BoundedCache[StoredLedger] = msgspec.field(default_factory=_create_ledger_cache)
     portfolio_books: BoundedCache[PortfolioBook] = msgspec.field(default_factory=_create_book_cache)
-    facility_amounts: BoundedCache[FacilityAmounts] = msgspec.field(
-        default_factory=_create_amounts_cache
+    balance_histories: BoundedCache[BalanceHistory] = msgspec.field(
+        default_factory=_create_history_cache
     )
     feed_progress: BoundedCache[Position] = msgspec.field(default_factory=_create_feed_progress)
 

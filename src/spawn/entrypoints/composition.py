@@ -59,6 +59,7 @@ from spawn.application.imports.commands import IMPORT_JOB
 from spawn.application.imports.runner import run_import
 from spawn.application.jobs import JobHandler, JobRunner
 from spawn.application.lineage.recorder import end_abandoned_runs
+from spawn.application.portfolios.balance_histories import BalanceFollower
 from spawn.application.quality.monitor import QualityMonitor
 from spawn.application.schemas.activation import (
     RefreshResult,
@@ -106,7 +107,13 @@ from spawn.ports.backups import Backups
 from spawn.ports.publishers import EventPublisher
 from spawn.ports.runtime import Clock, GetCertificate, IdGenerator, Spool
 from spawn.ports.schemas import SchemaRegistry, SchemaStore
-from spawn.ports.storage import Bookmarks, CommandStore, ReadStore, StoreControl
+from spawn.ports.storage import (
+    Bookmarks,
+    CommandStore,
+    DerivedDocuments,
+    ReadStore,
+    StoreControl,
+)
 from spawn.ports.workers import Workers
 
 STDOUT: Final = 1
@@ -159,6 +166,7 @@ async def open_dependencies(
         commands: CommandStore = store
         reads: ReadStore = store
         bookmarks: Bookmarks = store
+        derived_documents: DerivedDocuments = store
         schemas: SchemaStore = store
         quality: QualityStore = store
         control: StoreControl = store
@@ -181,6 +189,7 @@ async def open_dependencies(
             commands=commands,
             reads=reads,
             bookmarks=bookmarks,
+            derived_documents=derived_documents,
             control=control,
             schemas=schemas,
             quality=quality,
@@ -450,6 +459,8 @@ async def _start_events(
     )
     metrics.watch(dependencies, relay, streams, background)
     await stack.enter_async_context(background.run("journal watch", journal_watch.run))
+    follower = BalanceFollower(dependencies, journal_watch)
+    await stack.enter_async_context(background.run("balance histories", follower.run))
     for name, work in relay.tasks().items():
         await stack.enter_async_context(background.run(name, work))
     stack.push_async_callback(_drain, relay)

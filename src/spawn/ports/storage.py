@@ -207,6 +207,41 @@ class Bookmarks(Protocol):
         ...
 
 
+class DerivedDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """A document that a use case has derived from stored states, to read it instead.
+
+    `basis` are the versions that it follows from, in an order in which a later derivation has the
+    greater ones: who reads it compares them with those that it needs.
+    """
+
+    name: str
+    key: str
+    basis: tuple[int, ...]
+    document: bytes
+
+
+class DerivedDocuments(Protocol):
+    """Port for derived documents, which the journal does not have and no backup contains.
+
+    They may be lost at any time, and are then derived again.
+    """
+
+    async def load_derived(self, name: str, keys: Sequence[str]) -> dict[str, DerivedDocument]:
+        """Return the existing documents of a name among at most 10,000 keys, by key.
+
+        A document that differs from the saved one MUST be left out.
+        """
+        ...
+
+    async def save_derived(self, documents: Sequence[DerivedDocument]) -> None:
+        """Save documents in place of those of their names and keys, all or none.
+
+        Raises:
+            Unavailable: the store cannot write now; earlier documents stay.
+        """
+        ...
+
+
 class TableColumn(msgspec.Struct, frozen=True):
     """A column of a stored table."""
 

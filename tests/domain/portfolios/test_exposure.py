@@ -16,6 +16,7 @@ from spawn.domain.portfolios.exposure import (
     convert_units,
     round_part,
     split_units,
+    take_share,
 )
 from spawn.domain.portfolios.portfolio import ExposureKey, ExposureLimit
 
@@ -137,6 +138,7 @@ def test_the_sum_is_rounded_once_and_not_each_part() -> None:
     assert round_part(Decimal("100.00"), Fraction(1, 3), "EUR") == 3333
     assert round_part(Decimal("0.05"), Fraction(1, 2), "EUR") == 2
     assert round_part(Decimal("0.07"), Fraction(1, 2), "EUR") == 4
+    assert [take_share(units, Fraction(1, 2)) for units in (-3, -1, 1, 3)] == [-2, 0, 0, 2]
 
 
 def test_groups_are_in_order_of_their_exposure_with_their_parts_after_them() -> None:

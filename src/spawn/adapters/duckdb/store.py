@@ -27,7 +27,7 @@ from spawn.adapters.duckdb.connection import (
     read_memory_bytes,
 )
 from spawn.adapters.duckdb.flow_sums import sum_columns
-from spawn.adapters.duckdb.journal import bookmarks
+from spawn.adapters.duckdb.journal import bookmarks, derived_documents
 from spawn.adapters.duckdb.journal.appender import JournalAppender
 from spawn.adapters.duckdb.journal.cache_update import Caches
 from spawn.adapters.duckdb.journal.group_commit import GroupCommitWriter
@@ -86,7 +86,7 @@ from spawn.domain.schemas.evolution.migration_plan import MigrationPlan
 from spawn.ports.analytics import ColumnChunk, ColumnSelection
 from spawn.ports.runtime import Clock
 from spawn.ports.schemas import MigrationRecord, ProofViolation, SchemaRecord
-from spawn.ports.storage import StoreActivity, StoreStatus, Table
+from spawn.ports.storage import DerivedDocument, StoreActivity, StoreStatus, Table
 
 T = TypeVar("T")
 _tracer = trace.get_tracer("spawn.adapters.duckdb")
@@ -593,6 +593,19 @@ class DuckDbStore:
         """Save the positions; see `Bookmarks.save_bookmarks`."""
         snapshot = dict(positions)
         await self._writer.run(lambda: self._appender.save_bookmarks(snapshot), "save bookmarks")
+
+    # -- derived documents ------------------------------------------------------------------
+
+    async def load_derived(self, name: str, keys: Sequence[str]) -> dict[str, DerivedDocument]:
+        """Return the existing documents; see `DerivedDocuments.load_derived`."""
+        query_evaluation.check_ids(keys)
+        return await self._read(lambda cursor: derived_documents.load(cursor, name, keys))
+
+    async def save_derived(self, documents: Sequence[DerivedDocument]) -> None:
+        """Save the documents; see `DerivedDocuments.save_derived`."""
+        await self._writer.run(
+            lambda: self._appender.save_derived(documents), "save derived documents"
+        )
 
     # -- schemas ----------------------------------------------------------------------------
 

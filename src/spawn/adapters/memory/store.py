@@ -71,7 +71,7 @@ from spawn.ports.schemas import (
     ProofViolation,
     SchemaRecord,
 )
-from spawn.ports.storage import StoreActivity, StoreStatus, Table, TableColumn
+from spawn.ports.storage import DerivedDocument, StoreActivity, StoreStatus, Table, TableColumn
 
 Key = tuple[str, str]
 
@@ -105,6 +105,7 @@ class MemoryStore:
         self._last_recorded_at: datetime | None = None
         self._waiters: set[asyncio.Future[None]] = set()
         self._bookmarks: dict[str, Position | None] = {}
+        self._derived_documents: dict[tuple[str, str], DerivedDocument] = {}
         self._is_closed = False
         self._closed_event = asyncio.Event()
 
@@ -403,6 +404,22 @@ class MemoryStore:
         """Save the positions; see `Bookmarks.save_bookmarks`."""
         self._check_open()
         self._bookmarks.update(positions)
+
+    # -- derived documents ------------------------------------------------------------------
+
+    async def load_derived(self, name: str, keys: Sequence[str]) -> dict[str, DerivedDocument]:
+        """Return the existing documents; see `DerivedDocuments.load_derived`."""
+        query_evaluation.check_ids(keys)
+        return {
+            key: self._derived_documents[name, key]
+            for key in keys
+            if (name, key) in self._derived_documents
+        }
+
+    async def save_derived(self, documents: Sequence[DerivedDocument]) -> None:
+        """Save the documents; see `DerivedDocuments.save_derived`."""
+        self._check_open()
+        self._derived_documents |= {(one.name, one.key): one for one in documents}
 
     # -- schemas ----------------------------------------------------------------------------
 

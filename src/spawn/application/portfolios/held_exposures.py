@@ -2,18 +2,28 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
 
 from spawn.application.dependencies import Dependencies
+from spawn.application.portfolios.balance_histories import (
+    Basis,
+    build_basis,
+    derive_history,
+    find_histories,
+    keep_histories,
+    split_keys,
+)
 from spawn.domain.aggregates import AGGREGATE_TYPES
 from spawn.domain.change import StoredAggregate
 from spawn.domain.covenants.cfads_case import CASE_KIND, CfadsCase
+from spawn.domain.facilities.balance_history import BalanceHistory
 from spawn.domain.facilities.facility import FACILITY_KIND, Facility, FacilityKind
 from spawn.domain.facilities.ledger import (
     ENTRY_KIND,
@@ -22,10 +32,8 @@ from spawn.domain.facilities.ledger import (
     LedgerEntry,
     RecordedEntry,
     build_entry_id,
-    select_entries,
 )
-from spawn.domain.facilities.ledger_fold import fold
-from spawn.domain.portfolios.exposure import HeldExposure, round_part
+from spawn.domain.portfolios.exposure import HeldExposure, take_share
 from spawn.domain.portfolios.held_facility import (
     FacilityAmounts,
     HeldFacility,
@@ -38,6 +46,7 @@ from spawn.domain.query import MAX_LIMIT, Filter, Operator, Query
 
 _RATING: Final = "rating"
 _HUNDRED: Final = 100
+_CACHED_RATIOS: Final = 4_096
 _READS_PER_TURN: Final = 500
 """Aggregates that are read, or entries that are folded, before other tasks run."""
 
@@ -161,7 +170,7 @@ async def _read_past(
 ) -> dict[str, StoredAggregate[Any]]:
     """Return the aggregates of a kind that existed at an instant, as they were then, by id."""
     current: list[StoredAggregate[Any]] = []
-    for batch in _split(list(ids), _READS_PER_TURN):
+    for batch in split_keys(list(ids), _READS_PER_TURN):
         current += (await dependencies.reads.get_many(kind, batch)).values()
     return {one.id: one for one in await _restore(dependencies, current, as_of)}
 
@@ -187,11 +196,6 @@ async def _restore(
         one
         async for one in _iterate(dependencies, aggregate_type.kind, id_column, later_ids, as_of)
     ]
-
-
-def _split(ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    for start in range(0, len(ids), size):
-        yield ids[start : start + size]
 
 
 async def _iterate(
@@ -249,7 +253,7 @@ async def _read_entries(
         for one in facilities
     }
     by_id: dict[str, StoredAggregate[LedgerEntry]] = {}
-    for batch in _split([key for keys in ids.values() for key in keys], MAX_ENTRIES):
+    for batch in split_keys([key for keys in ids.values() for key in keys], MAX_ENTRIES):
         by_id |= await dependencies.reads.get_many(ENTRY_KIND, batch)
     return [
         (
@@ -282,28 +286,25 @@ async def _measure_exposures(
 async def _measure_facilities(
     dependencies: Dependencies, positions: Sequence[HeldFacility], on: date, epoch: int
 ) -> dict[str, FacilityAmounts]:
-    """Return the amounts of each facility on a day by its id.
-
-    They follow from the versions of the facility and of its ledger, so that a change of one
-    facility leaves those of the others cached.
-    """
-    cache = dependencies.facility_amounts
-    amounts: dict[str, FacilityAmounts] = {}
-    missing: dict[str, HeldFacility] = {}
-    for one in positions:
-        cached_amounts = cache.get(_key_of(one, on, epoch))
-        if cached_amounts is None:
-            missing[one.facility.facility_id] = one
-        else:
-            amounts[one.facility.facility_id] = cached_amounts
+    """Return the amounts of each facility on a day by its id, from their balance histories."""
+    histories, missing = await find_histories(dependencies, positions, epoch)
+    new_histories: dict[str, tuple[Basis, BalanceHistory]] = {}
     async for one, entries in load_entries(dependencies, missing.values()):
-        figures = measure_facility(one.facility, entries, on)
-        amounts[one.facility.facility_id] = cache.put(_key_of(one, on, epoch), figures)
-    return amounts
-
-
-def _key_of(one: HeldFacility, on: date, epoch: int) -> tuple[str, int, int, date, int]:
-    return one.facility.facility_id, one.version, one.entry_count, on, epoch
+        history = derive_history(one.facility, entries)
+        basis = build_basis(epoch, one.version, one.entry_count)
+        new_histories[one.facility.facility_id] = basis, history
+        if len(new_histories) == _READS_PER_TURN:
+            await keep_histories(dependencies, new_histories)
+            new_histories = {}
+        histories[one.facility.facility_id] = history
+    if new_histories:
+        await keep_histories(dependencies, new_histories)
+    return {
+        one.facility.facility_id: FacilityAmounts(
+            *histories[one.facility.facility_id].measure(one.facility, on)
+        )
+        for one in positions
+    }
 
 
 def _build_part(one: HeldFacility, amounts: FacilityAmounts, *, is_unique: bool) -> HeldExposure:
@@ -315,8 +316,8 @@ def _build_part(one: HeldFacility, amounts: FacilityAmounts, *, is_unique: bool)
         exposure_id=facility.facility_id,
         project_id=project.project_id,
         currency_code=facility.currency_code,
-        outstanding=round_part(amounts.outstanding, share, facility.currency_code),
-        undrawn=round_part(amounts.undrawn, share, facility.currency_code),
+        outstanding=take_share(amounts.outstanding, share),
+        undrawn=take_share(amounts.undrawn, share),
         keys={
             ExposureKey.COUNTRY: project.country_code,
             ExposureKey.SECTOR: project.sector,
@@ -327,22 +328,6 @@ def _build_part(one: HeldFacility, amounts: FacilityAmounts, *, is_unique: bool)
         },
         sponsors=list_sponsor_ratios(project),
     )
-
-
-def measure_facility(
-    facility: Facility, entries: Sequence[RecordedEntry], on: date
-) -> FacilityAmounts:
-    """Return what is outstanding of a facility on a day, and what can still be drawn.
-
-    Nothing can be drawn after the availability period.
-    """
-    position = None
-    if entries:
-        position = fold(facility, select_entries(entries, on), on)
-    undrawn = facility.commitment if position is None else position.undrawn
-    if on > facility.availability_end:
-        undrawn = Decimal(0)
-    return FacilityAmounts(Decimal(0) if position is None else position.balance, undrawn)
 
 
 def read_rating(project: Project) -> str | None:
@@ -358,8 +343,15 @@ def list_sponsor_ratios(project: Project) -> tuple[tuple[str, Fraction], ...]:
 
     Shares that were rounded, such as three of 33.34, are ratios of their sum if that exceeds 100.
     """
-    shares = [(one.name, Fraction(one.share)) for one in project.sponsors if one.share is not None]
-    has_unknown = len(shares) < len(project.sponsors)
-    total = sum((share for _, share in shares), Fraction(0))
+    known = [one for one in project.sponsors if one.share is not None]
+    shares = tuple(one.share for one in known if one.share is not None)
+    ratios = _find_ratios(shares, has_unknown=len(known) < len(project.sponsors))
+    return tuple((one.name, ratio) for one, ratio in zip(known, ratios, strict=False))
+
+
+@lru_cache(_CACHED_RATIOS)
+def _find_ratios(shares: tuple[Decimal, ...], *, has_unknown: bool) -> tuple[Fraction, ...]:
+    """Return shares in per cent as ratios; none if they are all 0."""
+    total = sum(map(Fraction, shares), Fraction(0))
     whole = total if total > _HUNDRED or not has_unknown else Fraction(_HUNDRED)
-    return tuple((name, share / whole) for name, share in shares) if total else ()
+    return tuple(Fraction(share) / whole for share in shares) if total else ()

@@ -133,6 +133,11 @@ def build_entry_id(facility_id: str, number: int) -> str:
     return f"{facility_id}.{number}"
 
 
+def find_facility_of_entry(entry_id: str) -> str:
+    """Return the id of the facility that an entry belongs to."""
+    return entry_id.rpartition(".")[0]
+
+
 def select_entries(
     entries: Iterable[RecordedEntry], on: date | None = None, as_of: datetime | None = None
 ) -> list[LedgerEntry]:

@@ -297,4 +297,12 @@ def allocate_units(numerators: Sequence[int], denominator: int, total: int) -> l
 def round_part(amount: Decimal, share: Fraction, currency_code: str) -> int:
     """Return a share of an amount in minor units of its currency, rounded half-even once."""
     units = int(DECIMAL_CONTEXT.scaleb(amount, get_exponent(currency_code)))
-    return round(units * share)
+    return take_share(units, share)
+
+
+def take_share(units: int, share: Fraction) -> int:
+    """Return a share of minor units, rounded half-even once."""
+    quotient, remainder = divmod(units * share.numerator, share.denominator)
+    twice = 2 * remainder
+    is_half = twice == share.denominator
+    return quotient + (twice > share.denominator or (is_half and quotient % 2 == 1))

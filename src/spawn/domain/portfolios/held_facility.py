@@ -1,7 +1,5 @@
 """Facilities that a portfolio holds shares of, with all that its figures follow from."""
 
-from decimal import Decimal
-
 import msgspec
 
 from spawn.domain.facilities.facility import Facility
@@ -11,10 +9,10 @@ from spawn.domain.projects.project import Project
 
 
 class FacilityAmounts(msgspec.Struct, frozen=True):
-    """Amounts of a facility that are outstanding and that can still be drawn, in its currency."""
+    """Minor units of a facility that are outstanding, and those that can still be drawn."""
 
-    outstanding: Decimal
-    undrawn: Decimal
+    outstanding: int
+    undrawn: int
 
 
 class HeldFacility(msgspec.Struct, frozen=True, kw_only=True):

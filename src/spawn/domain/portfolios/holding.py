@@ -8,6 +8,7 @@ import re
 from datetime import date
 from enum import StrEnum
 from fractions import Fraction
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -26,6 +27,7 @@ MAX_SLICES: Final = 1_000
 _PERCENT: Final = re.compile(r"(?:0|[1-9][0-9]{0,2})(?:\.[0-9]{1,12})?")
 _RATIO: Final = re.compile(r"([1-9][0-9]{0,11})/([1-9][0-9]{0,11})")
 _PERCENT_DECIMALS: Final = 12
+_CACHED_SHARES: Final = 4_096
 
 
 class ExposureKind(StrEnum):
@@ -84,6 +86,7 @@ class ExposureAllocation(msgspec.Struct, frozen=True, kw_only=True):
     slices: tuple[AllocationSlice, ...]
 
 
+@lru_cache(_CACHED_SHARES)
 def parse_share(text: str, *, pointer: str = "") -> Fraction:
     """Return the ratio of a share, which is in per cent, or a ratio such as `1/3`.
 

@@ -1,5 +1,5 @@
 # ruff: noqa: D102 -- a test's name is its sentence
-"""Storage contract: feed and bookmarks.
+"""Storage contract: feed, bookmarks and derived documents.
 
 See `spawn.testing.storage_contract.harness` for how to run it against an adapter.
 """
@@ -9,6 +9,7 @@ import re
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from spawn.domain.change import Write
@@ -17,6 +18,7 @@ from spawn.domain.events.event import DomainEvent
 from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.events.position import Position
 from spawn.domain.projects.project import ExternalRefReservation
+from spawn.ports.storage import DerivedDocument
 from spawn.testing.storage_contract.harness import StorageHarness, gather_outcomes
 
 
@@ -231,3 +233,38 @@ class TestBookmarks:
         with pytest.raises(Unavailable):
             await harness.store.save_bookmarks({"a": Position(1, 2)})
         assert await (await reopen_store()).load_bookmarks() == {"a": Position(1, 1)}
+
+
+class TestDerivedDocuments:
+    """Derived documents are stored beside the journal."""
+
+    async def test_the_last_document_of_each_name_and_key_is_read(
+        self, harness: StorageHarness
+    ) -> None:
+        assert await harness.store.load_derived("sums", ["a"]) == {}
+        first = DerivedDocument(name="sums", key="a", basis=(1, 4), document=b'["x"]')
+        second = DerivedDocument(name="sums", key="b", basis=(2,), document='["ä\'"]'.encode())
+        other = DerivedDocument(name="other", key="a", basis=(0, 7), document=b"{}")
+        before = await harness.store.position()
+        await harness.store.save_derived([first, second, other])
+        assert await harness.store.load_derived("sums", ["a", "b", "c"]) == {
+            "a": first,
+            "b": second,
+        }
+        later = msgspec.structs.replace(first, basis=(1, 5), document=b"[2]")
+        await harness.store.save_derived([later])
+        assert await harness.store.load_derived("sums", ["a"]) == {"a": later}
+        assert await harness.store.load_derived("other", ["a", "b"]) == {"a": other}
+        assert await harness.store.position() == before
+
+    async def test_a_document_may_outlive_a_reopening(
+        self, harness: StorageHarness, reopen_store: Any, request: pytest.FixtureRequest
+    ) -> None:
+        if not getattr(request.module, "DURABLE", False):
+            pytest.skip("the store ends with its process")
+        one = DerivedDocument(name="sums", key="a", basis=(1,), document=b"{}")
+        await harness.store.save_derived([one])
+        await harness.store.close()
+        with pytest.raises(Unavailable):
+            await harness.store.save_derived([one])
+        assert await (await reopen_store()).load_derived("sums", ["a"]) in ({}, {"a": one})

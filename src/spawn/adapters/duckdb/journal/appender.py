@@ -3,7 +3,7 @@
 Everything here but `read_response` runs on the writer's thread.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ from spawn.adapters.duckdb.connection import (
     damaged_error,
     is_sync_failure,
 )
-from spawn.adapters.duckdb.journal import bookmarks
+from spawn.adapters.duckdb.journal import bookmarks, derived_documents
 from spawn.adapters.duckdb.journal.cache_update import Caches, Locations, apply_to_caches
 from spawn.adapters.duckdb.journal.high_water_mark import HighWaterMark, MarkNotSynced
 from spawn.adapters.duckdb.journal.prepared_change import (
@@ -51,6 +51,7 @@ from spawn.domain.errors import (
 )
 from spawn.domain.events.position import Position
 from spawn.ports.runtime import Clock
+from spawn.ports.storage import DerivedDocument
 
 T = TypeVar("T")
 _MAX_PENDING_ROWS = 200_000
@@ -283,6 +284,11 @@ class JournalAppender(RecoverableJournal):
         """Save the positions under their names."""
         self._check_writable()
         bookmarks.save(self._cursor, positions)
+
+    def save_derived(self, documents: Sequence[DerivedDocument]) -> None:
+        """Save derived documents in place of earlier ones."""
+        self._check_writable()
+        derived_documents.save(self._cursor, documents)
 
     def in_transaction(self, work: Callable[[Cursor], T]) -> T:
         """Run `work(cursor)` in one transaction, with the state tables caught up.
