@@ -34,7 +34,13 @@ MAPPED_ROWS = 200_000
 INTERVAL_S = 0.02
 SAMPLE_S = 0.2
 READ_BYTES = 1 << 20
-GOALS = {"arrow": 0.5, "arrow without pyarrow": 0.5, "parquet": 0.25, "csv": 0.05}
+GOALS = {
+    "arrow": 0.5,
+    "arrow without pyarrow": 0.5,
+    "parquet": 0.25,
+    "parquet without pyarrow": 0.25,
+    "csv": 0.05,
+}
 FETCH_ROWS = 250_000
 FETCH = """
 import sys, time, duckdb
@@ -300,7 +306,10 @@ def main() -> None:
             suffix: partial(measure_export, suffix=suffix)
             for suffix in ("arrow", "parquet", "csv", "ndjson", "xlsx")
         },
-        "nanoarrow": partial(measure_export, suffix="arrow", has_pyarrow=False),
+        **{
+            f"nanoarrow {suffix}": partial(measure_export, suffix=suffix, has_pyarrow=False)
+            for suffix in ("arrow", "parquet")
+        },
         "others": lambda folder, _rows: measure_others(folder),
     }
     parser.add_argument("--only", default=",".join(parts))

@@ -4,8 +4,9 @@ import asyncio
 import importlib
 import importlib.util
 import io
+import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from tests.application.conftest import build_dependencies
 
 from spawn.adapters.duckdb import store as store_module
 from spawn.adapters.duckdb.columns import column_chunks
+from spawn.adapters.duckdb.columns.table_files import MAX_TABLE_FILES
 from spawn.adapters.duckdb.journal.appender import JournalAppender
 from spawn.adapters.factory import Store, open_store
 from spawn.adapters.file_encoder import FileEncoder
@@ -43,6 +45,7 @@ from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, 
 from spawn.testing.storage_contract.migration_properties import run_history
 from spawn.testing.storage_contract.migrations import a_document, revise_columns
 
+nanoarrow: Any = importlib.import_module("nanoarrow")
 parquet: Any = importlib.import_module("pyarrow.parquet")  # its stubs do not export the names
 ANNA = Principal(id="anna")
 NESTED = {
@@ -288,23 +291,25 @@ async def test_documents_bound_the_rows_of_a_chunk(
         await check_equal(dependencies, {})
 
 
-@pytest.mark.parametrize("suffix", ["parquet", "arrow", "arrow without pyarrow"])
+def hide_pyarrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == "pyarrow" else find_spec(name)
+    )
+
+
+@pytest.mark.parametrize("has_pyarrow", [True, False], ids=["pyarrow", "nanoarrow"])
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
 async def test_a_file_of_tables_has_the_rows_of_each(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, *, has_pyarrow: bool
 ) -> None:
     monkeypatch.setattr(column_chunks, "CHUNK_ROWS", 3)
     async with open_harness(tmp_path) as harness:
         dependencies = over_columns(harness.store, tmp_path)
         dataset = await read_dataset_query(dependencies, DatasetName.PROJECTS, {})
         expected_table = await read_formatted(dependencies, dataset)
-        if suffix == "arrow without pyarrow":
-            find_spec = importlib.util.find_spec
-            monkeypatch.setattr(
-                "importlib.util.find_spec",
-                lambda name: None if name == "pyarrow" else find_spec(name),
-            )
-            assert not FileEncoder().takes_tables("parquet")
-            suffix = "arrow"
+        if not has_pyarrow:
+            hide_pyarrow(monkeypatch)
         encoder = FileEncoder()
         assert encoder.takes_tables(suffix)
         assert not encoder.takes_tables("xlsx")
@@ -318,6 +323,44 @@ async def test_a_file_of_tables_has_the_rows_of_each(
         )
         assert table.schema == expected_table.schema
         assert table.to_pylist() == expected_table.to_pylist()
+
+
+async def test_a_parquet_file_without_pyarrow_ends_with_its_tables_or_its_reader(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No thread or pipe is left, and the error of the tables is that of the file."""
+
+    def list_files() -> list[Path]:
+        return list(Path("/proc/self/fd").iterdir())
+
+    hide_pyarrow(monkeypatch)
+    table = nanoarrow.c_array_stream(pa.table({"id": list(range(20_000)), "x": ["y"] * 20_000}))
+    tables = [nanoarrow.Array(table)] * 40
+    closed: list[bool] = []
+
+    async def read_some(count: int) -> AsyncIterator[Any]:
+        try:
+            for one in tables[:count]:
+                yield one
+            if count < len(tables):
+                raise DeadlineExceeded("The query exceeded its time limit.")
+        finally:
+            closed.append(True)
+
+    encoder, before = FileEncoder(), set(threading.enumerate())
+    files = list_files()
+    for count in (0, 3):
+        with pytest.raises(DeadlineExceeded):
+            async for _ in encoder.encode_tables(read_some(count), "parquet"):
+                pass
+    for _ in range(MAX_TABLE_FILES + 1):
+        async with aclosing(encoder.encode_tables(read_some(40), "parquet")) as chunks:
+            assert (await anext(chunks)).startswith(b"PAR1")
+    for thread in set(threading.enumerate()) - before:
+        await asyncio.to_thread(thread.join, 20)
+        assert not thread.is_alive() or thread.name.startswith("asyncio")
+    assert len(list_files()) <= len(files)
+    assert len(closed) == MAX_TABLE_FILES + 3
 
 
 async def test_a_chunk_that_takes_too_long_is_read_in_smaller_ones(

@@ -9,7 +9,15 @@ import asyncio
 import importlib
 import importlib.util
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from pathlib import Path
@@ -72,8 +80,15 @@ class ColumnarEncoder:
         pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="spawn-columnar")
         try:
             pipes = RowPipes(self._folder, self._prefix)
-            transcoding = _transcode(pool, pipes, lines, columns, is_arrow=is_arrow)
-            async with aclosing(transcoding) as chunks:
+            write = _write_arrow if is_arrow else _write_parquet
+
+            def run(connection: duckdb.DuckDBPyConnection, file: int) -> None:
+                try:
+                    write(connection, pipes.paths, columns, file)
+                finally:
+                    pipes.release()  # ends the writer of rows if this fails
+
+            async with aclosing(transcode(pool, run, _feed(pool, lines, pipes))) as chunks:
                 async for chunk in chunks:
                     yield chunk
         finally:
@@ -81,29 +96,34 @@ class ColumnarEncoder:
             self._running -= 1
 
 
-async def _transcode(
+async def transcode(
     pool: Executor,
-    pipes: RowPipes,
-    lines: AsyncIterator[bytes],
-    columns: Columns,
-    *,
-    is_arrow: bool,
+    write: Callable[[duckdb.DuckDBPyConnection, int], None],
+    feed: Coroutine[Any, Any, None],
 ) -> AsyncGenerator[bytes]:
+    """Yield the file that a private engine writes to a pipe, while it is fed with rows.
+
+    Args:
+        pool: three threads at least.
+        write: the work of the engine; it gets the pipe, and ends if nobody reads it.
+        feed: the work that feeds it; a cancelled one ends the rows.
+
+    Raises:
+        InvalidInput: the rows are too long for the memory of an engine.
+        InternalError: a row does not fit the columns.
+    """
     loop = asyncio.get_running_loop()
     connection = _connect()
     file_out, file_in = os.pipe()
-    write = _write_arrow if is_arrow else _write_parquet
 
     def run() -> None:
-        # Closing both ends here ends the reader of the file, and the writer of rows if this fails.
         try:
-            write(connection, pipes.paths, columns, file_in)
+            write(connection, file_in)
         finally:
-            os.close(file_in)
-            pipes.release()
+            os.close(file_in)  # ends the reader of the file
 
     writing = loop.run_in_executor(pool, run)
-    feeding = asyncio.create_task(_feed(pool, lines, pipes))
+    feeding = asyncio.create_task(feed)
     reading: asyncio.Future[bytes] | None = None
     try:
         while True:
@@ -124,14 +144,14 @@ async def _transcode(
         # engine ends at the end of its rows, or because nobody reads its file.
         connection.interrupt()
         feeding.cancel()
-        await _settle(reading)
+        await settle(reading)
         os.close(file_out)
-        await _settle(feeding)
-        await _settle(writing)
+        await settle(feeding)
+        await settle(writing)
         connection.close()
 
 
-async def _settle(future: "asyncio.Future[Any] | None") -> None:
+async def settle(future: "asyncio.Future[Any] | None") -> None:
     """Wait until the work has ended, also if this task is cancelled meanwhile."""
     while future is not None and not future.done():
         with suppress(asyncio.CancelledError):
@@ -157,8 +177,8 @@ async def _feed(pool: Executor, lines: AsyncIterator[bytes], pipes: RowPipes) ->
         pass  # The engine failed; its own error says why.
     finally:
         # Another file could get the number of a pipe that is closed under the thread.
-        await _settle(writing)
-        await _settle(loop.run_in_executor(pool, pipes.finish))
+        await settle(writing)
+        await settle(loop.run_in_executor(pool, pipes.finish))
 
 
 def _connect() -> duckdb.DuckDBPyConnection:
@@ -197,8 +217,13 @@ def _engine_type(column_type: ColumnType | None) -> str:
 def _write_parquet(
     connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], columns: Columns, pipe: int
 ) -> None:
+    copy_to_parquet(connection, _select_sql(paths, columns), pipe)
+
+
+def copy_to_parquet(connection: duckdb.DuckDBPyConnection, select: str, pipe: int) -> None:
+    """Write the rows of a query to a pipe as a Parquet file."""
     connection.execute(
-        f"copy ({_select_sql(paths, columns)}) to '/dev/fd/{pipe}'"
+        f"copy ({select}) to '/dev/fd/{pipe}'"
         f" (format parquet, compression zstd, row_group_size {_ROW_GROUP_ROWS:d},"
         f" row_group_size_bytes {_ROW_GROUP_BYTES:d})"
     )

@@ -5,9 +5,10 @@ import importlib
 import importlib.util
 import io
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, aclosing
 from typing import Any, Final
 
+from spawn.adapters.duckdb.columns.parquet_tables import encode_parquet
 from spawn.domain.errors import Overloaded
 from spawn.ports.analytics import ArrowTable
 
@@ -19,9 +20,11 @@ _CHUNK_BYTES: Final = 256 * 1024
 
 def can_write(suffix: str) -> bool:
     """Return whether a package is installed that writes tables to files of a suffix."""
-    if importlib.util.find_spec("pyarrow") is not None:
-        return suffix in _WRITERS
-    return suffix == "arrow" and importlib.util.find_spec("nanoarrow") is not None
+    return suffix in _WRITERS and (_has("pyarrow") or _has("nanoarrow"))
+
+
+def _has(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
 
 
 class TableEncoder:
@@ -39,15 +42,23 @@ class TableEncoder:
         if self._running >= MAX_TABLE_FILES:
             raise Overloaded("Too many columnar files are written at a time: retry later.")
         self._running += 1
+        is_private = suffix == "parquet" and not _has("pyarrow")
+        file = encode_parquet(tables) if is_private else _write_tables(tables, suffix)
         try:
-            file = _TableFile(suffix)
-            async for table in tables:
-                for chunk in await asyncio.to_thread(file.write, table):
+            async with aclosing(file) as chunks:
+                async for chunk in chunks:
                     yield chunk
-            for chunk in await asyncio.to_thread(file.end):
-                yield chunk
         finally:
             self._running -= 1
+
+
+async def _write_tables(tables: AsyncIterator[ArrowTable], suffix: str) -> AsyncGenerator[bytes]:
+    file = _TableFile(suffix)
+    async for table in tables:
+        for chunk in await asyncio.to_thread(file.write, table):
+            yield chunk
+    for chunk in await asyncio.to_thread(file.end):
+        yield chunk
 
 
 class _TableFile:
@@ -61,10 +72,10 @@ class _TableFile:
 
     def write(self, table: ArrowTable) -> list[bytes]:
         if self._write is None:
-            if importlib.util.find_spec("pyarrow") is None:
-                self._write = _open_nanoarrow(self._sink, self._stack)
-            else:
+            if _has("pyarrow"):
                 self._write = _WRITERS[self._suffix](self._sink, table, self._stack)
+            else:
+                self._write = _open_nanoarrow(self._sink, self._stack)
         self._write(table)
         return self._sink.take()
 
