@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
+from typing import Final
 
 import msgspec
 
@@ -23,6 +24,9 @@ from spawn.domain.facilities.facility_timeline import (
 )
 from spawn.domain.facilities.ledger import EntryKind, LedgerEntry, WaivedPart
 from spawn.domain.money import get_exponent
+
+
+_NEVER: Final = date.max
 
 
 class LedgerLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,6 +115,7 @@ class LedgerFold:
         self._facility = facility
         self._timeline: FacilityTimeline = build_timeline(facility)
         self._entries = entries
+        self._units_per_day = None if self._timeline.moves_accrual else self._timeline.units_per_day
         self._exponent = get_exponent(facility.currency_code)
         self._units = 10**self._exponent
         self._commitment = self.to_units(facility.commitment)
@@ -164,20 +169,24 @@ class LedgerFold:
         """
         self._checks = checks
         entries, stops = self._entries, self._timeline.stops
-        functions, units = self._functions, self._units
+        functions, units, state = self._functions, self._units, self.state
         index, stop = self._next_entry, self._next_stop
         count, stop_count = len(entries), len(stops)
-        while index < count or stop < stop_count:
-            day = entries[index].value_date if index < count else stops[stop]
-            if stop < stop_count and stops[stop] < day:
-                day = stops[stop]
-            if day > on:
+        next_stop = stops[stop] if stop < stop_count else _NEVER
+        while True:
+            day = entries[index].value_date if index < count else _NEVER
+            if next_stop < day:
+                day = next_stop
+            if day > on or day is _NEVER:
                 break
-            if day > self._day:
-                self._begin_day(day)
-            if stop < stop_count and stops[stop] == day:
+            if state.due_interest and day > self._day:
+                state.overdue_interest += state.due_interest
+                state.due_interest = 0
+            self._day = day
+            if next_stop == day and stop < stop_count:
                 self._fall_due(day)
                 stop += 1
+                next_stop = stops[stop] if stop < stop_count else _NEVER
             first = index
             while index < count and (entry := entries[index]).value_date == day:
                 apply = functions.get(entry.kind)
@@ -191,13 +200,6 @@ class LedgerFold:
                 self._renew_base(day)
         self._next_entry, self._next_stop = index, stop
         return self._end_day(on)
-
-    def _begin_day(self, day: date) -> None:
-        """Begin a later day, on which unpaid interest that was due is overdue."""
-        state, self._day = self.state, day
-        if state.due_interest:
-            state.overdue_interest += state.due_interest
-            state.due_interest = 0
 
     def _end_day(self, on: date) -> LedgerState:
         """Return the state with what has accrued since the last change of balance or rate."""
@@ -215,11 +217,14 @@ class LedgerFold:
         Days are counted from change to change, and from payment date to payment date, because
         some conventions count more or fewer days in parts.
         """
-        state = self.state
-        if not (state.balance and state.rate_units) or day <= self._interest_from:
+        state, start = self.state, self._interest_from
+        if not (state.balance and state.rate_units) or day <= start:
             return 0
         base = state.balance if state.interest_base is None else state.interest_base
-        return base * state.rate_units * self._timeline.count_units(self._interest_from, day)
+        per_day = self._units_per_day
+        if per_day is not None:
+            return base * state.rate_units * ((day - start).days * per_day)
+        return base * state.rate_units * self._timeline.count_units(start, day)
 
     def _pending_fee(self, day: date) -> int | Fraction:
         """Return the commitment fee since the undrawn commitment changed."""
