@@ -29,6 +29,13 @@ class LenderShareDocument(TypedDict):
     share: ExactNumber
 
 
+class DatedLendersDocument(TypedDict):
+    """The lenders from a day on, after a transfer of a participation."""
+
+    from_date: Day
+    lenders: Sequence[LenderShareDocument]
+
+
 class DatedMarginDocument(TypedDict):
     """A margin from a day on."""
 
@@ -135,6 +142,7 @@ class FacilityDocument(TypedDict, total=False):
     dates: Sequence[Day] | None
     repayment: FacilityRepaymentDocument | None
     maturity_date: Day | None
+    lender_steps: Sequence[DatedLendersDocument]
 
 
 class EntryFactsDocument(TypedDict, total=False):
@@ -185,6 +193,13 @@ class LenderShareRecord(ClientRecord, frozen=True, kw_only=True):
     share: Decimal
 
 
+class DatedLendersRecord(ClientRecord, frozen=True, kw_only=True):
+    """The lenders with their shares from a day on."""
+
+    from_date: date
+    lenders: tuple[LenderShareRecord, ...]
+
+
 class ProjectFacilityRecord(ClientRecord, frozen=True, kw_only=True):
     """A facility as the service returned it.
 
@@ -206,6 +221,7 @@ class ProjectFacilityRecord(ClientRecord, frozen=True, kw_only=True):
     updated_at: datetime
     rank: int | None = None
     maturity_date: date | None = None
+    lender_steps: tuple[DatedLendersRecord, ...] = ()
     document: Mapping[str, Json] = msgspec.field(default_factory=dict)
     etag: str | None = None
 

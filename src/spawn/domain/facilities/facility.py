@@ -87,6 +87,13 @@ class LenderShare(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     share: Decimal
 
 
+class DatedLenders(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The lenders with their shares from a date on, as a transfer of a participation has them."""
+
+    from_date: date
+    lenders: tuple[LenderShare, ...]
+
+
 class FacilityRepayment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The repayment of a facility; each term means what it means in a loan (`LoanOptions`).
 
@@ -116,7 +123,8 @@ class FacilityTermSheet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
     Amounts are in major units of `currency_code`, exact to its minor unit. A draw falls from
     `availability_start` to `availability_end`, both included. What a revolving facility has repaid
-    can be drawn again. A lower `rank` is paid first. The `lenders` have 100 % together, exactly.
+    can be drawn again. A lower `rank` is paid first. The `lenders` have 100 % together, exactly;
+    `lender_steps` replace them from their dates on, those days included.
 
     A loan has a `rate`, a `repayment`, and its time: `payment_dates` (rolled from the terms of a
     term sheet) or `dates` (the start, then each payment date), counted by `day_count` (by default
@@ -141,6 +149,7 @@ class FacilityTermSheet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     dates: tuple[date, ...] | None = None
     repayment: FacilityRepayment | None = None
     maturity_date: date | None = None
+    lender_steps: tuple[DatedLenders, ...] = ()
 
 
 class Facility(FacilityTermSheet, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -159,3 +168,13 @@ class Facility(FacilityTermSheet, frozen=True, kw_only=True, forbid_unknown_fiel
     def __hash__(self) -> int:
         """Return a hash of what tells facilities apart; a mapping has none."""
         return hash((self.facility_id, self.commitment, self.rank, self.maturity_date))
+
+
+def find_lenders(facility: FacilityTermSheet, on: date) -> tuple[LenderShare, ...]:
+    """Return the lenders with their shares on a day."""
+    lenders = facility.lenders
+    for step in facility.lender_steps:
+        if step.from_date > on:
+            break
+        lenders = step.lenders
+    return lenders

@@ -37,6 +37,7 @@ MAX_NAME: Final = 200
 
 MAX_LENDERS: Final = 200
 MAX_MARGIN_STEPS: Final = 200
+MAX_LENDER_STEPS: Final = 200
 MAX_RANK: Final = 20
 MAX_DECIMALS: Final = 12
 """Decimals of a rate, a fee or a share of lenders."""
@@ -122,7 +123,8 @@ def _complete(facility: Facility) -> Facility:
     commitment = _fit(facility.commitment, facility, "/commitment", errors)
     fee = _fit(facility.fees.agency_fee, facility, "/fees/agency_fee", errors)
     _check_general_terms(facility, errors)
-    _check_lenders(facility.lenders, errors)
+    _check_lenders(facility.lenders, "/lenders", errors)
+    _check_lender_steps(facility, errors)
     if facility.kind.is_debt:
         _check_debt(facility, errors)
     else:
@@ -175,28 +177,45 @@ def _check_fraction(
         errors.append(FieldError(pointer, "too_precise", detail))
 
 
-def _check_lenders(lenders: tuple[LenderShare, ...], errors: list[FieldError]) -> None:
+def _check_lenders(
+    lenders: tuple[LenderShare, ...], pointer: str, errors: list[FieldError]
+) -> None:
     """Append the errors of the lenders: names, shares, and their sum of exactly 100."""
     if not 1 <= len(lenders) <= MAX_LENDERS:
         detail = f"must have 1 to {MAX_LENDERS} lenders"
-        errors.append(FieldError("/lenders", "wrong_length", detail))
+        errors.append(FieldError(pointer, "wrong_length", detail))
         return
     names: set[str] = set()
     error_count = len(errors)
     for index, lender in enumerate(lenders):
-        pointer = f"/lenders/{index}"
-        check_line(lender.lender, f"{pointer}/lender", MAX_NAME, errors)
+        at = f"{pointer}/{index}"
+        check_line(lender.lender, f"{at}/lender", MAX_NAME, errors)
         if lender.lender.casefold() in names:
-            errors.append(FieldError(f"{pointer}/lender", "duplicate", "names a lender twice"))
+            errors.append(FieldError(f"{at}/lender", "duplicate", "names a lender twice"))
         names.add(lender.lender.casefold())
-        _check_fraction(lender.share, f"{pointer}/share", (Decimal(0), _HUNDRED), errors)
+        _check_fraction(lender.share, f"{at}/share", (Decimal(0), _HUNDRED), errors)
         if lender.share == 0:
-            errors.append(FieldError(f"{pointer}/share", "not_positive", "must be above 0"))
+            errors.append(FieldError(f"{at}/share", "not_positive", "must be above 0"))
     if len(errors) == error_count:
         total = _sum(lender.share for lender in lenders)
         if total != _HUNDRED:
             detail = f"shares must add up to exactly 100; they add up to {total:f}"
-            errors.append(FieldError("/lenders", "not_a_hundred", detail))
+            errors.append(FieldError(pointer, "not_a_hundred", detail))
+
+
+def _check_lender_steps(facility: Facility, errors: list[FieldError]) -> None:
+    """Append the errors of the steps: ascending dates, and lenders as those of the terms."""
+    steps = facility.lender_steps
+    if len(steps) > MAX_LENDER_STEPS:
+        errors.append(FieldError("/lender_steps", "too_many", f"at most {MAX_LENDER_STEPS} steps"))
+    before, name = facility.availability_start, "availability_start"
+    for index, step in enumerate(steps[:MAX_LENDER_STEPS]):
+        pointer = f"/lender_steps/{index}"
+        if step.from_date <= before:
+            detail = f"must be after {name}, {before}"
+            errors.append(FieldError(f"{pointer}/from_date", "out_of_order", detail))
+        before, name = step.from_date, "the step before"
+        _check_lenders(step.lenders, f"{pointer}/lenders", errors)
 
 
 def _sum(amounts: Iterable[Decimal]) -> Decimal:

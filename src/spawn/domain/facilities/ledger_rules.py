@@ -19,7 +19,7 @@ from spawn.domain.errors import (
     InvalidInput,
     NotFound,
 )
-from spawn.domain.facilities.facility import Facility
+from spawn.domain.facilities.facility import Facility, find_lenders
 from spawn.domain.facilities.facility_timeline import build_timeline
 from spawn.domain.facilities.ledger import (
     KINDS_WITHOUT_AMOUNT,
@@ -34,6 +34,7 @@ from spawn.domain.facilities.ledger import (
     sort_in_effect,
 )
 from spawn.domain.facilities.ledger_fold import check_ledger, has_other_figures
+from spawn.domain.facilities.statement import PAID_KINDS
 from spawn.domain.money import DECIMAL_CONTEXT, fit_amount
 from spawn.domain.text import check_line, check_prose
 
@@ -162,11 +163,22 @@ def check_amendment(before: Facility, after: Facility, history: Sequence[Recorde
     except Infeasible as error:
         raise Infeasible([_locate_term(one) for one in error.errors]) from error
     last_closed = find_closed_date(in_effect)
-    if last_closed is not None and has_other_figures(before, after, in_effect, last_closed):
+    if last_closed is not None and (
+        has_other_figures(before, after, in_effect, last_closed)
+        or _has_other_lenders(before, after, in_effect, last_closed)
+    ):
         raise Conflict(
             f"The periods up to {last_closed} are closed, and these terms change their figures: "
             "state them from a later date on, or reverse the closing."
         )
+
+
+def _has_other_lenders(
+    before: Facility, after: Facility, entries: Sequence[LedgerEntry], until: date
+) -> bool:
+    """Whether a payment up to a day would be allocated to other lenders, or by other shares."""
+    days = {one.value_date for one in entries if one.kind in PAID_KINDS and one.value_date <= until}
+    return any(find_lenders(before, day) != find_lenders(after, day) for day in days)
 
 
 def _locate_term(error: FieldError) -> FieldError:

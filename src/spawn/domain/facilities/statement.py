@@ -9,9 +9,9 @@ from typing import Final
 import msgspec
 
 from spawn.domain.errors import InvalidInput
-from spawn.domain.facilities.facility import Facility
+from spawn.domain.facilities.facility import Facility, LenderShare, find_lenders
 from spawn.domain.facilities.facility_timeline import build_timeline
-from spawn.domain.facilities.ledger import LedgerEntry
+from spawn.domain.facilities.ledger import EntryKind, LedgerEntry
 from spawn.domain.facilities.ledger_fold import LedgerFold, LedgerLine, LedgerState
 from spawn.domain.facilities.principal_arrears import PrincipalDues, find_principal_dues
 from spawn.domain.money import Money
@@ -19,10 +19,15 @@ from spawn.domain.money import Money
 _DAY: Final = timedelta(days=1)
 MAX_STATEMENT_YEARS: Final = 100
 _YEAR_DAYS: Final = 366
+PAID_KINDS: Final = frozenset({EntryKind.PAYMENT, EntryKind.PREPAYMENT})
+"""Kinds of entries that are allocated to the lenders."""
 
 
 class LenderPart(msgspec.Struct, frozen=True, kw_only=True):
-    """A lender's part of a payment; the parts of all lenders sum to the payment exactly."""
+    """A lender's part of a payment; the parts of all lenders sum to the payment exactly.
+
+    The lenders and their shares are those of the value date.
+    """
 
     lender: str
     fees: Decimal
@@ -167,7 +172,8 @@ def _show(facility: Facility, ledger: LedgerFold, line: LedgerLine) -> Statement
     amount = ledger.to_amount
     fees, overdue = amount(line.fees), amount(line.overdue)
     interest, principal = amount(line.interest), amount(line.principal)
-    is_paid = line.number is not None and line.kind in {"payment", "prepayment"}
+    is_paid = line.number is not None and line.kind in PAID_KINDS
+    lenders = find_lenders(facility, line.day) if is_paid else ()
     return StatementLine(
         value_date=line.day,
         kind=line.kind,
@@ -178,26 +184,27 @@ def _show(facility: Facility, ledger: LedgerFold, line: LedgerLine) -> Statement
         interest=interest,
         principal=principal,
         balance=amount(line.balance),
-        lenders=_allocate(facility, fees, overdue + interest, principal) if is_paid else (),
+        lenders=_allocate(lenders, facility.currency_code, (fees, overdue + interest, principal)),
     )
 
 
 def _allocate(
-    facility: Facility, fees: Decimal, interest: Decimal, principal: Decimal
+    lenders: Sequence[LenderShare], currency_code: str, amounts: tuple[Decimal, Decimal, Decimal]
 ) -> tuple[LenderPart, ...]:
-    """Allocate each part of a payment to the lenders by their shares, exactly."""
-    shares = [lender.share for lender in facility.lenders]
+    """Allocate fees, interest and principal to the lenders by their shares, each exactly."""
+    if not lenders:
+        return ()
+    shares = [lender.share for lender in lenders]
     parts = [
-        [one.amount for one in Money(part, facility.currency_code).allocate(shares)]
-        for part in (fees, interest, principal)
+        [one.amount for one in Money(amount, currency_code).allocate(shares)] for amount in amounts
     ]
     return tuple(
         LenderPart(
             lender=lender.lender,
-            fees=fee,
-            interest=interest_part,
-            principal=principal_part,
-            amount=fee + interest_part + principal_part,
+            fees=fees,
+            interest=interest,
+            principal=principal,
+            amount=fees + interest + principal,
         )
-        for lender, fee, interest_part, principal_part in zip(facility.lenders, *parts, strict=True)
+        for lender, fees, interest, principal in zip(lenders, *parts, strict=True)
     )

@@ -304,7 +304,7 @@ _FACILITY: Final = CoreAttributes(
         Column(name="maturity_date", type=_DATE, description="The last payment date."),
     ),
     nested_names=frozenset(
-        {"lenders", "rate", "fees", "payment_dates", "dates", "repayment"},
+        {"lenders", "lender_steps", "rate", "fees", "payment_dates", "dates", "repayment"},
     ),
     read_only_names=frozenset({"project_id"}),
 )

@@ -554,7 +554,10 @@ def _build_facility_nested_schemas(*, for_input: bool) -> dict[str, JsonSchema]:
     del for_input
     return {
         **{n: {"type": "object"} for n in ("rate", "fees", "payment_dates", "repayment")},
-        "lenders": {"type": "array", "items": {"type": "object"}},
+        **{
+            name: {"type": "array", "items": {"type": "object"}}
+            for name in ("lenders", "lender_steps")
+        },
         "dates": {"type": "array", "items": _DATE},
     }
 

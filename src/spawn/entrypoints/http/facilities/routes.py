@@ -83,6 +83,15 @@ EXAMPLE: Final = {
         {"lender": "First Infrastructure Bank", "share": "60"},
         {"lender": "Second Infrastructure Bank", "share": "40"},
     ],
+    "lender_steps": [
+        {
+            "from_date": "2033-03-31",
+            "lenders": [
+                {"lender": "First Infrastructure Bank", "share": "60"},
+                {"lender": "Pension Fund", "share": "40"},
+            ],
+        }
+    ],
     "rate": {
         "curve": "EURIBOR-6M",
         "margin": "0.0175",
@@ -110,7 +119,8 @@ _WRITE_HEADERS: Final = (*_READ_HEADERS, "Spawn-Warnings")
     summary="Create a facility of a project",
     description=(
         "A loan has a rate, a repayment and payment dates; a grant or equity has none of these. "
-        "The shares of the lenders add up to exactly 100."
+        "The shares of the lenders add up to exactly 100, and from the date of each step in "
+        "`lender_steps` on those of the lenders that it names."
     ),
     parameters=(IDEMPOTENCY_KEY,),
     body=Body("FacilityInput", example=EXAMPLE),
