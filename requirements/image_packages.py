@@ -2,13 +2,16 @@
 
 The image build runs it with the environment's own Python, after the installation. Afterwards the
 same locks and sources give the same bytes: every file has the date of `SOURCE_DATE_EPOCH` and the
-same permissions, and every module is compiled code in the place of its source.
+same permissions, and every module is compiled code in the place of its source. With
+`PYTHONNODEBUGRANGES=1` that code has lines but no columns, which only a source could use.
 """
 
+import ast
 import importlib.util
+import lzma
+import marshal
 import os
 import pkgutil
-import py_compile
 import re
 import shutil
 import struct
@@ -38,16 +41,33 @@ SHARED_FILES = frozenset({"_cffi_backend"})
 """Files of unused distributions that the service imports, by the start of their names."""
 
 UNUSED_PARTS = (
+    "anyio/_backends/_trio.py",
+    "anyio/pytest_plugin.py",
+    "click/testing.py",
     "duckdb/experimental",
+    "google/api",
+    "google/cloud",
+    "google/gapic",
+    "google/logging",
+    "google/longrunning",
+    "google/type",
+    "litestar/channels",
+    "litestar/contrib",
+    "litestar/repository",
     "litestar/testing",
+    "multidict/_testcapi.*.so",
+    "nats/micro",
     "numpy/_core/*_tests.*.so",
     "numpy/_core/_simd.*.so",  # of NumPy's tests; the kernels are in _multiarray_umath
+    "numpy/distutils",
     "numpy/f2py",
     "numpy/fft",
     "numpy/polynomial",
     "numpy/testing",
     "spawn/testing",  # needs test tools
+    "urllib3/contrib/emscripten",  # of Python in a browser
     "uvicorn/protocols/websockets",
+    "uvloop/_testbase.py",
 )
 """Parts of distributions that the service never imports."""
 
@@ -73,9 +93,14 @@ READ_SOURCES = frozenset({"nanoarrow/_static_version.py"})
 
 _UNUSED_FOLDERS = frozenset({"tests", "test", "include", "__pycache__"})
 _UNUSED_SUFFIXES = frozenset({".pyi", ".a", ".pxd", ".pyx", ".h", ".c", ".pyc"})
-# The list of a distribution's files, and the path of a wheel on the machine that built the image.
-_UNTRUE_METADATA = ("*.dist-info/RECORD", "*.dist-info/direct_url.json")
+# The list of a distribution's files, the path of a wheel on the machine that built the image, and
+# what an installer alone reads.
+_UNNEEDED_METADATA = tuple(
+    f"*.dist-info/{name}"
+    for name in ("INSTALLER", "RECORD", "REQUESTED", "WHEEL", "direct_url.json", "top_level.txt")
+)
 _COMMANDS = frozenset({"spawn", "python", "python3"})
+_UNCHECKED_HASH = (1).to_bytes(4, "little")
 _ELF_64 = b"\x7fELF\x02\x01"
 
 
@@ -84,7 +109,7 @@ def remove_unused(environment: Path, packages: Path) -> None:
     for metadata in sorted(packages.glob("*.dist-info")):
         if _normalize(metadata.name.split("-")[0]) in UNUSED_DISTRIBUTIONS:
             _remove_distribution(packages, metadata)
-    for pattern in (*UNUSED_PARTS, *_UNTRUE_METADATA):
+    for pattern in (*UNUSED_PARTS, *_UNNEEDED_METADATA):
         for path in sorted(packages.glob(pattern)):
             _remove(path)
     for path in sorted(packages.rglob("*"), reverse=True):
@@ -169,17 +194,46 @@ def replace_sources(packages: Path) -> None:
 
     Nothing is compiled at a start, and code is not stored twice. A stack trace has files, lines and
     functions, but not the text of the lines. The code is valid without a source, so at any date.
+    Only our own docstrings stay: the documents of the interface are made of them.
     """
     kept = {packages / name for name in READ_SOURCES}
     for source in sorted(set(packages.rglob("*.py")) - kept):
-        compiled = source.with_suffix(".pyc")
-        py_compile.compile(
-            str(source),
-            str(compiled),
-            doraise=True,
-            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
-        )
+        text = source.read_bytes()
+        tree = ast.parse(text, str(source))
+        if source.relative_to(packages).parts[0] != "spawn":
+            _remove_docstrings(tree)
+        code = compile(tree, str(source), "exec", dont_inherit=True, optimize=0)
+        header = importlib.util.MAGIC_NUMBER + _UNCHECKED_HASH + importlib.util.source_hash(text)
+        source.with_suffix(".pyc").write_bytes(header + marshal.dumps(code))
         source.unlink()
+
+
+def _remove_docstrings(tree: ast.Module) -> None:
+    """Remove the docstrings of a module; unlike with `python -OO`, assertions stay."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if ast.get_docstring(node, clean=False) is not None:
+            node.body[:1] = [] if node.body[1:] else [ast.copy_location(ast.Pass(), node.body[0])]
+
+
+def compress_extensions(packages: Path) -> None:
+    """Compress the extensions of the engine, which the service unpacks to memory.
+
+    The filter for addresses of machine code makes 4.9 MB of 21.6, gzip 7.4; unpacking takes 0.5 s.
+    """
+    filters = [{"id": lzma.FILTER_X86}, {"id": lzma.FILTER_LZMA2, "preset": 6}]
+    for path in sorted(packages.rglob("*.duckdb_extension")):
+        packed = lzma.compress(path.read_bytes(), filters=filters)
+        path.with_name(f"{path.name}.xz").write_bytes(packed)
+        path.unlink()
+
+
+def remove_descriptions(packages: Path) -> None:
+    """Cut the pages that packages have in the index; the fields of their metadata stay."""
+    for path in sorted(packages.glob("*.dist-info/METADATA")):
+        fields = path.read_text(encoding="utf-8").partition("\n\n")[0]
+        path.write_text(f"{fields}\n", encoding="utf-8")
 
 
 def set_dates(environment: Path, seconds: int) -> None:
@@ -197,6 +251,8 @@ def main(environment: Path) -> None:
     packages = next(Path(path) for path in sys.path if path.endswith("site-packages"))
     remove_unused(environment, packages)
     remove_symbols(packages)
+    remove_descriptions(packages)
+    compress_extensions(packages)
     replace_sources(packages)
     import_every_module()
     set_dates(environment, int(os.environ["SOURCE_DATE_EPOCH"]))

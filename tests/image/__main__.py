@@ -26,6 +26,8 @@ from tests.loopback import free_port
 ROOT = Path(__file__).parents[2]
 IMAGE = "localhost/spawn:dev"
 MEGABYTE = 1_000_000
+IMAGE_BYTES = 300 * MEGABYTE
+LAYER_BYTES = 150 * MEGABYTE
 STARTUP_S = 300.0
 """A first start on a loaded machine, in a file system that is still cold, takes minutes."""
 PROJECT = {
@@ -74,6 +76,7 @@ class ImageTest:
     def localize(self, commands: str) -> str:
         for documented, port in self.ports.items():
             commands = commands.replace(f"127.0.0.1:{documented}:", f"127.0.0.1:{port}:")
+        commands = commands.replace("/etc/spawn", str(self.engine.folder / "keys"))
         return re.sub(r"(?<= )spawn:dev", IMAGE, commands)
 
     def client(self, port: str = "8000") -> httpx.Client:
@@ -122,9 +125,11 @@ class ImageTest:
         base = self.engine.inspect(self.engine.base_image)["Size"] if self.engine.base_image else 0
         size = description["Size"]
         print(
-            f"size {size / MEGABYTE:.0f} MB: base {base / MEGABYTE:.0f} MB, "
-            f"service {(size - base) / MEGABYTE:.0f} MB"
+            f"size {size / MEGABYTE:.1f} MB: base {base / MEGABYTE:.1f} MB, "
+            f"service {(size - base) / MEGABYTE:.1f} MB"
         )
+        assert size <= IMAGE_BYTES, "remove what the service does not need"
+        assert not base or size - base <= LAYER_BYTES, "remove what the service does not need"
         in_image = f"docker run --rm --user 0 --entrypoint sh {IMAGE} -c"
         special = self.engine.run(f"{in_image} 'find / -xdev -perm /6000 -type f'").stdout
         assert not special, f"setuid or setgid: {special}"
@@ -229,6 +234,35 @@ class ImageTest:
         print("after the restart and after the restore the project is there")
         self.remove()
 
+    def run_encrypted(self) -> None:
+        """Create a project with a key set, and find neither its name nor the key in the volume."""
+        self.key = ""
+        self.follow("Encrypt its data")
+        self.wait_until_ready()
+        run = self.engine.run
+        self.key = run("docker exec spawn cat /data/first-key.txt").stdout.strip()
+        with self.client() as client:
+            response = client.post("/v1/ops/projects", json=PROJECT)
+            assert response.status_code == 201, response.text
+            address = response.headers["location"]
+            project = client.get(address).json()
+        run("docker stop --time 30 spawn")
+        volume = run("docker volume inspect spawn-data --format '{{.Mountpoint}}'").stdout.strip()
+        search = f"docker run --rm --user 0 --volume {volume}:/d:ro --entrypoint grep {IMAGE}"
+        assert run(f"{search} -rl spn_live /d").stdout == "/d/first-key.txt\n"
+        found = run(f"{search} -rl '{PROJECT['project_name']}' /d", check=False)
+        assert (found.returncode, found.stdout) == (1, ""), found
+        unset = f"docker run --rm --volume spawn-data:/data {IMAGE} serve"
+        rejected = run(unset, check=False)
+        assert rejected.returncode == 1
+        assert "SPAWN_ENCRYPTION_KEY_FILE" in rejected.stderr, rejected.stderr
+        run("docker start spawn")
+        self.wait_until_ready()
+        with self.client() as client:
+            assert client.get(address).json() == project
+        print("with a key the volume has no plain name, and opens with that key alone")
+        self.remove()
+
     def _report_start(self) -> None:
         """Print the time from the start of the process to the line that the service is ready."""
         format_ = "'{{.State.StartedAt}}'"
@@ -270,6 +304,7 @@ def main() -> int:
         test.inspect()
         test.run_plain()
         test.start_again(*test.run_hardened())
+        test.run_encrypted()
         test.run_on_foreign_folder()
     finally:
         test.remove()

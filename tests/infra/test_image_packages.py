@@ -1,6 +1,7 @@
 """The image lacks only what the service never imports, and its files do not depend on the build."""
 
 import importlib.util
+import lzma
 import os
 import runpy
 import shutil
@@ -38,7 +39,11 @@ def test_every_module_of_the_service_is_imported_without_the_unused_packages() -
     }
     names -= PACKAGES["SHARED_FILES"]
     assert {"faker", "pygments", "rich"} <= names
-    parts = {part.replace("/", ".") for part in PACKAGES["UNUSED_PARTS"] if "*" not in part}
+    parts = {
+        part.removesuffix(".py").replace("/", ".")
+        for part in PACKAGES["UNUSED_PARTS"]
+        if "*" not in part
+    }
     assert {"numpy.testing", "spawn.testing"} <= parts
     names |= parts
     result = subprocess.run(
@@ -72,6 +77,7 @@ def make_environment(folder: Path) -> tuple[Path, Path]:
         "numpy/testing/__init__.py": "",
         "numpy/_core/_simd.cpython-313.so": "",
         "used-1.0.dist-info/direct_url.json": "{}",
+        "used-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\n",
     }
     for name, text in files.items():
         (packages / name).parent.mkdir(parents=True, exist_ok=True)
@@ -121,11 +127,61 @@ def test_compiled_code_replaces_the_source_and_is_the_same_each_time(tmp_path: P
         codes.append(source.with_suffix(".pyc").read_bytes())
     assert codes[0] == codes[1]
     assert codes[0][4:8] == b"\x01\x00\x00\x00"  # by hash, unchecked
-    program = "from part import module; assert module.__doc__ == 'Purpose.'; module.fail()"
+    program = "from part import module; module.fail()"
     result = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert f'File "{tmp_path}/part/module.py", line 4, in fail' in result.stderr
+
+
+def test_only_our_own_modules_keep_their_docstrings_and_all_their_assertions(
+    tmp_path: Path,
+) -> None:
+    text = '''"""Purpose."""
+from __future__ import annotations
+
+class Empty:
+    """Nothing."""
+
+def check(value):
+    """Check."""
+    assert value, "checked"
+'''
+    for package in ("other", "spawn"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text("")
+        (tmp_path / package / "module.py").write_text(text)
+    PACKAGES["replace_sources"](tmp_path)
+    program = """
+from other.module import Empty, check
+from other import module as other
+from spawn import module as ours
+print([it.__doc__ for it in (other, Empty, check, ours, ours.Empty, ours.check)])
+check(0)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert result.stdout == "[None, None, None, 'Purpose.', 'Nothing.', 'Check.']\n"
+    assert "line 9, in check" in result.stderr
+    assert result.stderr.endswith("AssertionError: checked\n")
+
+
+def test_metadata_keep_their_fields_and_lose_the_page_of_the_index(tmp_path: Path) -> None:
+    file = tmp_path / "used-1.0.dist-info" / "METADATA"
+    file.parent.mkdir()
+    file.write_text("Name: used\nVersion: 1.0\nLicense: MIT\n\n# Used\n\nA page.\n")
+    PACKAGES["remove_descriptions"](tmp_path)
+    assert file.read_text() == "Name: used\nVersion: 1.0\nLicense: MIT\n"
+
+
+def test_an_extension_of_the_engine_is_compressed_and_not_kept_twice(tmp_path: Path) -> None:
+    folder = tmp_path / "duckdb_extension_x"
+    folder.mkdir()
+    (folder / "x.duckdb_extension").write_bytes(b"code" * 1000)
+    PACKAGES["compress_extensions"](tmp_path)
+    assert [file.name for file in folder.iterdir()] == ["x.duckdb_extension.xz"]
+    assert lzma.open(folder / "x.duckdb_extension.xz").read() == b"code" * 1000
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have other formats")

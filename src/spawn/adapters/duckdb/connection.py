@@ -22,6 +22,7 @@ from spawn.adapters.encryption.engine_extension import (
     NETWORK_FILE_SYSTEMS,
     PACKAGE,
     find_engine_extension,
+    loadable_extension,
 )
 from spawn.domain.errors import (
     DeadlineExceeded,
@@ -210,7 +211,8 @@ def load_engine_extension(connection: Cursor) -> None:
             f"Encryption needs the package {PACKAGE.replace('_', '-')}=={duckdb.__version__}: run"
             " `make extras` in a clone; the container image includes it."
         )
-    connection.execute(f"load {quote_path(extension)}")
+    with loadable_extension(extension) as file:
+        connection.execute(f"load {quote_path(file)}")
     connection.execute(f"set disabled_filesystems = '{NETWORK_FILE_SYSTEMS}'")
 
 
