@@ -21,6 +21,29 @@ def test_the_navigation_has_the_pages_of_the_index() -> None:
     assert configuration["theme"]["font"] is False  # fonts would come from a public network
 
 
+def test_a_page_that_loads_from_elsewhere_or_links_to_nothing_is_found(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "index.html").write_text('<h1 id="top"><a href="../a.html#b">A</a>')
+    page = tmp_path / "a.html"
+    page.write_text(
+        '<h2 id="b"><a href="https://example.org">out</a><img src="a%20b.png">'
+        '<a href="docs/">in</a><a href="docs/index.html#top">in</a><a href="#b">here</a>'
+    )
+    (tmp_path / "a b.png").write_bytes(b"")
+    assert list(SITE["find_faults"](tmp_path)) == []
+    page.write_text(
+        '<link rel="stylesheet" href="https://fonts.example/a.css"><script src="//cdn/x.js">'
+        '</script><a href="c.html">c</a><a href="docs/index.html#end">end</a>'
+    )
+    assert set(SITE["find_faults"](tmp_path)) == {
+        "a.html loads https://fonts.example/a.css",
+        "a.html loads //cdn/x.js",
+        "a.html links to c.html, which is absent",
+        "a.html links to docs/index.html#end, which is absent",
+        "index.html links to ../a.html#b, which is absent",
+    }
+
+
 def test_the_record_names_the_work_of_each_package() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]

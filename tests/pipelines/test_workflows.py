@@ -91,6 +91,7 @@ def test_every_target_of_make_exists() -> None:
         "types",
         "test",
         "test-lowest",
+        "site",
         "conformance",
         "audit",
         "wheel",
