@@ -177,11 +177,6 @@ class _ProjectCodec:
     decode = staticmethod(decode_project)
 
 
-MAX_INDEXED_RETIRED: Final = 50
-"""Retired columns that queries may still name. The values of others are in the documents alone: a
-table that kept every one outgrew the engine's memory after a few thousand."""
-
-
 def _find_no_field(_: str) -> DocumentField | None:
     return None
 
@@ -217,8 +212,7 @@ class AggregateType(msgspec.Struct, frozen=True, kw_only=True):
     def indexed_columns(self, schema: Schema) -> dict[str, Column]:
         """Return the columns that a query may name, the last retired ones included, by name."""
         if self.is_governed:
-            latest = schema.retired[-MAX_INDEXED_RETIRED:]
-            retired = {retired.name: retired.column for retired in latest}
+            retired = {one.name: one.column for one in schema.retired if one.is_indexed}
             return {**compile_schema(schema).fields, **retired}
         identity, version, created_at, updated_at = SYSTEM_COLUMNS
         system = [msgspec.structs.replace(identity, name=self.id_column), version, created_at]

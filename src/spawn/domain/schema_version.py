@@ -99,15 +99,22 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
         return self.sunset if self.deprecated else None
 
 
+MAX_INDEXED_RETIRED = 50
+"""Retired columns that queries may still name. The values of others are in the documents alone: a
+table that kept every one outgrew the engine's memory after a few thousand."""
+
+
 class RetiredColumn(msgspec.Struct, frozen=True, kw_only=True):
     """A removed governed column; `since` is the first version without it.
 
     Its values stay in the documents, unserved. Until its Sunset, a request that names it is
-    accepted with a warning and the value ignored; without a Sunset this lasts forever.
+    accepted with a warning and the value ignored; without a Sunset this lasts forever. Queries may
+    name it while it `is_indexed`.
     """
 
     column: Column
     since: int
+    is_indexed: bool = True
 
     @property
     def name(self) -> str:

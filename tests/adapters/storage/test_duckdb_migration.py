@@ -145,11 +145,37 @@ async def table_columns(store: DuckDbStore) -> set[str]:
     return {column.name for column in tables["projects"].columns}
 
 
+async def test_a_column_that_left_the_table_does_not_return_when_a_later_one_does(
+    store: DuckDbStore, harness: StorageHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The restored column makes room among the retired ones that the table has."""
+    monkeypatch.setattr("spawn.domain.schema_version.MAX_INDEXED_RETIRED", 1)
+    aa, bb = ({"name": name, "type": "integer"} for name in ("aa", "bb"))
+    await migrate_to(harness, revise_columns(aa, bb), 2)
+    project = harness.project(attributes={"aa": 1, "bb": 2})
+    await store.commit(harness.change((project, 0), schema_version=2))
+    await migrate_to(harness, revise_columns(bb), 3)
+    await migrate_to(harness, revise_columns(), 4)
+    assert {"aa", "bb"} & await table_columns(store) == {"bb"}
+    await migrate_to(harness, revise_columns(bb), 5)
+    assert {"aa", "bb"} & await table_columns(store) == {"bb"}
+    with expect_invalid(("/aa", "column_removed")):
+        await store.page(Query(sort=(Sort("aa"),)))
+    await migrate_to(harness, revise_columns(), 6)
+    await migrate_to(harness, revise_columns(aa, bb), 7)
+    for name, value in (("aa", 1), ("bb", 2)):
+        query = Query(filters=(Filter(name, Operator.EQ, (value,)),))
+        assert len((await store.page(query)).items) == 1, name
+    assert store._appender.schema_table.history.columns("project").keys() <= (
+        await table_columns(store)
+    )
+
+
 async def test_retired_columns_leave_the_table_and_return_with_their_values(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their values are in the documents, also under the name before a rename."""
-    monkeypatch.setattr("spawn.domain.aggregates.MAX_INDEXED_RETIRED", 1)
+    monkeypatch.setattr("spawn.domain.schema_version.MAX_INDEXED_RETIRED", 1)
     path = tmp_path / "store.duckdb"
     store = await open_duckdb(path, clock=SystemClock(), options=StoreOptions())
     await store.adopt(a_record())

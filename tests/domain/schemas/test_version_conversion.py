@@ -1,5 +1,6 @@
 """Projects are converted between versions and back without losing values."""
 
+import random
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -12,11 +13,22 @@ from spawn.domain.errors import InvalidInput
 from spawn.domain.json_tokens import NumberToken
 from spawn.domain.projects.project import Project, apply_amendment
 from spawn.domain.schema_version import Column, ColumnType, Schema, TypeName, Value
+from spawn.domain.schemas.evolution import version_conversion
 from spawn.domain.schemas.evolution.column_mapping import carry_retired_columns
 from spawn.domain.schemas.evolution.compatibility import Proof
-from spawn.domain.schemas.evolution.migration_plan import MigrationPlan, plan_migration
+from spawn.domain.schemas.evolution.migration_plan import (
+    AddColumn,
+    ChangeType,
+    FillNulls,
+    HideColumn,
+    MigrationPlan,
+    MigrationStep,
+    RenameColumn,
+    plan_migration,
+)
 from spawn.domain.schemas.evolution.type_widening import cast_value
 from spawn.domain.schemas.evolution.version_conversion import (
+    VersionSteps,
     current_name,
     downgrade_state,
     find_removal_days,
@@ -343,3 +355,69 @@ def test_null_gives_a_required_column_its_default_again() -> None:
     tier = column("tier", required=True, default="B")
     read = compile_schema(version(1, tier)).read({"tier": None}, partial=True)
     assert read.governed == {"tier": "B"}
+
+
+def draw_step(rng: random.Random) -> MigrationStep:
+    """A step between a few names, so that one often meets what another left."""
+    one, other = rng.sample("abcdef", 2)
+    default = rng.choice([None, None, "filled"])
+    source = rng.choice([None, other, f"x_{one}", f"x_{other}"])
+    steps: list[MigrationStep] = [
+        AddColumn(column=column(one), default=default, source_name=source),
+        HideColumn(column=column(one)),
+        ChangeType(name=one, before=TEXT, after=TEXT),
+        RenameColumn(before=one, after=other),
+        FillNulls(name=one, default="filled"),
+    ]
+    return rng.choice(steps)
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_steps_found_by_field_convert_as_all_in_turn(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = random.Random(seed)
+    path = [
+        MigrationPlan(
+            schema_id="project_schema",
+            old_version=number,
+            new_version=number + 1,
+            steps=tuple(draw_step(rng) for _ in range(rng.randrange(6))),
+            proofs=(),
+        )
+        for number in range(rng.randrange(1, 8))
+    ]
+    names = rng.sample("abcdef", 4)
+    project = a_project(
+        attributes={name: name for name in names[:2]},
+        hidden_attributes={name: name for name in names[2:3]},
+        extensions={f"x_{name}": raw(f'"{name}"') for name in names[1:]},
+    )
+    monkeypatch.setattr(version_conversion, "MAX_STEPS_IN_TURN", 0)
+    steps = VersionSteps(path)
+    for first in range(len(path) + 1):
+        assert steps.upgrade(project, first) == upgrade_state(project, path[first:])
+    assert steps.downgrade(project) == downgrade_state(project, path)
+
+
+def test_columns_that_came_and_went_take_no_step_of_a_state() -> None:
+    wide = [[column(f"w{n}_{at}") for at in range(490)] for n in range(5)]
+    first = version(1, column("grid"), column("left"))
+    after = [version(2 * n + 2, column("grid"), *wide[n]) for n in range(5)]
+    between = [version(2 * n + 3, column("grid")) for n in range(5)]
+    path = plans(first, *(one for pair in zip(after, between, strict=True) for one in pair))
+    project = a_project(attributes={"grid": "north", "left": "over"})
+    taken: list[MigrationStep] = []
+    hide = version_conversion._UPGRADE_STEPS[HideColumn]
+
+    def note(fields: Any, step: MigrationStep) -> None:
+        taken.append(step)
+        hide(fields, step)
+
+    with pytest.MonkeyPatch.context() as patched:
+        for step_type in version_conversion._UPGRADE_STEPS:
+            patched.setitem(version_conversion._UPGRADE_STEPS, step_type, note)
+        upgraded = VersionSteps(path).upgrade(project)
+    assert upgraded.hidden_attributes == {"left": "over"}
+    assert taken == [HideColumn(column=column("left"))]
+    assert sum(len(plan.steps) for plan in path) == 4_901

@@ -10,20 +10,20 @@ import msgspec
 
 from spawn.adapters.embedded import query_evaluation
 from spawn.adapters.embedded.schema_restorer import share_columns
-from spawn.domain.aggregates import AGGREGATE_TYPES, MAX_INDEXED_RETIRED
+from spawn.domain.aggregates import AGGREGATE_TYPES
 from spawn.domain.change import Change, Write
 from spawn.domain.errors import Conflict, FieldError, InvalidInput, StaleVersion
 from spawn.domain.events.event import DomainEvent
 from spawn.domain.query import Filter, Query, Sort
-from spawn.domain.schema_version import Column, Schema
+from spawn.domain.schema_version import MAX_INDEXED_RETIRED, Column, Schema
 from spawn.domain.schemas.evolution.column_mapping import carry_retired_columns
 from spawn.domain.schemas.evolution.migration_plan import (
     AddColumn,
     MigrationPlan,
     may_migrate,
-    plan_migration,
+    plan_steps,
 )
-from spawn.domain.schemas.evolution.version_conversion import upgrade_state
+from spawn.domain.schemas.evolution.version_conversion import VersionSteps
 from spawn.domain.schemas.schema_status import SCHEMA_KIND, SchemaStatus
 from spawn.domain.schemas.validator import compile_schema
 from spawn.ports.schemas import SchemaRecord, SchemaState
@@ -127,12 +127,11 @@ class SchemaHistory:
         """
         if not self.version_history:
             return ()  # no schema was adopted: all states have core attributes alone
-        number = self._ages[version]
-        first = bisect_right(self._plans, number, key=_get_number)
-        plans = self._plan_tails.get(first)
-        if plans is None:
-            plans = self._plan_tails[first] = tuple(plan for _, plan in self._plans[first:])
-        return plans
+        return tuple(plan for _, plan in self._plans[self._find_plan(version) :])
+
+    def _find_plan(self, version: int) -> int:
+        """Return the number of the first plan after a version."""
+        return bisect_right(self._plans, self._ages[version], key=_get_number)
 
     @cached_property
     def _ages(self) -> dict[int, int]:
@@ -144,12 +143,13 @@ class SchemaHistory:
         """Plans with steps, each with the place of the version that it leads to."""
         oldest_first = self.version_history[::-1]
         pairs = enumerate(pairwise(oldest_first), start=1)
-        plans = [(n, plan_migration(old, new)) for n, (old, new) in pairs if may_migrate(old, new)]
+        plans = [(n, plan_steps(old, new)) for n, (old, new) in pairs if may_migrate(old, new)]
         return tuple((number, plan) for number, plan in plans if plan.steps)
 
     @cached_property
-    def _plan_tails(self) -> dict[int, tuple[MigrationPlan, ...]]:
-        return {}
+    def _version_steps(self) -> VersionSteps:
+        """The steps of all plans."""
+        return VersionSteps([plan for _, plan in self._plans])
 
     def find_promoted(self, extension: str) -> tuple[int, ...]:
         """Return the versions whose extension of a name is the value of a column now."""
@@ -163,9 +163,9 @@ class SchemaHistory:
 
     def upgrade(self, state: Any, schema: Schema) -> Any:
         """Convert a state of a past version to the active version."""
-        if schema is self.active_schema:
+        if schema is self.active_schema or not self.version_history:
             return state
-        return upgrade_state(state, self.plans_since(schema.version))
+        return self._version_steps.upgrade(state, self._find_plan(schema.version))
 
     def with_adoption(self, record: SchemaRecord) -> "SchemaHistory":
         """Return the history with `record` active over no data, and its predecessor retired.
@@ -200,6 +200,8 @@ class SchemaHistory:
         # versions would cost all the time that its adoption may take.
         number = len(self.version_history)
         history.__dict__["_plans"] = (*self._plans, *([(number, plan)] if plan.steps else []))
+        steps = self._version_steps
+        history.__dict__["_version_steps"] = steps.extended(plan) if plan.steps else steps
         return history
 
     def _with_active(self, record: SchemaRecord) -> "SchemaHistory":

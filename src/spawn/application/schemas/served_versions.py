@@ -2,6 +2,7 @@
 
 import re
 from datetime import date, datetime
+from functools import cached_property
 from itertools import pairwise
 from typing import Final
 
@@ -16,15 +17,14 @@ from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.evolution.migration_plan import (
     MigrationPlan,
     may_migrate,
-    plan_migration,
+    plan_steps,
 )
 from spawn.domain.schemas.evolution.version_conversion import (
     G,
+    VersionSteps,
     current_name,
-    downgrade_state,
     former_name,
     support_end_date,
-    upgrade_state,
 )
 
 _VERSION_NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,8}")
@@ -62,7 +62,7 @@ class SchemaVersionView(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class VersionConversion(msgspec.Struct, frozen=True):
+class VersionConversion(msgspec.Struct, frozen=True, dict=True):
     """Conversion of states from one adopted schema version to another.
 
     `plans` lead from the earlier of the two to the later one, oldest first.
@@ -73,8 +73,12 @@ class VersionConversion(msgspec.Struct, frozen=True):
 
     def convert(self, state: G) -> G:
         """Return the state under the other version."""
-        convert = upgrade_state if self.is_upgrade else downgrade_state
-        return convert(state, self.plans)
+        steps = self._steps
+        return steps.upgrade(state) if self.is_upgrade else steps.downgrade(state)
+
+    @cached_property
+    def _steps(self) -> VersionSteps:
+        return VersionSteps(self.plans)
 
     def rename(self, name: str) -> str | None:
         """Return the name that a field has in the other version; None if it lacks the field."""
@@ -209,7 +213,7 @@ def _load_plan(old: Schema, new: Schema) -> MigrationPlan:
     if entry is None:
         while len(_plans) >= MAX_PLANS:
             _plans.pop(next(iter(_plans)))
-        entry = _plans[id(old), id(new)] = (old, new, plan_migration(old, new))
+        entry = _plans[id(old), id(new)] = (old, new, plan_steps(old, new))
     return entry[2]
 
 

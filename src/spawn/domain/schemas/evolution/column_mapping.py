@@ -4,6 +4,7 @@ from collections.abc import Container, Iterable
 
 import msgspec
 
+from spawn.domain import schema_version
 from spawn.domain.schema_version import Column, RetiredColumn, Schema
 from spawn.domain.schemas.core_columns import CORE_ATTRIBUTES, get_core_columns
 from spawn.domain.schemas.evolution.column_meaning import retire
@@ -75,7 +76,25 @@ def carry_retired_columns(old: Schema, new: Schema) -> Schema:
     still_retired = [column for column in old.retired if column.name not in restored_names]
     removed_columns = [*mapping.removed_columns, *(column for column, _ in mapping.merged_pairs)]
     newly_retired = [retire(old, column, new.version) for column in removed_columns]
-    return msgspec.structs.replace(new, retired=(*still_retired, *newly_retired))
+    retired = _limit_indexed((*still_retired, *newly_retired))
+    return msgspec.structs.replace(new, retired=retired)
+
+
+def _limit_indexed(columns: tuple[RetiredColumn, ...]) -> tuple[RetiredColumn, ...]:
+    """Return retired columns of which the last ones alone are indexed.
+
+    One that is indexed no more stays so when later ones are restored: tables have dropped it.
+    """
+    indexed_names = [column.name for column in columns if column.is_indexed]
+    dropped_names = {*indexed_names[: -schema_version.MAX_INDEXED_RETIRED]}
+    if not dropped_names:
+        return columns
+    return tuple(
+        msgspec.structs.replace(column, is_indexed=False)
+        if column.name in dropped_names
+        else column
+        for column in columns
+    )
 
 
 def _pair_by_alias(

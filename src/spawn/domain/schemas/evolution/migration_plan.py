@@ -81,15 +81,23 @@ def plan_migration(old: Schema, new: Schema) -> MigrationPlan:
     A change that no step can make, such as another type, is not in the plan: `compare_schemas`
     rejects it.
     """
-    mapping = map_columns(old, new)
+    # The proofs are the same on any day.
+    proofs = compare_schemas(old, new, on_date=date.max).proofs
+    return msgspec.structs.replace(plan_steps(old, new), proofs=proofs)
+
+
+def plan_steps(old: Schema, new: Schema) -> MigrationPlan:
+    """Return the plan of a past migration, for its steps alone: its proofs held then.
+
+    Of wide versions the proofs take most of the time.
+    """
     return MigrationPlan(
         schema_id=new.id,
         kind=new.kind,
         old_version=old.version,
         new_version=new.version,
-        steps=tuple(_build_steps(mapping)),
-        # The proofs are the same on any day.
-        proofs=compare_schemas(old, new, on_date=date.max).proofs,
+        steps=tuple(_build_steps(map_columns(old, new))),
+        proofs=(),
     )
 
 

@@ -8,9 +8,11 @@ clients of an older version that is still supported; a hidden mark tells it whic
 were extensions.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from functools import lru_cache
+from heapq import heappop, heappush
 from typing import Any, ClassVar, Final, Protocol, TypeVar, cast
 
 import msgspec
@@ -29,10 +31,14 @@ from spawn.domain.schemas.evolution.migration_plan import (
     FillNulls,
     HideColumn,
     MigrationPlan,
+    MigrationStep,
     RenameColumn,
 )
 from spawn.domain.schemas.evolution.type_widening import cast_value
 from spawn.domain.schemas.value_readers import ValueReader, check_value, column_reader
+
+MAX_STEPS_IN_TURN: Final = 50
+"""Steps up to which taking each is quicker than finding those that change a state."""
 
 PROMOTION_MARK: Final = "$"
 """Prefix of the hidden attribute that marks an extension whose value moved to a column."""
@@ -71,6 +77,10 @@ class _SchemaFields:
         self.attributes = dict(state.attributes)
         self.extensions = dict(state.extensions)
         self.hidden = dict(state.hidden_attributes)
+
+    def names(self) -> list[str]:
+        """Return the names of all fields."""
+        return [*self.attributes, *self.extensions, *self.hidden]
 
     def apply_to(self, state: G) -> G:
         """Return the state with these fields; the same object if nothing changed."""
@@ -114,6 +124,131 @@ def downgrade_state(state: G, plans: Sequence[MigrationPlan]) -> G:
         for step in reversed(plan.steps):
             _DOWNGRADE_STEPS[type(step)](fields, step)
     return fields.apply_to(state)
+
+
+class VersionSteps:
+    """The steps of plans, oldest first, found by the fields of a state that they change.
+
+    Of the thousands that follow a version after wide columns came and went, a state meets few:
+    those of fields that it has, and the defaults. Taking each cost 2 ms a state.
+    """
+
+    def __init__(self, plans: Iterable[MigrationPlan]) -> None:
+        self._steps: list[MigrationStep] = []
+        self._first_steps = [0]
+        self._defaults: list[int] = []
+        self._by_old_name: dict[str, tuple[int, ...]] = {}
+        self._by_new_name: dict[str, tuple[int, ...]] = {}
+        for plan in plans:
+            self._append(plan)
+
+    def extended(self, plan: MigrationPlan) -> "VersionSteps":
+        """Return these steps and those of a later plan; readers may be using the old ones."""
+        steps = VersionSteps(())
+        for name, value in vars(self).items():
+            setattr(steps, name, value.copy())
+        steps._append(plan)
+        return steps
+
+    def _append(self, plan: MigrationPlan) -> None:
+        for number, step in enumerate(plan.steps, start=len(self._steps)):
+            old_name, new_name = _field_names(step)
+            if isinstance(step, AddColumn | FillNulls) and step.default is not None:
+                self._defaults.append(number)
+            if old_name is not None:
+                self._by_old_name[old_name] = (*self._by_old_name.get(old_name, ()), number)
+            self._by_new_name[new_name] = (*self._by_new_name.get(new_name, ()), number)
+        self._steps += plan.steps
+        self._first_steps.append(len(self._steps))
+
+    def upgrade(self, state: G, first_plan: int = 0) -> G:
+        """Convert a state to the newest version, as `upgrade_state` by the plans from a number."""
+        first = self._first_steps[first_plan]
+        fields = _SchemaFields(state)
+        if len(self._steps) - first <= MAX_STEPS_IN_TURN:
+            numbers: Iterable[int] = range(first, len(self._steps))
+        else:
+            defaults = self._defaults[bisect_left(self._defaults, first) :]
+            numbers = self._find_upgrades(fields, first, defaults)
+        for number in numbers:
+            step = self._steps[number]
+            _UPGRADE_STEPS[type(step)](fields, step)
+        return fields.apply_to(state)
+
+    def downgrade(self, state: G) -> G:
+        """Convert a state of the newest version to the oldest, as `downgrade_state`."""
+        fields = _SchemaFields(state)
+        if len(self._steps) <= MAX_STEPS_IN_TURN:
+            numbers: Iterable[int] = reversed(range(len(self._steps)))
+        else:
+            numbers = self._find_downgrades(fields)
+        for number in numbers:
+            step = self._steps[number]
+            _DOWNGRADE_STEPS[type(step)](fields, step)
+        return fields.apply_to(state)
+
+    def _find_upgrades(
+        self, fields: "_SchemaFields", first: int, defaults: list[int]
+    ) -> Iterator[int]:
+        """Yield the numbers of steps that may change the fields, ascending.
+
+        Args:
+            fields: of the state; each step is taken before the next is found.
+            first: the first step.
+            defaults: steps that may change any state.
+        """
+        due, known_names = defaults, set[str]()
+
+        def add_steps(name: str, since: int) -> None:
+            if name not in known_names:
+                known_names.add(name)
+                numbers = self._by_old_name.get(name, ())
+                for number in numbers[bisect_left(numbers, since) :]:
+                    heappush(due, number)
+
+        for name in fields.names():
+            add_steps(name, first)
+        last = -1
+        while due:
+            number = heappop(due)
+            if number != last:
+                yield number
+                last = number
+                add_steps(_field_names(self._steps[number])[1], number + 1)
+
+    def _find_downgrades(self, fields: "_SchemaFields") -> Iterator[int]:
+        """Yield the numbers of steps that may change the fields, descending."""
+        due, known_names = list[int](), set[str]()
+
+        def add_steps(name: str, before: int) -> None:
+            if name not in known_names:
+                known_names.add(name)
+                numbers = self._by_new_name.get(name, ())
+                for number in numbers[: bisect_left(numbers, before)]:
+                    heappush(due, -number)
+
+        for name in fields.names():
+            add_steps(name, len(self._steps))
+        last = -1
+        while due:
+            number = -heappop(due)
+            if number != last:
+                yield number
+                last = number
+                old_name = _field_names(self._steps[number])[0]
+                if old_name is not None:
+                    add_steps(old_name, number)
+
+
+def _field_names(step: MigrationStep) -> tuple[str | None, str]:
+    """Return the field that a step reads, and the one that it writes, of the same value."""
+    if isinstance(step, AddColumn):
+        return step.source_name, step.column.name
+    if isinstance(step, HideColumn):
+        return step.column.name, step.column.name
+    if isinstance(step, RenameColumn):
+        return step.before, step.after
+    return step.name, step.name
 
 
 def support_end_date(plans: Iterable[MigrationPlan]) -> date | None:
