@@ -308,6 +308,19 @@ def test_columns_are_exact_and_of_one_type() -> None:
     assert table.to_pydict()["total_amount"] == columns["total_amount"]
 
 
+def test_a_table_of_no_project_has_columns() -> None:
+    assert to_columns([])["project_id"] == []
+    pyarrow = pytest.importorskip("pyarrow")
+    names = ["project_id", "project_name", "total_amount", "created_at"]
+    assert to_arrow([]).select(names).num_rows == 0
+    document: dict[str, Any] = {"project_id": "p", "total_amount": "1.10"}
+    (one, none) = (
+        to_arrow([ProjectRecord(project_id="p", version=1, document=document)]),
+        to_arrow([]),
+    )
+    assert pyarrow.concat_tables([none, one], promote_options="default").num_rows == 1
+
+
 def test_an_absent_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "polars", None)
     with pytest.raises(MissingPackage, match="polars"):

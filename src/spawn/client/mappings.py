@@ -93,7 +93,7 @@ class ImportMappingDocument(TypedDict, total=False):
     from_export: bool
     encoding: str | Sequence[str]
     delimiter: Literal[",", ";", "|", "\t"]
-    quote: Literal['"', "'"]
+    quote: Literal['"', "'", ""]
     escape: Literal["\\"]
     header_row: int
     skip_rows: int

@@ -14,9 +14,14 @@ _TIMES: Final = frozenset({"created_at", "updated_at"})
 
 
 def to_columns(projects: Iterable[ProjectRecord]) -> dict[str, list[Any]]:
-    """Return the columns of projects: exact decimals, dates, instants; objects as JSON texts."""
+    """Return the columns of projects: exact decimals, dates, instants; objects as JSON texts.
+
+    Without a project they are the columns that every project has, without values.
+    """
     documents = [project.document for project in projects]
     names = dict.fromkeys(name for document in documents for name in document)
+    if not documents:
+        names = dict.fromkeys(ProjectRecord.__struct_fields__[:-2])
     return {
         name: _unify([_to_cell(name, document.get(name)) for document in documents])
         for name in names

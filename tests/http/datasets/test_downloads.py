@@ -249,6 +249,19 @@ def _text_of(value: object) -> str | None:
     return f"{Decimal(text).normalize():f}" if re.fullmatch(r"\d+\.\d+", text) else text
 
 
+def test_the_fields_of_clients_are_selected_as_one_column(reader: httpx.Client) -> None:
+    names = ["project_id", "version", "extensions"]
+    table = read_parquet(reader, "/v1/data/projects.parquet?fields=extensions")
+    assert table.column_names == names
+    assert table["extensions"].to_pylist() == [None, '{"x_desk":"Lisbon"}', None]
+    for query in ("fields=extensions", "fields=x_desk,extensions,x_absent"):
+        lines = reader.get(f"/v1/data/projects.ndjson?{query}").text.splitlines()
+        assert [list(json.loads(line)) for line in lines] == [names] * 3
+        _, row, _ = reader.get(f"/v1/data/projects.json?{query}").json()
+        assert row == row | {"x_desk": "Lisbon"}
+        assert len(row) == 3
+
+
 def test_csv_tells_an_empty_text_from_null_and_escapes_formulas(reader: httpx.Client) -> None:
     response = reader.get("/v1/data/projects.csv?fields=description&bom=true")
     assert response.content.startswith(b"\xef\xbb\xbfproject_id,version,description\r\n")
@@ -298,6 +311,8 @@ def test_projects_are_as_recorded_at_an_instant_and_found_by_fields_of_lists(
         ("projects?as_of=yesterday&schema_versio=1", ["/schema_versio", "/as_of"]),
         ("quality?status=OPERATION&fields=valu", ["/status", "/fields"]),
         ("events?type=nothing&sort=time", ["/sort", "/type"]),
+        ("projects?total_amount[gt]=much&cod_date=soon", ["/total_amount[gt]", "/cod_date"]),
+        ("projects.csv?limit=10&offset=5", ["/limit", "/offset"]),
     ],
 )
 def test_invalid_parameters_are_named(reader: httpx.Client, path: str, expected: list[str]) -> None:
@@ -307,6 +322,8 @@ def test_invalid_parameters_are_named(reader: httpx.Client, path: str, expected:
 def test_a_misspelt_name_is_suggested_and_an_unknown_suffix_is_not_found(
     reader: httpx.Client,
 ) -> None:
+    assert "Only the dataset projects has it" in reader.get("/v1/data/history?sort=version").text
+    assert "one file of all rows" in reader.get("/v1/data/quality?limit=10").text
     assert "Did you mean 'value'" in reader.get("/v1/data/quality?fields=valu").text
     assert reader.get("/v1/data/projects.xls").status_code == 404
     older = reader.get("/v1/data/projects?schema_version=7")

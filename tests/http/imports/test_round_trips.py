@@ -221,3 +221,27 @@ async def test_a_mapping_of_exports_has_only_a_layout(client: httpx.AsyncClient)
         headers = {"Content-Type": "application/xml"}
         response = await client.post(IMPORTS, params=query, content=b"<a/>", headers=headers)
         assert (response.status_code, "no XML" in response.text) == (422, True)
+
+
+async def test_a_file_without_quoted_cells_has_marks_as_text(client: httpx.AsyncClient) -> None:
+    """Also in its quarantine, which comes back in the same form."""
+    text = 'id;name;cost\n1;"Big" Dam;5\n2;8" Pipe, "north;unclear\n3;"Ridge;unclear\n\x1a\x1a'
+    columns = [
+        {"attribute": "project_name", "column": "name"},
+        {"attribute": "total_amount", "column": "cost"},
+    ]
+    key = {"source": "desk", "column": "id"}
+    mapping = {"delimiter": ";", "quote": "", "columns": columns, "key": key}
+    await put_mapping(client, "plain", mapping)
+    first = await run_import(client, text, mapping="plain")
+    assert (first["rows"], first["accepted"], first["quarantined"]) == (3, 1, 2)
+    rows = (await client.get(first["quarantine_url"], headers={"Accept": CSV})).text
+    corrected = rows.replace(";unclear", ";7")
+    second = await run_import(client, corrected, mapping="plain")
+    assert (second["accepted"], second["by_reason"]) == (2, {})
+    names = {project["project_name"] for project in await list_projects(client)}
+    assert names == {'"Big" Dam', '8" Pipe, "north', '"Ridge'}
+    await put_mapping(client, "quoted", {**mapping, "quote": '"'})
+    failed = await run_import(client, text, mapping="quoted")
+    reasons = await client.get(f"/v1/ops/imports/{failed['import_id']}/reasons")
+    assert "the mapping's quote is empty" in reasons.text

@@ -21,6 +21,7 @@ from spawn.application.schemas.served_versions import SchemaVersionView, read_ve
 from spawn.domain.aggregates import AGGREGATE_TYPES
 from spawn.domain.dates import parse_moment
 from spawn.domain.errors import FieldError, InvalidInput
+from spawn.domain.imports.export_reader import EXTENSIONS_COLUMN
 from spawn.domain.query import MAX_LIMIT, Filter, Query
 from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.validator import compile_schema
@@ -28,6 +29,8 @@ from spawn.domain.text import MAX_SUGGESTIONS, suggest_name
 
 C = TypeVar("C", bound=StrEnum)
 _FILE_PARAMETERS: Final = ("format", "fields", "decimals", "nested", "bom")
+_PAGE_PARAMETERS: Final = ("limit", "after", "offset")
+_NO_PAGES: Final = "A dataset is one file of all rows: filter them, or read the pages of a list."
 _PROJECT_PARAMETERS: Final = (*_FILE_PARAMETERS, "schema_version", "as_of")
 
 
@@ -80,6 +83,9 @@ async def read_dataset_query(
         SchemaVersionExpired: the schema version is no longer served.
     """
     errors: list[FieldError] = []
+    pages = [one for one in _PAGE_PARAMETERS if one in parameters]
+    errors += [FieldError(f"/{one}", "unknown_parameter", _NO_PAGES) for one in pages]
+    parameters = {one: text for one, text in parameters.items() if one not in pages}
     decimals = _read_choice(parameters, "decimals", DecimalForm, errors)
     has_mark = _read_choice(parameters, "bom", _Boolean, errors) is _Boolean.TRUE
     nested = _read_choice(parameters, "nested", NestedForm, errors)
@@ -113,8 +119,13 @@ async def _read_project_query(
 ) -> DatasetQuery:
     view = await read_version_view(dependencies, parameters.get("schema_version"))
     filters = {n: text for n, text in parameters.items() if n not in _PROJECT_PARAMETERS}
-    fields, validator = parameters.get("fields"), compile_schema(view.schema)
-    selection = read_selection(filters, fields, validator, errors, _PROJECT_PARAMETERS)
+    names = list(dict.fromkeys(parameters.get("fields", "").split(",")))
+    all_extensions = (EXTENSIONS_COLUMN,) if EXTENSIONS_COLUMN in names else ()
+    fields = ",".join(name for name in names if name not in all_extensions)
+    fields_text = None if "fields" not in parameters or (all_extensions and not fields) else fields
+    validator = compile_schema(view.schema)
+    selection = read_selection(filters, fields_text, validator, errors, _PROJECT_PARAMETERS)
+    selection = msgspec.structs.replace(selection, fields=(*selection.fields, *all_extensions))
     as_of = None
     try:
         if "as_of" in parameters:

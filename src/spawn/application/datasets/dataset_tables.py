@@ -8,6 +8,7 @@ from spawn.application.datasets.dataset_rows import require_dataset
 from spawn.application.dependencies import Dependencies
 from spawn.application.lineage.recorder import RunProgress
 from spawn.domain.events.position import Position
+from spawn.domain.imports.export_reader import EXTENSIONS_COLUMN
 from spawn.domain.principal import Principal
 from spawn.domain.schemas.core_columns import EXTENSION_PREFIX
 from spawn.ports.analytics import ArrowTable, ColumnChunk, ColumnSelection
@@ -31,10 +32,11 @@ async def read_tables(
     if columns is None or view is None or dataset.decimals is DecimalForm.STRING:
         return None
     extensions = frozenset(name for name in dataset.fields if name.startswith(EXTENSION_PREFIX))
+    has_all = not dataset.fields or EXTENSIONS_COLUMN in dataset.fields
     selection = ColumnSelection(
         names=tuple(column.name for column in dataset.columns),
         schema_version=view.schema.version,
-        extension_names=extensions if dataset.fields else None,
+        extension_names=None if has_all else extensions,
     )
     return await columns.read_columns(dataset.query, selection, end)
 

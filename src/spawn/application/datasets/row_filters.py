@@ -23,6 +23,14 @@ from spawn.domain.schema_version import ColumnType, Schema, TypeName, Value
 from spawn.domain.schemas.value_readers import token_from_text, type_reader
 from spawn.domain.text import MAX_SUGGESTIONS, suggest_name
 
+_OWNERS: Final = {
+    "sort": "the dataset projects",
+    "as_of": "the dataset projects",
+    "schema_version": "a dataset of governed rows",
+    "subject": "a dataset of events",
+}
+"""Parameters of some datasets, which other ones report as theirs."""
+
 FEED_PARAMETERS: Final = ("type", "subject")
 """Columns of history and events that their parameters select in the store."""
 
@@ -64,7 +72,9 @@ def _read_filter(
     match, pointer = FILTER_NAME.fullmatch(name), f"/{name[:128]}"
     column = columns.get(match[1]) if match else None
     if match is None or column is None:
-        hint = suggest_name(name.partition("[")[0], hint_names)
+        owner = _OWNERS.get(name)
+        hint = f" Only {owner} has it." if owner else ""
+        hint = hint or suggest_name(name.partition("[")[0], hint_names)
         raise InvalidInput.at(pointer, "unknown_parameter", f"Unknown parameter or column.{hint}")
     if column.type is None:
         detail = "The values of this column are JSON, which has no filters."

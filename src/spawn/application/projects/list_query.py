@@ -185,10 +185,19 @@ def _read_column_filter(
     """Read a filter on a column, which the name is one of."""
     canonical = validator.canonical_name(name) or name
     type_name = validator.fields[canonical].type.name
-    read_value: Callable[[str], Value] = partial(validator.read_value, name)
+    read_value: Callable[[str], Value] = partial(_read_operand, validator, name, pointer)
     if type_name is TypeName.TIMESTAMP and operator in ORDER_OPERATORS:
         read_value = partial(read_bound, operator, pointer)
     return read_typed_filter(Filter(canonical, operator, (text,)), type_name, pointer, read_value)
+
+
+def _read_operand(validator: SchemaValidator, name: str, pointer: str, text: str) -> Value:
+    """Return a value of a column's type; errors are at the parameter, operator included."""
+    try:
+        return validator.read_value(name, text)
+    except InvalidInput as error:
+        errors = [msgspec.structs.replace(one, pointer=pointer) for one in error.errors]
+        raise InvalidInput(errors) from error
 
 
 def read_bound(operator: Operator, pointer: str, text: str) -> Value:

@@ -8,6 +8,7 @@ import msgspec
 from spawn.application.dependencies import Dependencies, require
 from spawn.domain.change import StoredAggregate
 from spawn.domain.events.journal_entry import JournalEntry
+from spawn.domain.imports.export_reader import EXTENSIONS_COLUMN
 from spawn.domain.principal import Principal, Scope
 from spawn.domain.projects.codec import render_project
 from spawn.domain.projects.project import (
@@ -19,6 +20,7 @@ from spawn.domain.projects.project import (
 )
 from spawn.domain.query import WHOLE_HISTORY, Filter, HistoryBounds, Operator, Page, Query
 from spawn.domain.schema_version import Schema
+from spawn.domain.schemas.core_columns import EXTENSION_PREFIX
 
 MANDATORY_FIELDS: Final = ("project_id", "version")
 """Fields of every selection."""
@@ -117,7 +119,7 @@ def project_fields(
         aggregate: the project.
         schema: the schema version whose fields it has.
         names: fields to return beside id and version, empty for all; `x_` fields that the project
-            lacks are omitted.
+            lacks are omitted. `extensions` stands for all of them.
     """
     rendered = render_project(aggregate.state, schema)
     fields: dict[str, Any] = {
@@ -130,4 +132,6 @@ def project_fields(
     if not names:
         return fields
     selection = {*MANDATORY_FIELDS, *names}
+    if EXTENSIONS_COLUMN in selection:
+        selection |= {name for name in fields if name.startswith(EXTENSION_PREFIX)}
     return {name: value for name, value in fields.items() if name in selection}

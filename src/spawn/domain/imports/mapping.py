@@ -54,7 +54,7 @@ ENCODINGS = UTF_16_ENCODINGS | frozenset(
 """Encodings that a mapping may name; but for UTF-16, no character in them contains a line feed."""
 
 DELIMITERS = frozenset(",;|\t")
-QUOTES = frozenset("\"'")
+QUOTES = frozenset({'"', "'", ""})
 ESCAPES = frozenset("\\")
 DECIMAL_MARKS = frozenset(".,")
 THOUSANDS_MARKS = frozenset(".,' _")
@@ -184,6 +184,7 @@ _CONTROLS: Final = {"n": "\n", "r": "\r", "t": "\t"}
 class CsvDialect(msgspec.Struct, frozen=True):
     r"""The marks of a CSV file: between cells, around them, and before a mark that is text.
 
+    Without a mark around cells none of them has a delimiter or a line break, and marks are text.
     After an escape `n`, `r` and `t` are control characters, as databases write them, and a cell
     that is `\N` alone is empty: it is their null.
     """
@@ -203,13 +204,18 @@ class CsvDialect(msgspec.Struct, frozen=True):
         return csv.reader(
             lines,
             delimiter=self.delimiter,
-            quotechar=self.quote,
+            quotechar=self.quote or None,
+            quoting=csv.QUOTE_MINIMAL if self.quote else csv.QUOTE_NONE,
             escapechar=self.escape,
             strict=True,
         )
 
     def format(self, cells: Iterable[str]) -> str:
         """Return a row as a line that `read` reads again."""
+        if not self.quote:
+            # The cells of such a file have no marks; those of notes on it lose theirs.
+            marks = str.maketrans(dict.fromkeys(f"{self.delimiter}\r\n", " "))
+            return self.delimiter.join(cell.translate(marks) for cell in cells) + "\r\n"
         line = io.StringIO()
         csv.writer(
             line, delimiter=self.delimiter, quotechar=self.quote, escapechar=self.escape

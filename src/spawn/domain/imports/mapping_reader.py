@@ -295,7 +295,7 @@ def _check_layout(mapping: ImportMapping, errors: _ErrorCollector) -> None:
         f"one or several of {', '.join(sorted(ENCODINGS))}",
     )
     errors.require(mapping.delimiter in DELIMITERS, "/delimiter", "one of comma, semicolon, tab, |")
-    errors.require(mapping.quote in QUOTES, "/quote", "a double or a single quotation mark")
+    errors.require(mapping.quote in QUOTES, "/quote", "a double or single quotation mark, or empty")
     is_escape = mapping.escape is None or mapping.escape in ESCAPES
     errors.require(is_escape, "/escape", "a backslash, or left out")
     row, line_count = mapping.header_row, mapping.skip_rows

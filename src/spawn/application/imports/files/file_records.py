@@ -23,6 +23,9 @@ MAX_LINE_BYTES = 1024 * 1024
 RAW_PREFIX_BYTES = 4096
 """Length of the prefix that represents a longer line."""
 
+_END_OF_TEXT = b"\x1a"
+"""Control-Z, by which tools of DOS and CP/M mark the end of a text, repeated to fill a block."""
+
 PhysicalLine = tuple[int, int, bytes, bool]
 """A physical line: number from 1, offset after it, its bytes, and whether they are complete."""
 
@@ -33,6 +36,10 @@ def read_physical_lines(file: BinaryIO, start: int = 0) -> Iterator[PhysicalLine
     while raw := file.readline(MAX_LINE_BYTES + 1):
         number += 1
         end += len(raw)
+        if raw.endswith(_END_OF_TEXT) and len(raw) <= MAX_LINE_BYTES:
+            raw = raw.rstrip(_END_OF_TEXT)  # only the last line has no line end
+            if not raw:
+                return
         is_complete = len(raw) <= MAX_LINE_BYTES or raw.endswith(b"\n")
         while not raw.endswith(b"\n") and (rest := file.readline(MAX_LINE_BYTES)):
             end += len(rest)
@@ -165,4 +172,7 @@ TOO_LONG = RowReason(
 
 
 def _malformed_line(error: csv.Error) -> RowReason:
-    return RowReason("", "malformed_line", f"not a CSV record: {error}")
+    detail = f"not a CSV record: {error}"
+    if "expected after" in str(error):
+        detail += "; the mapping's quote is empty if the file has no quoted cells"
+    return RowReason("", "malformed_line", detail)
