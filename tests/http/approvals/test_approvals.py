@@ -16,6 +16,8 @@ from tests.http.approvals.conftest import (
     OpenDesk,
     add_clients,
 )
+from tests.http.conftest import WIND
+from tests.http.facilities.ledger_client import TERMS
 from tests.http.registry_stub import serve_registry
 
 from spawn.adapters.local.clock import SystemClock
@@ -487,3 +489,37 @@ async def test_no_command_of_administration_waits(desk: Desk) -> None:
     }
     assert "amendProject" in scopes
     assert all("admin" not in each for each in scopes.values())
+
+
+async def test_command_on_a_ledger_gets_a_dry_run_and_takes_effect_with_its_approval(
+    open_desk: OpenDesk,
+) -> None:
+    rules = [{"command": "recordEntry", "kinds": ["draw"]}, {"command": "reverseEntry"}]
+    async with open_desk({"rules": rules}) as desk:
+        finance = (Scope.FINANCE_READ, Scope.FINANCE_WRITE)
+        await desk.add("maker", Scope.PROJECTS_READ, Scope.PROJECTS_WRITE, *finance)
+        await desk.add("checker", Scope.APPROVALS_DECIDE)
+        project = (await desk.send("maker", "POST", "/v1/ops/projects", WIND)).headers["location"]
+        created = await desk.send("maker", "POST", f"{project}/facilities", TERMS)
+        entries = f"{created.headers['location']}/entries"
+        draw = {"kind": "draw", "value_date": "2020-04-15", "amount": "250000.10"}
+        commands = (("draw-1", entries, draw), ("back-1", f"{entries}/1/reversal", {"reason": "x"}))
+        for key, path, body in commands:
+            keyed = {"if_match": "*", "idempotency_key": key}
+            dry = await desk.send("maker", "POST", f"{path}?dry_run=true", body, **keyed)
+            assert (dry.status_code, dry.json()["needs_approval"]) == (200, True), dry.text
+            responses = [await desk.send("maker", "POST", path, body, **keyed) for _ in range(2)]
+            assert [one.status_code for one in responses] == [202, 202]
+            assert responses[0].content == responses[1].content
+            decided = await desk.decide("checker", responses[0].headers["location"])
+            assert decided.json()["state"] == "approved", decided.text
+            repeated = await desk.send("maker", "POST", path, body, **keyed)
+            assert repeated.content == responses[0].content
+        listed = (await desk.send("maker", "GET", entries)).json()["items"]
+        assert [one["amount"] for one in listed] == ["250000.10", "-250000.10"]
+        # A request for an approval must be safe to repeat, as the command is.
+        for path in (entries, f"{entries}?dry_run=true"):
+            unkeyed = await desk.send("maker", "POST", path, draw, if_match="*")
+            assert unkeyed.json()["errors"][0]["pointer"] == "/Idempotency-Key"
+        found = (await desk.send("checker", "GET", APPROVALS)).json()["items"]
+        assert [one["state"] for one in found] == ["approved", "approved"]

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from functools import wraps
 from typing import Any, Final
 
+import msgspec
+
 from spawn.application.approvals.decisions import ApprovedCommand
 from spawn.application.approvals.previews import preview_command, without_changes
 from spawn.application.approvals.requests import CommandText, request_approval
@@ -36,7 +38,7 @@ from spawn.entrypoints.http.protocol.idempotency import (
     read_idempotency_key,
     render_stored_response,
 )
-from spawn.entrypoints.http.protocol.operation import Approvable, Operation
+from spawn.entrypoints.http.protocol.operation import IDEMPOTENCY_KEY, Approvable, Operation
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import NO_STORE, Header, Response, json_response
 from spawn.entrypoints.http.protocol.route import Result, Route
@@ -224,7 +226,10 @@ def _build_request(
     request = StrictRequest(scope)
     request.context = RequestContext(headers, "", "", None)
     request.context.authentication = Authentication(principal=principal)
-    request.http_state, request.operation = state, operation
+    # The key is that of the maker's request, whose receipt has the approval.
+    parameters = tuple(one for one in operation.parameters if one.name != IDEMPOTENCY_KEY.name)
+    request.http_state = state
+    request.operation = msgspec.structs.replace(operation, parameters=parameters)
     request.base_dependencies, request.complete_body = dependencies, text.body.encode()
     request.query, request.media_type = {}, operation.media_types[0]
     return request

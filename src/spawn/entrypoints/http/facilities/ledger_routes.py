@@ -149,7 +149,7 @@ async def post_entry(request: StrictRequest, facility_id: str) -> Response:
     """Record a fact in the ledger of a facility."""
     body = await request.read_body()
     path = ENTRIES.format(facility_id=facility_id)
-    attempt = _begin_command(request, path, body)
+    attempt = CommandAttempt(request, path, body, ENTRY_CODEC)
 
     async def record() -> Response:
         facts = read_entry_facts(body)
@@ -188,7 +188,7 @@ async def post_reversal(request: StrictRequest, facility_id: str, number: str) -
     """Reverse an entry of a ledger."""
     body = await request.read_body()
     path = f"{ENTRIES}/{{number}}/reversal".format(facility_id=facility_id, number=number)
-    attempt = _begin_command(request, path, body)
+    attempt = CommandAttempt(request, path, body, ENTRY_CODEC)
 
     async def reverse() -> Response:
         facts = read_reversal_facts(body)
@@ -214,18 +214,6 @@ def _build_context(
         receipt=attempt.receipt(ledger.epoch, 201),
         traceparent=request.context.traceparent,
     )
-
-
-def _begin_command(request: StrictRequest, path: str, body: bytes) -> CommandAttempt:
-    """Return the command of a request, which must have an idempotency key.
-
-    Raises:
-        InvalidInput: it has none.
-    """
-    if request.idempotency_key() is None:
-        detail = "is required: a command on money must be safe to repeat"
-        raise InvalidInput.at("/Idempotency-Key", "missing", detail)
-    return CommandAttempt(request, path, body, ENTRY_CODEC)
 
 
 async def _read_expected_ledger(

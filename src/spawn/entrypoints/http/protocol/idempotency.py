@@ -6,7 +6,8 @@ from typing import Final
 
 from spawn.application.dependencies import Dependencies
 from spawn.domain.change import IdempotencyKey, RecordedResponse, ResponseRecipe, StoredResponse
-from spawn.domain.errors import Conflict, SpawnError
+from spawn.domain.errors import Conflict, InvalidInput, SpawnError
+from spawn.entrypoints.http.protocol.operation import IDEMPOTENCY_KEY
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Response, decode_headers
 from spawn.entrypoints.http.state import StateKey
@@ -27,10 +28,14 @@ def read_idempotency_key(request: StrictRequest, path: str, body: bytes) -> Idem
         body: the body of the request.
 
     Raises:
-        InvalidInput: the key is outside its grammar.
+        InvalidInput: the key is outside its grammar, or absent where the operation requires one.
     """
     key = request.idempotency_key()
     if key is None:
+        parameters = request.operation.parameters
+        if any(one.name == IDEMPOTENCY_KEY.name and one.is_required for one in parameters):
+            detail = "is required: a command on money must be safe to repeat"
+            raise InvalidInput.at("/Idempotency-Key", "missing", detail)
         return None
     return IdempotencyKey(
         scope=f"{request.principal.id} {request.method} {path}",
