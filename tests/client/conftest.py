@@ -30,11 +30,13 @@ class Blocking:
         method = getattr(self._client, name)
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            result = method(*args, **kwargs)
+            # A method that is an argument is that of the asynchronous client.
+            result = method(*(getattr(arg, "__wrapped__", arg) for arg in args), **kwargs)
             if inspect.isasyncgen(result):
                 return self._iterate(result)
             return self._runner.run(result)
 
+        call.__wrapped__ = method  # type: ignore[attr-defined]
         return call
 
     def _iterate(self, items: Any) -> Iterator[Any]:

@@ -4,7 +4,43 @@ It needs httpx, msgspec and tenacity, and imports nothing of the service (ADR 00
 """
 
 from spawn.client.async_client import AsyncSpawnClient
-from spawn.client.facilities import (
+from spawn.client.financing.approvals import (
+    ApprovalRecord,
+    CommandDryRunRecord,
+)
+from spawn.client.financing.cases import (
+    ActualsDocument,
+    ActualsRecord,
+    CaseComparisonRecord,
+    CaseDocument,
+    CaseRecord,
+    CaseReferenceDocument,
+    CaseVarianceRecord,
+    RecordedActualsRecord,
+)
+from spawn.client.financing.covenants import (
+    ComplianceCertificateRecord,
+    CovenantDocument,
+    CovenantOutlookRecord,
+    CovenantRecord,
+    CovenantStateRecord,
+    CovenantTestDocument,
+    MilestoneDecisionDocument,
+    MilestoneDocument,
+    MilestoneListRecord,
+    RecordedTestRecord,
+    ReserveAccountDocument,
+    ReserveAccountRecord,
+    ReserveBalanceDocument,
+    ReserveOnDayRecord,
+    WaiverDocument,
+)
+from spawn.client.financing.exchange_rates import (
+    FxConversionRecord,
+    FxRateSetDocument,
+    FxRateSetRecord,
+)
+from spawn.client.financing.facilities import (
     BalanceRecord,
     EntryFactsDocument,
     FacilityDocument,
@@ -14,13 +50,21 @@ from spawn.client.facilities import (
     ReversalRequestDocument,
     StatementRecord,
 )
-from spawn.client.mappings import ColumnMappingDocument, ImportMappingDocument
-from spawn.client.portfolios import (
+from spawn.client.financing.portfolios import (
+    HoldingDocument,
+    HoldingRecord,
     MaturityStep,
+    PortfolioConcentrationRecord,
+    PortfolioDocument,
     PortfolioExposureRecord,
     PortfolioForecastRecord,
     PortfolioRecord,
 )
+from spawn.client.financing.stress import (
+    PortfolioStressRecord,
+    StressTermsDocument,
+)
+from spawn.client.mappings import ColumnMappingDocument, ImportMappingDocument
 from spawn.client.problems import (
     ApprovalPending,
     ConflictProblem,
@@ -52,13 +96,28 @@ from spawn.client.sync_client import SpawnClient
 from spawn.client.uploads import FinishedImport, UploadOptions
 
 __all__ = [
+    "ActualsDocument",
+    "ActualsRecord",
     "ApprovalPending",
+    "ApprovalRecord",
     "AsyncSpawnClient",
     "BalanceRecord",
+    "CaseComparisonRecord",
+    "CaseDocument",
+    "CaseRecord",
+    "CaseReferenceDocument",
+    "CaseVarianceRecord",
     "ClientRetries",
     "ColumnMappingDocument",
+    "CommandDryRunRecord",
+    "ComplianceCertificateRecord",
     "ConflictProblem",
     "ConnectionFailed",
+    "CovenantDocument",
+    "CovenantOutlookRecord",
+    "CovenantRecord",
+    "CovenantStateRecord",
+    "CovenantTestDocument",
     "DryRunRecord",
     "EntryFactsDocument",
     "EventPage",
@@ -66,7 +125,12 @@ __all__ = [
     "FinishedImport",
     "FollowedEvent",
     "ForbiddenProblem",
+    "FxConversionRecord",
+    "FxRateSetDocument",
+    "FxRateSetRecord",
     "HistoryRecord",
+    "HoldingDocument",
+    "HoldingRecord",
     "ImportMappingDocument",
     "ImportRecord",
     "InvalidInputProblem",
@@ -74,23 +138,37 @@ __all__ = [
     "JobRecord",
     "LedgerEntryRecord",
     "MaturityStep",
+    "MilestoneDecisionDocument",
+    "MilestoneDocument",
+    "MilestoneListRecord",
     "MissingPackage",
     "NotFoundProblem",
+    "PortfolioConcentrationRecord",
+    "PortfolioDocument",
     "PortfolioExposureRecord",
     "PortfolioForecastRecord",
     "PortfolioRecord",
+    "PortfolioStressRecord",
     "ProblemError",
     "ProblemField",
     "ProjectFacilityRecord",
     "ProjectRecord",
+    "RecordedActualsRecord",
+    "RecordedTestRecord",
     "RepaymentScheduleRecord",
+    "ReserveAccountDocument",
+    "ReserveAccountRecord",
+    "ReserveBalanceDocument",
+    "ReserveOnDayRecord",
     "ReversalRequestDocument",
     "SpawnClient",
     "SpawnClientError",
     "StaleVersionProblem",
     "StatementRecord",
+    "StressTermsDocument",
     "UnauthenticatedProblem",
     "UnavailableProblem",
     "UnreadableResponse",
     "UploadOptions",
+    "WaiverDocument",
 ]

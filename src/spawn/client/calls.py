@@ -70,6 +70,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str] = {}
     body: bytes | None = None
     is_repeatable: bool = True
+    is_command: bool = False
     raises: bool = True
 
 
@@ -77,6 +78,14 @@ class Finished(msgspec.Struct, Generic[T], frozen=True):
     """The result of an operation that has ended."""
 
     result: T
+
+
+class CommandTried(Exception):
+    """The response to the dry run of a command, which ends its operation."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        super().__init__("the command was tried")
+        self.response = response
 
 
 Operation = Generator[Call, httpx.Response, T]
@@ -98,10 +107,14 @@ R = TypeVar("R", bound=VersionedRecord)
 
 
 class Resource(msgspec.Struct, Generic[R], frozen=True):
-    """The path of one resource, and the function that reads it from a response."""
+    """The path of one resource, and the function that reads it from a response.
+
+    `has_text_decimals` if its decimals are sent as texts, and not as numbers of JSON.
+    """
 
     path: str
     read: Callable[[httpx.Response], R]
+    has_text_decimals: bool = False
 
 
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
@@ -151,6 +164,23 @@ def advance(operation: "Operation[T]", response: httpx.Response | None) -> "Call
         return Finished(end.value)
 
 
+def try_command(operation: "Operation[Any]") -> "Operation[httpx.Response]":
+    """Read what an operation reads, then send its command as a dry run, and return the response.
+
+    Raises:
+        ValueError: the operation has no command, or changes something without one.
+    """
+    step = advance(operation, None)
+    while isinstance(step, Call) and not step.is_command and step.method == "GET":
+        step = advance(operation, (yield step))
+    operation.close()
+    if not isinstance(step, Call) or not step.is_command:
+        raise ValueError("only a command has a dry run")
+    params = {**step.params, "dry_run": "true"}
+    response = yield msgspec.structs.replace(step, params=params, raises=True)
+    return response
+
+
 def new_key() -> str:
     """Return a new idempotency key."""
     return uuid.uuid4().hex
@@ -189,7 +219,7 @@ def dataset_path(dataset: str) -> str:
     return f"/v1/data/{quote_segment(dataset)}"
 
 
-def _encode(document: object) -> bytes:
+def encode_document(document: object) -> bytes:
     """Return a body; JSON has no NaN or infinity, and would show null in their place.
 
     Raises:
@@ -228,17 +258,24 @@ def build_change(
 ) -> Call:
     """Return a change with an idempotency key, so that it may be sent twice."""
     media = "application/merge-patch+json" if method == "PATCH" else "application/json"
+    content = {} if document is None else {"Content-Type": media}
     return Call(
         method=method,
         path=path,
-        body=_encode(document),
-        headers={"Content-Type": media, "Idempotency-Key": key or new_key(), **headers},
+        body=None if document is None else encode_document(document),
+        headers={**content, "Idempotency-Key": key or new_key(), **headers},
+        is_command=True,
     )
+
+
+def project_resource(project_id: str) -> Resource[ProjectRecord]:
+    """Return a project as a resource."""
+    return Resource(project_path(project_id), _project_of)
 
 
 def get_project(project_id: str, params: Mapping[str, str]) -> Operation[ProjectRecord]:
     """Read one project."""
-    return (yield from get_resource(Resource(project_path(project_id), _project_of), params))
+    return (yield from get_resource(project_resource(project_id), params))
 
 
 def create_project(fields: Changes, key: str | None) -> Operation[ProjectRecord]:
@@ -247,18 +284,18 @@ def create_project(fields: Changes, key: str | None) -> Operation[ProjectRecord]
 
 
 def update_project(
-    project: ProjectRecord, changes: Changes, resolve: ResolveConflict | None
+    project: ProjectRecord, changes: Changes, resolve: ResolveConflict | None, key: str | None
 ) -> Operation[ProjectRecord]:
     """Amend the version of a project; after another change, what `resolve` returns."""
-    resource = Resource(project_path(project.project_id), _project_of)
-    return (yield from amend(resource, project, changes, resolve))
+    resource = project_resource(project.project_id)
+    return (yield from amend(resource, project, changes, resolve, key))
 
 
 def transition_project(project: ProjectRecord, transition: Changes) -> Operation[ProjectRecord]:
     """Move the version of a project to another status."""
-    resource = Resource(project_path(project.project_id), _project_of)
+    resource = project_resource(project.project_id)
     path = f"{resource.path}/transitions"
-    return (yield from _change(resource, project, ("POST", path), transition, None))
+    return (yield from change(resource, project, ("POST", path), transition, None, None))
 
 
 def amend(
@@ -266,24 +303,38 @@ def amend(
     record: R,
     changes: Changes,
     resolve: Callable[[R], Changes | None] | None,
+    key: str | None = None,
 ) -> Operation[R]:
     """Send a merge patch of a version; after another change, what `resolve` returns."""
-    return (yield from _change(resource, record, ("PATCH", resource.path), changes, resolve))
+    target = ("PATCH", resource.path)
+    return (yield from change(resource, record, target, changes, resolve, key))
 
 
-def _change(
+def delete(resource: Resource[R], record: R, key: str | None) -> Operation[R]:
+    """Remove a version of a resource, and return what is left of it."""
+    return (yield from change(resource, record, ("DELETE", resource.path), None, None, key))
+
+
+def change(
     resource: Resource[R],
     record: R,
     target: tuple[str, str],
-    changes: Changes,
+    changes: object,
     resolve: Callable[[R], Changes | None] | None,
+    key: str | None,
 ) -> Operation[R]:
+    """Send a command on a version of a resource; after another change, what `resolve` returns.
+
+    Each attempt has a key of its own, derived from `key`: attempts differ in what they send.
+    """
     current = record
     for attempt in range(1, MAX_UPDATE_ATTEMPTS + 1):
         if current.etag is None:
             current = yield from _read_etag(resource, current)
+        if resource.has_text_decimals:
+            changes = msgspec.to_builtins(changes)
         headers = {"If-Match": current.etag or "*"}
-        call = build_change(*target, changes, headers, None)
+        call = build_change(*target, changes, headers, _key_of_attempt(key, attempt))
         response = yield msgspec.structs.replace(call, raises=False)
         if response.status_code != STALE or resolve is None or attempt == MAX_UPDATE_ATTEMPTS:
             return resource.read(raise_problem(response))
@@ -293,6 +344,10 @@ def _change(
             raise_problem(response)
         changes = next_changes or {}
     raise AssertionError("the last attempt returns or raises")
+
+
+def _key_of_attempt(key: str | None, attempt: int) -> str | None:
+    return key if key is None or attempt == 1 else f"{key}-{attempt}"
 
 
 def get_resource(resource: Resource[R], params: Mapping[str, str]) -> Operation[R]:
@@ -336,7 +391,7 @@ def calculate(calculator: str, case: Changes) -> Operation[dict[str, Json]]:
     """Calculate a case; nothing is stored, so it may be sent twice."""
     path = f"/v1/analysis/{quote_segment(calculator)}"
     headers = {"Content-Type": "application/json", "Accept": "application/json"}
-    response = yield Call(method="POST", path=path, body=_encode(case), headers=headers)
+    response = yield Call(method="POST", path=path, body=encode_document(case), headers=headers)
     return decode_json(response.content)
 
 
@@ -344,7 +399,7 @@ def put_mapping(name: str, mapping: ImportMappingDocument | Changes) -> Operatio
     """Create an import mapping, or find that it has this content."""
     path = f"/v1/ops/import-mappings/{quote_segment(name)}"
     headers = {"Content-Type": "application/json"}
-    yield Call(method="PUT", path=path, body=_encode(mapping), headers=headers)
+    yield Call(method="PUT", path=path, body=encode_document(mapping), headers=headers)
 
 
 def read_event_page(params: Mapping[str, str]) -> Operation[EventPage]:

@@ -1,18 +1,18 @@
 """Synchronous client."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from copy import copy
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 import httpx
 import msgspec
 from tenacity import Retrying
 
-from spawn.client import calls, facilities, portfolios
+from spawn.client import calls
 from spawn.client.calls import (
     Call,
     Finished,
@@ -23,28 +23,10 @@ from spawn.client.calls import (
     reading_response,
     to_params,
 )
-from spawn.client.facilities import (
-    BalanceRecord,
-    Day,
-    EntryFactsDocument,
-    FacilityDocument,
-    LedgerEntryRecord,
-    LedgerState,
-    ProjectFacilityRecord,
-    RepaymentScheduleRecord,
-    ResolveFacility,
-    ReversalRequestDocument,
-    StatementRecord,
-)
+from spawn.client.financing.approvals import CommandDryRunRecord
+from spawn.client.financing.financing_records import reader_of
+from spawn.client.financing.sync_methods import FinancingMethods
 from spawn.client.mappings import ImportMappingDocument
-from spawn.client.portfolios import (
-    FlowPeriod,
-    MaturityStep,
-    PortfolioExposureRecord,
-    PortfolioForecastRecord,
-    PortfolioRecord,
-    ReportKey,
-)
 from spawn.client.problems import ConnectionFailed
 from spawn.client.records import (
     DryRunRecord,
@@ -68,10 +50,11 @@ from spawn.client.uploads import (
     read_row,
 )
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class SpawnClient:
+class SpawnClient(FinancingMethods):
     """Client of one service; close it, or use it as a context manager.
 
     Requests that may be sent twice are repeated as `retries` says: reads, calculations, and
@@ -96,6 +79,7 @@ class SpawnClient:
         retries: ClientRetries | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
+        self._is_trial = False
         self._retries = retries or ClientRetries()
         self._http = httpx.Client(
             base_url=calls.read_base_url(base_url),
@@ -167,171 +151,45 @@ class SpawnClient:
         changes: Mapping[str, Json],
         *,
         resolve: ResolveConflict | None = None,
+        key: str | None = None,
     ) -> ProjectRecord:
         """Amend exactly this version of a project.
 
         If another change came first, the current project goes to `resolve`, whose changes are sent
-        instead, at most five times in all.
+        instead, at most five times in all. A repetition with the same key returns the first result.
 
         Raises:
             StaleVersionProblem: another change came first and nothing resolved it.
         """
-        return self._run(calls.update_project(project, changes, resolve))
+        return self._run(calls.update_project(project, changes, resolve, key))
 
     def transition_project(self, project: ProjectRecord, **transition: Json) -> ProjectRecord:
         """Move exactly this version to another status: `to`, `reason`, `effective_on`."""
         return self._run(calls.transition_project(project, transition))
 
-    # -- facilities -------------------------------------------------------------------------
+    def try_command(
+        self, command: Callable[P, Any], *args: P.args, **kwargs: P.kwargs
+    ) -> CommandDryRunRecord:
+        """Return what a command would change now, with its arguments; nothing is written.
 
-    def iterate_facilities(
-        self, project_id: str, *, limit: int = 500
-    ) -> Iterator[ProjectFacilityRecord]:
-        """Yield the facilities of a project, by rank and then as created, page by page."""
-        path = facilities.project_facilities_path(project_id)
-        for item in self._iterate(path, {"limit": limit}):
-            with reading_response():
-                facility = facilities.read_facility(item)
-            yield facility
-
-    def get_facility(self, facility_id: str, **options: Any) -> ProjectFacilityRecord:
-        """Return a facility; options are `as_of` and `schema_version`."""
-        return self._run(facilities.get_facility(facility_id, options))
-
-    def create_facility(
-        self,
-        project_id: str,
-        terms: FacilityDocument | Mapping[str, Json],
-        *,
-        key: str | None = None,
-    ) -> ProjectFacilityRecord:
-        """Create a facility; a repetition with the same key returns the first result."""
-        return self._run(facilities.create_facility(project_id, terms, key))
-
-    def amend_facility(
-        self,
-        facility: ProjectFacilityRecord,
-        changes: Mapping[str, Json],
-        *,
-        resolve: ResolveFacility | None = None,
-    ) -> ProjectFacilityRecord:
-        """Amend exactly this version of a facility; `resolve` is as in `update_project`.
+        `command` is a method of this client, such as `client.add_entry`. One that the service
+        has no dry run of is an `InvalidInputProblem`.
 
         Raises:
-            StaleVersionProblem: another change came first and nothing resolved it.
+            ValueError: the method sends no command.
+            ProblemError: the command itself would be one.
         """
-        return self._run(facilities.amend_facility(facility, changes, resolve))
-
-    def add_entry(
-        self,
-        facility_id: str,
-        facts: EntryFactsDocument | Mapping[str, Json],
-        *,
-        based_on: LedgerState | None = None,
-        key: str | None = None,
-    ) -> LedgerEntryRecord:
-        """Record an entry of the ledger of a facility, such as a draw or a payment.
-
-        Args:
-            facility_id: of the facility.
-            facts: kind, value date, and what the kind needs.
-            based_on: the balance or the last entry that the decision rests on: an entry that
-                others recorded meanwhile is an error. Without it the ledger may have any.
-            key: makes a repetition return the first result.
-
-        Raises:
-            StaleVersionProblem: the ledger has other entries than `based_on`.
-        """
-        return self._run(facilities.add_entry(facility_id, facts, based_on, key))
-
-    def iterate_entries(
-        self, facility_id: str, options: Mapping[str, Any] | None = None, *, limit: int = 500
-    ) -> Iterator[LedgerEntryRecord]:
-        """Yield entries as recorded; options are `kind` and `restated_since`."""
-        path = facilities.entries_path(facility_id)
-        for item in self._iterate(path, {**(options or {}), "limit": limit}):
+        trial = copy(self)
+        trial._is_trial = True  # noqa: SLF001 - a copy of this client
+        method = getattr(trial, getattr(command, "__name__", ""), None)
+        if getattr(command, "__self__", None) is not self or method is None:
+            raise ValueError("a dry run is that of a method of this client")
+        try:
+            method(*args, **kwargs)
+        except calls.CommandTried as tried:
             with reading_response():
-                entry = facilities.read_entry(item)
-            yield entry
-
-    def reverse_entry(
-        self,
-        entry: LedgerEntryRecord,
-        reversal: ReversalRequestDocument | Mapping[str, Json],
-        *,
-        based_on: LedgerState | None = None,
-        key: str | None = None,
-    ) -> LedgerEntryRecord:
-        """Reverse an entry for a reason, and return the reversal; others are as in `add_entry`."""
-        return self._run(facilities.reverse_entry(entry, reversal, based_on, key))
-
-    def get_balance(
-        self, facility_id: str, on: Day | None = None, *, as_of: datetime | str | None = None
-    ) -> BalanceRecord:
-        """Return the figures of a facility on a day (default: today), as known at `as_of`."""
-        return self._run(facilities.get_balance(facility_id, {"on": on, "as_of": as_of}))
-
-    def get_statement(
-        self,
-        facility_id: str,
-        start: Day,
-        end: Day | None = None,
-        *,
-        as_of: datetime | str | None = None,
-    ) -> StatementRecord:
-        """Return the statement from one day to another (default: today), both included."""
-        path = f"{facilities.facility_path(facility_id)}/statement"
-        options = {"from": start, "to": end, "as_of": as_of}
-        return self._run(facilities.get_report(path, StatementRecord, options))
-
-    def get_schedule(
-        self, facility_id: str, on: Day | None = None, *, as_of: datetime | str | None = None
-    ) -> RepaymentScheduleRecord:
-        """Return what the terms and the entries up to a day (default: today) make due."""
-        path = f"{facilities.facility_path(facility_id)}/schedule"
-        options = {"on": on, "as_of": as_of}
-        return self._run(facilities.get_report(path, RepaymentScheduleRecord, options))
-
-    # -- portfolios -------------------------------------------------------------------------
-
-    def iterate_portfolios(
-        self, *, as_of: datetime | str | None = None, limit: int = 500
-    ) -> Iterator[PortfolioRecord]:
-        """Yield portfolios in order of creation, page by page."""
-        for item in self._iterate(portfolios.PORTFOLIOS, {"as_of": as_of, "limit": limit}):
-            with reading_response():
-                portfolio = portfolios.read_portfolio(item)
-            yield portfolio
-
-    def get_portfolio(
-        self, portfolio_id: str, *, as_of: datetime | str | None = None
-    ) -> PortfolioRecord:
-        """Return a portfolio, now or as recorded at an instant."""
-        resource = portfolios.portfolio_resource(portfolio_id)
-        return self._run(calls.get_resource(resource, to_params({"as_of": as_of})))
-
-    def get_exposure(
-        self, portfolio_id: str, by: ReportKey | Sequence[ReportKey] = "country", **options: Any
-    ) -> PortfolioExposureRecord:
-        """Return the exposure by keys; options are `on`, `as_of` and `currency`."""
-        path = f"{portfolios.portfolio_path(portfolio_id)}/exposure"
-        options = {**options, "by": portfolios.join_keys(by)}
-        return self._run(facilities.get_report(path, PortfolioExposureRecord, options))
-
-    def get_forecast(
-        self, portfolio_id: str, interval: FlowPeriod = "year", **options: Any
-    ) -> PortfolioForecastRecord:
-        """Return the forecast by period; options are `by`, `on`, `as_of` and `currency`."""
-        path = f"{portfolios.portfolio_path(portfolio_id)}/forecast"
-        options = {**options, "interval": interval}
-        return self._run(facilities.get_report(path, PortfolioForecastRecord, options))
-
-    def get_maturity_ladder(
-        self, portfolio_id: str, interval: FlowPeriod = "year", **options: Any
-    ) -> tuple[MaturityStep, ...]:
-        """Return what is repaid in each period, and what stays; options are as in the forecast."""
-        forecast = self.get_forecast(portfolio_id, interval, **options)
-        return forecast.build_maturity_ladder()
+                return reader_of(CommandDryRunRecord)(tried.response)
+        raise ValueError("only a command has a dry run")
 
     # -- calculators and events -------------------------------------------------------------
 
@@ -422,6 +280,8 @@ class SpawnClient:
         key: str | None = None,
         dry_run: bool = False,
     ) -> httpx.Response:
+        if self._is_trial:
+            raise ValueError("the dry run of a file is try_file")
         headers = {"Content-Type": options.media_type}
         if key is not None:
             headers["Idempotency-Key"] = key
@@ -499,6 +359,11 @@ class SpawnClient:
             params["after"] = page.next
 
     def _run(self, operation: Operation[T]) -> T:
+        if self._is_trial:
+            raise calls.CommandTried(self._finish(calls.try_command(operation)))
+        return self._finish(operation)
+
+    def _finish(self, operation: Operation[T]) -> T:
         step = advance(operation, None)
         while not isinstance(step, Finished):
             step = advance(operation, self._send(step))

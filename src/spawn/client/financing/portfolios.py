@@ -1,17 +1,13 @@
-"""Portfolios and their reports as typed values."""
+"""Portfolios, holdings and their reports as typed values."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Final, Literal
-
-import httpx
-import msgspec
+from typing import Final, Literal, Required, TypedDict
 
 from spawn.client import calls
-from spawn.client.calls import Resource
-from spawn.client.facilities import ClientRecord
-from spawn.client.records import Json, decode_json
+from spawn.client.calls import Operation, Resource
+from spawn.client.financing.financing_records import ClientRecord, Day, DecimalText, reader_of
 
 PORTFOLIOS: Final = "/v1/ops/portfolios"
 ReportKey = Literal["country", "currency", "kind", "name", "rating", "sector", "sponsor"]
@@ -19,6 +15,35 @@ ReportKey = Literal["country", "currency", "kind", "name", "rating", "sector", "
 
 FlowPeriod = Literal["month", "quarter", "year"]
 """Length of the periods of a forecast."""
+
+
+class LimitDocument(TypedDict, total=False):
+    """A limit of one group or of every group of a key; shares are in per cent."""
+
+    by: Required[ReportKey]
+    value: str | None
+    max_amount: DecimalText | None
+    max_share: DecimalText | None
+
+
+class PortfolioDocument(TypedDict, total=False):
+    """A new portfolio."""
+
+    name: Required[str]
+    currency_code: Required[str]
+    fx_source: str | None
+    max_fx_age_days: int
+    limits: Sequence[LimitDocument]
+
+
+class HoldingDocument(TypedDict, total=False):
+    """A share of a facility, or of the equity of a project, from a day on."""
+
+    facility_id: str | None
+    project_id: str | None
+    share: Required[DecimalText]
+    since: Required[Day]
+    until: Day | None
 
 
 class LimitRecord(ClientRecord, frozen=True, kw_only=True):
@@ -39,6 +64,24 @@ class PortfolioRecord(ClientRecord, frozen=True, kw_only=True):
     fx_source: str | None
     max_fx_age_days: int
     limits: tuple[LimitRecord, ...]
+    version: int
+    created_at: datetime
+    updated_at: datetime
+    etag: str | None = None
+
+
+class HoldingRecord(ClientRecord, frozen=True, kw_only=True):
+    """A holding; `share` is in per cent, or a ratio such as `1/3`."""
+
+    holding_id: str
+    portfolio_id: str
+    exposure_kind: str
+    exposure_id: str
+    project_id: str
+    share: str
+    since: date
+    until: date | None
+    is_active: bool
     version: int
     created_at: datetime
     updated_at: datetime
@@ -106,6 +149,29 @@ class PortfolioExposureRecord(ClientRecord, frozen=True, kw_only=True):
     groups: tuple[ExposureGroupRecord, ...]
     limits_currency: str
     limits: tuple[LimitStatusRecord, ...]
+
+
+class KeyConcentrationRecord(ClientRecord, frozen=True, kw_only=True):
+    """The concentration by a key; `hhi` is from 0 to 10000."""
+
+    by: str
+    groups: int
+    hhi: Decimal
+    largest: tuple[KeyGroupRecord, ...]
+    largest_share: Decimal
+
+
+class PortfolioConcentrationRecord(ClientRecord, frozen=True, kw_only=True):
+    """The concentration of a portfolio on a day, as recorded at an instant."""
+
+    portfolio_id: str
+    name: str
+    on: date
+    as_of: datetime
+    currency_code: str
+    total: ExposureAmountsRecord
+    fx: FxUseRecord | None
+    concentration: tuple[KeyConcentrationRecord, ...]
 
 
 class PeriodFlowsRecord(ClientRecord, frozen=True, kw_only=True):
@@ -192,20 +258,30 @@ def portfolio_path(portfolio_id: str) -> str:
     return f"{PORTFOLIOS}/{calls.quote_segment(portfolio_id)}"
 
 
+def holdings_path(portfolio_id: str) -> str:
+    """Return the path of the holdings of a portfolio."""
+    return f"{portfolio_path(portfolio_id)}/holdings"
+
+
+def holding_resource(portfolio_id: str, holding_id: str) -> Resource[HoldingRecord]:
+    """Return a holding as a resource."""
+    path = f"{holdings_path(portfolio_id)}/{calls.quote_segment(holding_id)}"
+    return Resource(path, reader_of(HoldingRecord), has_text_decimals=True)
+
+
+def remove_holding(holding: HoldingRecord, key: str | None) -> Operation[HoldingRecord]:
+    """Remove a version of a holding."""
+    resource = holding_resource(holding.portfolio_id, holding.holding_id)
+    return (yield from calls.delete(resource, holding, key))
+
+
 def portfolio_resource(portfolio_id: str) -> Resource[PortfolioRecord]:
     """Return a portfolio as a resource."""
-    return Resource(portfolio_path(portfolio_id), _portfolio_of)
-
-
-def read_portfolio(document: Mapping[str, Json], etag: str | None = None) -> PortfolioRecord:
-    """Return a portfolio of its document."""
-    return msgspec.structs.replace(msgspec.convert(document, PortfolioRecord), etag=etag)
+    return Resource(
+        portfolio_path(portfolio_id), reader_of(PortfolioRecord), has_text_decimals=True
+    )
 
 
 def join_keys(keys: ReportKey | Sequence[ReportKey]) -> str:
     """Return the text of one key, or of several ones."""
     return keys if isinstance(keys, str) else ",".join(keys)
-
-
-def _portfolio_of(response: httpx.Response) -> PortfolioRecord:
-    return read_portfolio(decode_json(response.content), response.headers.get("etag"))

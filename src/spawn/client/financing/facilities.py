@@ -3,20 +3,17 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, Final, Literal, Required, TypedDict, TypeVar
+from typing import Any, Final, Literal, Required, TypedDict
 
 import httpx
 import msgspec
 
 from spawn.client import calls
 from spawn.client.calls import Call, Changes, Operation, Resource
+from spawn.client.financing.financing_records import ClientRecord, Day, ExactNumber, get_report
 from spawn.client.records import Json, decode_json
 
 FACILITIES: Final = "/v1/ops/facilities"
-ExactNumber = Decimal | int | str
-"""A number whose digits are sent as they are: amounts, rates and shares are never floats."""
-
-Day = date | str
 BusinessDayRule = Literal[
     "following", "modified_following", "modified_preceding", "preceding", "unadjusted"
 ]
@@ -180,10 +177,6 @@ class ReversalRequestDocument(TypedDict, total=False):
     reason: Required[str]
     external_key: str | None
     evidence: str | None
-
-
-class ClientRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A response whose amounts, rates and shares are exact decimals."""
 
 
 class LenderShareRecord(ClientRecord, frozen=True, kw_only=True):
@@ -376,9 +369,8 @@ class StatementRecord(ClientRecord, frozen=True, kw_only=True):
     no_schedule_reason: str | None = None
 
 
-Report = TypeVar("Report")
 LedgerState = BalanceRecord | LedgerEntryRecord
-"""What a command on a ledger was decided on: its balance, or its last entry."""
+"""The state on which a command on a ledger was decided: its balance, or its last entry."""
 
 ResolveFacility = Callable[[ProjectFacilityRecord], Changes | None]
 
@@ -424,11 +416,14 @@ def create_facility(
 
 
 def amend_facility(
-    facility: ProjectFacilityRecord, changes: Changes, resolve: ResolveFacility | None
+    facility: ProjectFacilityRecord,
+    changes: Changes,
+    resolve: ResolveFacility | None,
+    key: str | None,
 ) -> Operation[ProjectFacilityRecord]:
     """Amend the version of a facility; after another change, what `resolve` returns."""
     resource = Resource(facility_path(facility.facility_id), _facility_of)
-    return (yield from calls.amend(resource, facility, changes, resolve))
+    return (yield from calls.amend(resource, facility, changes, resolve, key))
 
 
 def add_entry(
@@ -483,27 +478,16 @@ def _read_entry_etag(state: LedgerState) -> Operation[str]:
     return response.headers["etag"]
 
 
-def get_report(path: str, kind: type[Report], options: Mapping[str, Any]) -> Operation[Report]:
-    """Read figures of a kind; options that are None are left out."""
-    response = yield _build_report_call(path, options)
-    return msgspec.json.decode(response.content, type=kind)
+def get_entry(facility_id: str, number: int) -> Operation[LedgerEntryRecord]:
+    """Read one entry with the tag of its ledger."""
+    response = yield Call(method="GET", path=f"{entries_path(facility_id)}/{number:d}")
+    return read_entry(decode_json(response.content), response.headers.get("etag"))
 
 
 def get_balance(facility_id: str, options: Mapping[str, Any]) -> Operation[BalanceRecord]:
     """Read a balance with the tag of its ledger."""
-    response = yield _build_report_call(f"{facility_path(facility_id)}/balance", options)
-    balance = msgspec.json.decode(response.content, type=BalanceRecord)
-    return msgspec.structs.replace(balance, etag=response.headers.get("etag"))
-
-
-def _build_report_call(path: str, options: Mapping[str, Any]) -> Call:
-    values = {name: value for name, value in options.items() if value is not None}
-    return Call(
-        method="GET",
-        path=path,
-        params=calls.to_params(values),
-        headers={"Accept": "application/json"},
-    )
+    path = f"{facility_path(facility_id)}/balance"
+    return (yield from get_report(path, BalanceRecord, options))
 
 
 def _facility_of(response: httpx.Response) -> ProjectFacilityRecord:

@@ -1,0 +1,1 @@
+"""Financing of projects: facilities, portfolios, covenants and approvals."""
