@@ -35,6 +35,25 @@ def test_a_created_facility_is_at_its_location(client: httpx.Client, path: str) 
     assert body["version"] == 1
 
 
+def test_a_client_that_has_the_facility_gets_it_only_after_a_change(
+    client: httpx.Client, path: str
+) -> None:
+    created = create(client, path)
+    address = created.headers["location"]
+    read = client.get(address)
+    has = {"if-none-match": f'"other", {read.headers["etag"]}'}
+    unchanged = client.get(address, headers=has)
+    assert (unchanged.status_code, unchanged.content) == (304, b"")
+    for name in ("etag", "link", "cache-control"):
+        assert unchanged.headers[name] == read.headers[name]
+    malformed = client.get(address, headers={"if-none-match": "no quotes"})
+    assert malformed.status_code == 400
+    tag = {"if-match": read.headers["etag"], "content-type": "application/merge-patch+json"}
+    assert client.patch(address, json={"rank": 2}, headers=tag).status_code == 200
+    changed = client.get(address, headers=has)
+    assert (changed.status_code, changed.json()["rank"]) == (200, 2)
+
+
 def test_a_repeated_creation_returns_the_first_facility(client: httpx.Client, path: str) -> None:
     headers = {"idempotency-key": str(uuid4())}
     responses = [client.post(path, json=EXAMPLE, headers=headers) for _ in range(2)]

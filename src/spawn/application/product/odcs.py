@@ -23,9 +23,7 @@ from spawn.application.product.odcs_properties import (
 )
 from spawn.application.product.snapshot import (
     DOMAIN,
-    LIMITATIONS,
     TITLE,
-    USAGE,
     Json,
     Product,
     ProductSnapshot,
@@ -74,8 +72,8 @@ def build_data_contract(snapshot: ProductSnapshot) -> Json:
             "dataProduct": product.id,
             "description": {
                 "purpose": snapshot.attributes.description,
-                "usage": USAGE,
-                "limitations": LIMITATIONS,
+                "usage": snapshot.usage,
+                "limitations": snapshot.limitations,
             },
             "tags": [DOMAIN, snapshot.schema.id],
             "authoritativeDefinitions": _definitions(snapshot),

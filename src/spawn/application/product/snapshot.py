@@ -15,6 +15,7 @@ from spawn.application.schemas.activation import find_record
 from spawn.application.schemas.served_versions import SchemaVersionView, get_version_view
 from spawn.application.schemas.version_selection import VersionSelection
 from spawn.domain.aggregates import AGGREGATE_TYPES, governed_kinds
+from spawn.domain.facilities.facility import FACILITY_KIND
 from spawn.domain.principal import Principal
 from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.quality.report import QualityReport, RuleResult
@@ -37,15 +38,42 @@ DOMAIN: Final = "project-finance"
 TITLE: Final = "Project finance"
 PURPOSE: Final = CORE_ATTRIBUTES[PROJECT_KIND].description
 USAGE: Final = (
-    "Read projects and their history over HTTP, filtered and sorted on any column; follow changes "
-    "through the event feed; calculate returns and coverage ratios of a financing structure."
+    "Read projects, their facilities and their history over HTTP, filtered and sorted on any "
+    "column; follow changes through the event feed; calculate returns and coverage ratios of a "
+    "financing structure."
 )
 LIMITATIONS: Final = (
-    "Amounts are in each project's own currency and are never converted. Fields that begin with "
-    "x_ belong to clients and are not part of the contract. Figures are as entered by the desk; "
-    "the measured quality shows how complete and consistent they are."
+    "Amounts are in the currency of each project or facility and are never converted. Fields that "
+    "begin with x_ belong to clients and are not part of the contract. Figures are as entered by "
+    "the desk; the measured quality shows how complete and consistent they are."
 )
+"""Usage and limitations of the product with all its datasets."""
 
+_DATASET_USAGE: Final = {
+    PROJECT_KIND: (
+        "Read projects and their history over HTTP, filtered and sorted on any column; follow "
+        "changes through the event feed; calculate returns and coverage ratios of a financing "
+        "structure."
+    ),
+    FACILITY_KIND: (
+        "Read the terms of facilities by project or as one dataset, now or as recorded at an "
+        "instant; follow changes through the event feed. Balances, statements and schedules follow "
+        "from the ledger of each facility, under paths of their own."
+    ),
+}
+_DATASET_LIMITATIONS: Final = {
+    PROJECT_KIND: (
+        "Amounts are in each project's own currency and are never converted. Fields that begin "
+        "with x_ belong to clients and are not part of the contract. Figures are as entered by the "
+        "desk; the measured quality shows how complete and consistent they are."
+    ),
+    FACILITY_KIND: (
+        "Amounts are in each facility's own currency and are never converted. The dataset has the "
+        "terms alone: what was drawn and repaid is in the ledgers. Fields that begin with x_ "
+        "belong to clients and are not part of the contract. Terms are as entered by the desk; the "
+        "measured quality shows how complete they are."
+    ),
+}
 
 _PRODUCT_ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,98}[a-z0-9])?")
 _MAX_OWNER_LENGTH: Final = 200
@@ -136,6 +164,16 @@ class ProductSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     def purpose(self) -> str:
         """Description of the dataset."""
         return self.schema.description or self.attributes.description
+
+    @property
+    def usage(self) -> str:
+        """Description of the uses of the dataset."""
+        return _DATASET_USAGE.get(self.kind, USAGE)
+
+    @property
+    def limitations(self) -> str:
+        """Description of the limits of the dataset."""
+        return _DATASET_LIMITATIONS.get(self.kind, LIMITATIONS)
 
     @property
     def all_datasets(self) -> tuple["ProductSnapshot", ...]:

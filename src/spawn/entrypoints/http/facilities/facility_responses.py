@@ -12,10 +12,11 @@ from spawn.domain.facilities.ledger import RecordedEntry
 from spawn.domain.schema_version import Schema
 from spawn.entrypoints.http.facilities.ledger_wire import EntryView
 from spawn.entrypoints.http.facilities.wire import facility_fields
-from spawn.entrypoints.http.protocol.etags import version_etag
+from spawn.entrypoints.http.protocol.etags import is_not_modified, version_etag
 from spawn.entrypoints.http.protocol.idempotency import read_idempotency_key, run_once
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import (
+    NO_CACHE,
     Header,
     Response,
     decode_headers,
@@ -53,11 +54,18 @@ def render_facility(
 
 
 def render_served_facility(
-    aggregate: StoredAggregate[Any], epoch: int, version: ServedVersion
+    aggregate: StoredAggregate[Any], epoch: int, version: ServedVersion, if_none_match: str | None
 ) -> Response:
-    """Return the response to a read of a facility that was converted to the served version."""
+    """Return the response to a read of a facility that was converted to the served version.
+
+    Raises:
+        RequestProblem: 400, the header If-None-Match is no list of entity tags.
+    """
     tag = version_etag(aggregate.version, epoch, version.active_version, version.etag_parts)
-    return _render_with_tag(aggregate, tag, 200, version.schema, version.headers)
+    headers = (NO_CACHE, *version.headers)
+    if is_not_modified(if_none_match, tag):
+        return Response(304, headers=((b"etag", tag.encode()), *headers))
+    return _render_with_tag(aggregate, tag, 200, version.schema, headers)
 
 
 def _render_with_tag(

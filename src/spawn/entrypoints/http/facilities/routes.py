@@ -45,6 +45,7 @@ from spawn.entrypoints.http.protocol.operation import (
     BODY_PROBLEMS,
     IDEMPOTENCY_KEY,
     IF_MATCH,
+    IF_NONE_MATCH,
     JSON,
     Approvable,
     Body,
@@ -247,19 +248,20 @@ async def patch_facility(request: StrictRequest, facility_id: str) -> Response:
         "The terms now, or as recorded at an instant (`as_of`); under the active schema of "
         "facilities, or an older version of it (`schema_version`)."
     ),
-    parameters=(KNOWN_AS_OF, SCHEMA_VERSION),
+    parameters=(KNOWN_AS_OF, SCHEMA_VERSION, IF_NONE_MATCH),
     returns=Success(FacilityView, "The facility.", headers=_READ_HEADERS),
     problems=("not_found", "schema_version_expired"),
 )
 async def get_one_facility(request: StrictRequest, facility_id: str) -> Response:
-    """Return one facility."""
+    """Return one facility, or 304 if the client has it."""
     dependencies = request.dependencies
     as_of = read_moment(request.query, "as_of")
     served_version = await read_served_version(request, FACILITY_KIND)
     aggregate = await get_facility(dependencies, request.principal, facility_id, as_of=as_of)
     epoch = (await dependencies.reads.position()).epoch
     facility = await convert_to_version(dependencies, aggregate, served_version.schema.version)
-    return render_served_facility(facility, epoch, served_version)
+    if_none_match = request.header(b"if-none-match")
+    return render_served_facility(facility, epoch, served_version, if_none_match)
 
 
 @route(
