@@ -6,6 +6,8 @@ MAKEFLAGS += --no-print-directory
 VENV := .venv
 # The policy pack of infra/policy runs in a process and an environment of its own.
 POLICY := .venv-policy
+# So does the server of the tests of backups in a bucket.
+S3_SERVER := .venv-s3
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 INSTALL := $(PIP) install --quiet --require-hashes -r
@@ -65,9 +67,9 @@ $(VENV)/extras.stamp: requirements/extras.txt requirements/build.txt pyproject.t
 run: $(VENV)/runtime.stamp ## Start the service with a sample portfolio
 	@exec $(BIN)/spawn demo
 
-extras: $(VENV)/extras.stamp ## Install the optional packages: arrow, calendars, encryption, excel, nanoarrow, nats, oidc, otlp
+extras: $(VENV)/extras.stamp ## Install the optional packages: arrow, calendars, encryption, excel, nanoarrow, nats, oidc, otlp, s3
 
-test: $(VENV)/dev.stamp $(POLICY)/stamp ## Run every test, in parallel; SEED=... repeats a search
+test: $(VENV)/dev.stamp $(POLICY)/stamp $(S3_SERVER)/stamp ## Run every test, in parallel; SEED=... repeats a search
 	@$(if $(SEED),echo "Hypothesis seed $(SEED). To repeat this run: make test SEED=$(SEED)")
 	@$(BIN)/pytest $(PARALLEL) $(SEARCH) $(ARGS)
 
@@ -193,6 +195,13 @@ $(POLICY)/stamp: requirements/policy.txt
 	@test -x $(POLICY)/bin/python || $(PYTHON) -m venv $(POLICY)
 	@$(POLICY)/bin/python -m pip --disable-pip-version-check --no-input install --quiet \
 		--require-hashes -r requirements/policy.txt
+	@touch $@
+
+$(S3_SERVER)/stamp: requirements/s3.txt
+	@echo "Installing the S3 server of the tests, locked with hashes"
+	@test -x $(S3_SERVER)/bin/python || $(PYTHON) -m venv $(S3_SERVER)
+	@$(S3_SERVER)/bin/python -m pip --disable-pip-version-check --no-input install --quiet \
+		--require-hashes -r requirements/s3.txt
 	@touch $@
 
 AUDIT := .venv-audit

@@ -217,6 +217,41 @@ def test_settings_that_would_have_no_effect_stop_the_start(
     assert "\n" not in str(failure.value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://key:canary@bucket/prefix",
+        "s3://bucket/prefix?secret=canary",
+        "s3://b",
+        "s3:///canary",
+        "s3://bucket/a/../canary",
+        "s3://bucket/a//canary",
+        "s3://bucket/a b%0acanary",
+    ],
+)
+def test_an_address_of_a_bucket_has_no_credentials_and_is_not_quoted(
+    url: str, tmp_path: Path
+) -> None:
+    storage = {"SPAWN_STORAGE_URL": f"duckdb:///{tmp_path}/s.duckdb"}
+    with pytest.raises(SettingsError, match=r"SPAWN_BACKUP_URL.*s3://bucket/prefix") as failure:
+        read_settings(storage | {"SPAWN_BACKUP_URL": url})
+    assert "canary" not in str(failure.value)
+
+
+def test_backups_in_a_bucket_need_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environ = {
+        "SPAWN_STORAGE_URL": f"duckdb:///{tmp_path}/s.duckdb",
+        "SPAWN_BACKUP_URL": "s3://bucket/prefix",
+    }
+    monkeypatch.setattr("spawn.entrypoints.settings._is_installed", lambda _: True)
+    assert read_settings(environ).backup_url == "s3://bucket/prefix"
+    monkeypatch.setattr("spawn.entrypoints.settings._is_installed", lambda _: False)
+    with pytest.raises(SettingsError, match="SPAWN_BACKUP_URL needs the extra s3"):
+        read_settings(environ)
+
+
 def test_backups_may_be_in_a_folder_beside_the_store(tmp_path: Path) -> None:
     settings = read_settings(
         {

@@ -125,34 +125,13 @@ def parse_duckdb_url(url: str) -> Path:
 _STORE_OPENERS: dict[str, StoreOpener] = {"memory": _open_memory, "duckdb": _open_duckdb}
 
 
-def parse_backup_url(url: str) -> Path:
-    """Return the folder of a `file:///…` URL of backups.
-
-    Raises:
-        InvalidInput: another scheme, a host, a query or a fragment, or no absolute path.
-    """
-    parts = urlsplit(url)
-    path = Path(unquote(parts.path))
-    if parts.scheme != "file":
-        raise InvalidInput.at(
-            "",
-            "unknown_scheme",
-            f"Backups go to a folder (file:///absolute/path), not to {parts.scheme or '(none)'!r}.",
-        )
-    if parts.netloc or parts.query or parts.fragment or not path.is_absolute():
-        raise InvalidInput.at(
-            "", "url_malformed", "A folder of backups is file:///absolute/path, without a host."
-        )
-    return path
-
-
 async def open_backups(store: Store, options: BackupOptions) -> Backups:
     """Open the backups of a store, which end when the store is closed.
 
     Raises:
         InvalidInput: the adapter of the store has no backups of its own.
         StorageIncompatible: another store has superseded this one.
-        Conflict: the folder has backups of another store.
+        Conflict: the target has backups of another store.
     """
     from spawn.adapters.duckdb.store import DuckDbStore
 

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 from loguru import logger
 
+from spawn.adapters.archives.archive_urls import parse_archive_url
 from spawn.adapters.embedded.options import (
     BackupOptions,
     PublisherOptions,
@@ -24,7 +25,6 @@ from spawn.adapters.factory import (
     open_publisher,
     open_registry,
     open_store,
-    parse_backup_url,
     parse_duckdb_url,
 )
 from spawn.adapters.file_encoder import FileEncoder
@@ -226,7 +226,7 @@ async def _open_backups(store: Store, settings: Settings) -> Backups | None:
     if not settings.backup_url:
         return None
     options = BackupOptions(
-        folder=parse_backup_url(settings.backup_url),
+        archive=parse_archive_url(settings.backup_url).open(),
         interval_s=settings.backup_interval_s,
         full_interval_s=settings.backup_full_interval_s,
         retained_sets=settings.backup_retention,

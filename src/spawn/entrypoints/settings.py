@@ -400,11 +400,19 @@ def _check_backups(settings: Settings) -> None:
             if getattr(settings, name) != getattr(_DEFAULTS, name):
                 raise SettingsError(f"{PREFIX}{name.upper()} needs SPAWN_BACKUP_URL")
         return
-    from spawn.adapters.factory import parse_backup_url
+    from spawn.adapters.archives.archive_urls import parse_archive_url
+    from spawn.adapters.archives.bucket_archive import PACKAGE
 
-    folder, data_path = parse_backup_url(settings.backup_url), settings.data_path
+    folder, data_path = parse_archive_url(settings.backup_url).folder, settings.data_path
     if data_path is None:
         raise SettingsError("SPAWN_BACKUP_URL needs a store in a file: set SPAWN_STORAGE_URL")
+    if folder is None:
+        if not _is_installed(PACKAGE):
+            raise SettingsError(
+                "SPAWN_BACKUP_URL needs the extra s3 for a bucket: run `make extras` in a clone; "
+                "the container image includes it"
+            )
+        return
     if folder.resolve() == data_path.resolve():
         raise SettingsError(
             f"SPAWN_BACKUP_URL names {folder}, the folder of the store: choose another, best on"
@@ -423,9 +431,11 @@ def _check_encryption(settings: Settings) -> None:
         raise SettingsError(f"{name} needs a store in a file: set SPAWN_STORAGE_URL")
     folders = {"SPAWN_STORAGE_URL": settings.data_path}
     if settings.backup_url:
-        from spawn.adapters.factory import parse_backup_url
+        from spawn.adapters.archives.archive_urls import parse_archive_url
 
-        folders["SPAWN_BACKUP_URL"] = parse_backup_url(settings.backup_url)
+        archive_folder = parse_archive_url(settings.backup_url).folder
+        if archive_folder is not None:
+            folders["SPAWN_BACKUP_URL"] = archive_folder
     for setting, folder in folders.items():
         if folder.resolve() in Path(settings.encryption_key_file).resolve().parents:
             raise SettingsError(
@@ -543,9 +553,9 @@ def _parse_storage_url(text: str) -> str:
 
 
 def _parse_backup_url(text: str) -> str:
-    from spawn.adapters.factory import parse_backup_url
+    from spawn.adapters.archives.archive_urls import parse_archive_url
 
-    parse_backup_url(text)
+    parse_archive_url(text)
     return text
 
 

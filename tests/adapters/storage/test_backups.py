@@ -5,13 +5,15 @@ import shutil
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import msgspec
 import pytest
 from tests.adapters.storage.tmpfs import small_disk
 
-from spawn.adapters.duckdb.archive import durable_files
+from spawn.adapters.archives import durable_files
+from spawn.adapters.archives.folder_archive import FolderArchive
 from spawn.adapters.duckdb.archive.archive_check import (
     HeadCheck,
     Verification,
@@ -22,8 +24,8 @@ from spawn.adapters.duckdb.archive.backup_index import (
     EpochClaim,
     claim_epoch,
     list_set_numbers,
+    name_in_set,
     read_set,
-    set_folder,
 )
 from spawn.adapters.duckdb.archive.backup_writer import BackupWriter
 from spawn.adapters.duckdb.archive.pinned_set import pin_set
@@ -43,6 +45,13 @@ from spawn.domain.errors import (
 from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, a_record
 
 KEY = b"k" * 32
+
+
+def set_folder(archive: Path, number: int) -> Path:
+    """Return the folder of a set in a folder of backups."""
+    return archive / name_in_set(number, "")
+
+
 SMALL_SEGMENT_ROWS = "spawn.adapters.duckdb.archive.backup_writer._SMALL_SEGMENT_ROWS"
 
 
@@ -58,8 +67,9 @@ class BackedUpStore:
 
     async def backups(self, **options: object) -> BackupWriter:
         """Open the backups with other options."""
-        defaults = {"folder": self.archive, "reserve_bytes": 0}
-        return await self.store.open_backups(msgspec.convert(defaults | options, BackupOptions))
+        archive = FolderArchive(Path(str(options.pop("folder", self.archive))))
+        defaults: dict[str, Any] = {"archive": archive, "reserve_bytes": 0}
+        return await self.store.open_backups(BackupOptions(**defaults | options))
 
     async def create(self, count: int = 1) -> None:
         """Create projects."""
@@ -72,11 +82,11 @@ class BackedUpStore:
 
     def set_numbers(self) -> list[int]:
         """Return the numbers of the sets."""
-        return list_set_numbers(self.archive)
+        return list_set_numbers(FolderArchive(self.archive))
 
     def verify(self) -> Verification:
         """Verify the folder of backups."""
-        return verify_archive(self.archive)
+        return verify_archive(FolderArchive(self.archive))
 
 
 @pytest.fixture
@@ -128,7 +138,10 @@ async def test_a_long_journal_is_written_in_segments_that_end_with_a_change(
         await backed_up.store.commit(change)
         projects = [backed_up.harness.project() for _ in range(3)]
     point = await (await backed_up.backups()).take()
-    assert [(s.first, s.last) for s in read_set(backed_up.archive, 1).segments] == [(1, 6), (7, 9)]
+    assert [(s.first, s.last) for s in read_set(FolderArchive(backed_up.archive), 1).segments] == [
+        (1, 6),
+        (7, 9),
+    ]
     assert (point.rows, backed_up.verify().findings) == (9, ())
 
 
@@ -140,7 +153,7 @@ async def test_a_small_segment_is_written_again_with_the_new_rows(
     for _ in range(5):
         await backed_up.create()
         await backups.take()
-    segments = read_set(backed_up.archive, 1).segments
+    segments = read_set(FolderArchive(backed_up.archive), 1).segments
     assert [(s.first, s.last) for s in segments] == [(1, 2), (3, 4), (5, 5)]
     files = set_folder(backed_up.archive, 1).glob("journal-*")
     assert {path.name for path in files} == {s.name for s in segments}
@@ -151,10 +164,11 @@ async def test_a_reader_is_not_disturbed_by_the_next_backup(backed_up: BackedUpS
     backups = await backed_up.backups()
     await backed_up.create()
     await backups.take()
-    with pin_set(backed_up.archive, 1, ArchiveKeys()) as pinned:
+    with pin_set(FolderArchive(backed_up.archive), 1, ArchiveKeys()) as pinned:
         await backed_up.create()
         await backups.take()
-        assert not (pinned.folder / pinned.backup_set.segments[-1].name).exists()
+        folder = set_folder(backed_up.archive, 1)
+        assert not (folder / pinned.backup_set.segments[-1].name).exists()
         assert verify_set(pinned, HeadCheck(None, None)) == []
 
 
@@ -172,7 +186,12 @@ async def test_points_of_the_same_schemas_are_thinned(backed_up: BackedUpStore) 
         backed_up.clock.advance(timedelta(minutes=1))
         await backed_up.create()
         await backups.take()
-    assert [p.position for p in read_set(backed_up.archive, 1).points] == [1, 11, 21, 30]
+    assert [p.position for p in read_set(FolderArchive(backed_up.archive), 1).points] == [
+        1,
+        11,
+        21,
+        30,
+    ]
 
 
 async def test_what_an_interrupted_backup_left_does_not_count(backed_up: BackedUpStore) -> None:
@@ -192,9 +211,12 @@ async def test_what_an_interrupted_backup_left_does_not_count(backed_up: BackedU
 
 
 async def test_a_set_without_an_index_does_not_count(backed_up: BackedUpStore) -> None:
-    set_folder(backed_up.archive, 1).mkdir(parents=True)
+    folder = set_folder(backed_up.archive, 1)
+    folder.mkdir(parents=True)
+    (folder / "journal-x.parquet").write_bytes(b"half")
     await (await backed_up.backups()).take()
-    assert backed_up.set_numbers() == [2]
+    assert backed_up.set_numbers() == [1]
+    assert backed_up.verify().findings == ()
 
 
 @pytest.mark.parametrize("pattern", ["journal-*", "schemas-*", "index.json"])
@@ -236,8 +258,10 @@ async def test_the_folder_of_another_store_is_rejected(
 ) -> None:
     await (await backed_up.backups()).take()
     other = await open_duckdb(tmp_path / "o.duckdb", clock=SystemClock(), options=StoreOptions())
-    with pytest.raises(Conflict, match="give this store a folder of its own"):
-        await other.open_backups(BackupOptions(folder=backed_up.archive, reserve_bytes=0))
+    with pytest.raises(Conflict, match="give this store a place of its own"):
+        await other.open_backups(
+            BackupOptions(archive=FolderArchive(backed_up.archive), reserve_bytes=0)
+        )
     await other.close()
 
 
@@ -246,9 +270,11 @@ async def test_a_folder_that_another_store_takes_meanwhile_is_rejected(
 ) -> None:
     """Both stores found the folder empty when they opened."""
     other = await open_duckdb(tmp_path / "o.duckdb", clock=SystemClock(), options=StoreOptions())
-    backups = await other.open_backups(BackupOptions(folder=backed_up.archive, reserve_bytes=0))
+    backups = await other.open_backups(
+        BackupOptions(archive=FolderArchive(backed_up.archive), reserve_bytes=0)
+    )
     await (await backed_up.backups()).take()
-    with pytest.raises(Conflict, match="give this store a folder of its own"):
+    with pytest.raises(Conflict, match="give this store a place of its own"):
         await backups.take()
     assert backups.status().failures == 1
     await other.close()
@@ -276,7 +302,9 @@ async def test_an_older_copy_of_the_file_is_noticed(
     await (await newer.backups()).take()
     await again.close()
     older = await open_duckdb(copy / "s.duckdb", clock=SystemClock(), options=StoreOptions())
-    backups = await older.open_backups(BackupOptions(folder=newer.archive, reserve_bytes=0))
+    backups = await older.open_backups(
+        BackupOptions(archive=FolderArchive(newer.archive), reserve_bytes=0)
+    )
     with pytest.raises(Conflict, match="older copy"):
         await backups.take()
     await older.close()
@@ -310,7 +338,7 @@ async def test_retention_keeps_the_only_good_set(backed_up: BackedUpStore) -> No
         patch.setattr("spawn.adapters.duckdb.archive.segments.hash_file", damage)
         await backups.take()
     assert backed_up.set_numbers() == [1, 2]
-    assert read_set(backed_up.archive, 1).last_position == 1
+    assert read_set(FolderArchive(backed_up.archive), 1).last_position == 1
     assert "Set 2 is damaged" in backups.status().error
     await backups.take()
     assert backed_up.set_numbers() == [1, 2]
@@ -362,7 +390,7 @@ async def test_a_disk_that_fills_up_in_a_backup_leaves_the_earlier_one(
             await backed_up.harness.create(description=os.urandom(4_000).hex())
         with pytest.raises(StorageFull):
             await backups.take()
-        verification = verify_archive(disk)
+        verification = verify_archive(FolderArchive(disk))
         assert (verification.rows, verification.findings) == (1, ())
         assert not list(disk.rglob(f"*{durable_files.PARTIAL_SUFFIX}"))
 
@@ -382,7 +410,7 @@ async def test_a_superseded_store_stops(backed_up: BackedUpStore) -> None:
     claim = EpochClaim(
         store_id=backed_up.store.status().store_id, epoch=2, claimed_at=backed_up.clock.now()
     )
-    claim_epoch(backed_up.archive, claim)
+    claim_epoch(FolderArchive(backed_up.archive), claim)
     with pytest.raises(StorageIncompatible, match="superseded by epoch 2"):
         await backups.take()
     assert "superseded" in await backed_up.store.wait_until_failed()
@@ -395,9 +423,9 @@ async def test_a_superseded_store_does_not_start(backed_up: BackedUpStore) -> No
     store_id = backed_up.store.status().store_id
     for epoch in (2, 3):
         claim = EpochClaim(store_id=store_id, epoch=epoch, claimed_at=backed_up.clock.now())
-        claim_epoch(backed_up.archive, claim)
+        claim_epoch(FolderArchive(backed_up.archive), claim)
     with pytest.raises(FileExistsError):
-        claim_epoch(backed_up.archive, claim)
+        claim_epoch(FolderArchive(backed_up.archive), claim)
     with pytest.raises(StorageIncompatible, match="epoch 3"):
         await backed_up.backups()
 
@@ -419,7 +447,10 @@ async def test_a_head_from_elsewhere_proves_the_backup(backed_up: BackedUpStore)
     head = (await backups.take()).head
     await backed_up.create()
     await backups.take()
-    assert verify_archive(backed_up.archive, head=head, keys=ArchiveKeys(KEY)).findings == ()
+    assert (
+        verify_archive(FolderArchive(backed_up.archive), head=head, keys=ArchiveKeys(KEY)).findings
+        == ()
+    )
     others = {
         "not signed": msgspec.structs.replace(head, position=1),
         "of the store": msgspec.structs.replace(head, store_id="0" * 32),
@@ -428,7 +459,9 @@ async def test_a_head_from_elsewhere_proves_the_backup(backed_up: BackedUpStore)
     }
     for text, other in others.items():
         key = KEY if text == "not signed" else None
-        (finding,) = verify_archive(backed_up.archive, head=other, keys=ArchiveKeys(key)).findings
+        (finding,) = verify_archive(
+            FolderArchive(backed_up.archive), head=other, keys=ArchiveKeys(key)
+        ).findings
         assert text in finding
 
 
@@ -436,7 +469,7 @@ async def test_an_index_that_somebody_wrote_without_the_key_is_found(
     backed_up: BackedUpStore,
 ) -> None:
     await (await backed_up.backups()).take()
-    (finding,) = verify_archive(backed_up.archive, keys=ArchiveKeys(KEY)).findings
+    (finding,) = verify_archive(FolderArchive(backed_up.archive), keys=ArchiveKeys(KEY)).findings
     assert "not signed with the key" in finding
     with pytest.raises(StorageDamaged, match="not signed"):
         await (await backed_up.backups(signing_key=KEY)).take()

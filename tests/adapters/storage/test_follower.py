@@ -7,6 +7,7 @@ import pytest
 from tests.adapters.storage.test_backups import BackedUpStore, backed_up, flip_byte
 from tests.adapters.storage.test_restoration import dump, renumber
 
+from spawn.adapters.archives.folder_archive import FolderArchive
 from spawn.adapters.duckdb.archive.follower import Follower
 from spawn.adapters.duckdb.archive.store_check import verify_store
 from spawn.adapters.duckdb.store import open_duckdb
@@ -31,7 +32,7 @@ def follower_file(tmp_path: Path) -> Path:
 
 
 def open_follower(leader: BackedUpStore, path: Path) -> Follower:
-    return Follower(leader.archive, path, SystemClock())
+    return Follower(FolderArchive(leader.archive), path, SystemClock())
 
 
 async def test_a_promoted_follower_has_every_row_and_the_leader_stops(
@@ -61,7 +62,9 @@ async def test_a_promoted_follower_has_every_row_and_the_leader_stops(
     assert await dump(store) == expected
     with pytest.raises(CursorExpired):
         await store.feed(after=cursor, limit=10)
-    new_backups = await store.open_backups(BackupOptions(folder=backed_up.archive, reserve_bytes=0))
+    new_backups = await store.open_backups(
+        BackupOptions(archive=FolderArchive(backed_up.archive), reserve_bytes=0)
+    )
     assert (await new_backups.take()).rows == 7
     await store.close()
     assert verify_store(follower_file, SystemClock()).findings == ()
@@ -150,7 +153,7 @@ async def test_a_follower_of_an_earlier_epoch_is_named(
     with open_follower(backed_up, other_file) as other:
         other.promote()
     store = await open_duckdb(other_file, clock=SystemClock(), options=StoreOptions())
-    options = BackupOptions(folder=backed_up.archive, reserve_bytes=0)
+    options = BackupOptions(archive=FolderArchive(backed_up.archive), reserve_bytes=0)
     await (await store.open_backups(options)).take()
     await store.close()
     with (

@@ -13,9 +13,11 @@ from tests.adapters.storage.test_backups import (
     BackedUpStore,
     backed_up,
     flip_byte,
+    set_folder,
 )
 
-from spawn.adapters.duckdb.archive.backup_index import list_set_numbers, set_folder
+from spawn.adapters.archives.folder_archive import FolderArchive
+from spawn.adapters.duckdb.archive.backup_index import list_set_numbers
 from spawn.adapters.duckdb.archive.restoration import RestoredStore, RestoreRequest, restore
 from spawn.adapters.duckdb.archive.store_check import verify_store
 from spawn.adapters.duckdb.store import DuckDbStore, open_duckdb
@@ -90,7 +92,7 @@ class History:
 
     def restore(self, **options: Any) -> RestoredStore:
         """Restore from the backups, the newest position unless told otherwise."""
-        defaults = {"archive": self.source.archive, "target": self._make_target()}
+        defaults = {"archive": FolderArchive(self.source.archive), "target": self._make_target()}
         return restore(RestoreRequest(**{**defaults, **options}), self.source.clock)
 
     async def check(self, restored: RestoredStore, position: int) -> None:
@@ -192,7 +194,9 @@ async def test_a_restored_store_supersedes_the_earlier_one(history: History) -> 
     store = await open_restored(restored)
     with pytest.raises(CursorExpired):
         await store.feed(after=cursor, limit=10)
-    new_backups = await store.open_backups(BackupOptions(folder=source.archive, reserve_bytes=0))
+    new_backups = await store.open_backups(
+        BackupOptions(archive=FolderArchive(source.archive), reserve_bytes=0)
+    )
     point = await new_backups.take()
     assert (point.backup_set, point.rows) == (2, 2)
     with pytest.raises(StorageIncompatible, match="superseded"):
@@ -266,7 +270,7 @@ async def test_a_missing_segment_is_rejected_only_where_it_is_needed(
 async def test_what_an_archive_does_not_have_is_named(history: History, tmp_path: Path) -> None:
     (empty := tmp_path / "empty").mkdir()
     with pytest.raises(NotFound, match="has no backup"):
-        history.restore(archive=empty)
+        history.restore(archive=FolderArchive(empty))
     await (await history.source.backups()).take()
     with pytest.raises(NotFound, match="ends at position 0"):
         history.restore(position=1)
@@ -315,7 +319,9 @@ async def test_a_position_is_that_of_its_epoch(history: History) -> None:
     await source.create(2)
     await (await source.backups()).take()
     store = await open_restored(history.restore(position=1))
-    new_backups = await store.open_backups(BackupOptions(folder=source.archive, reserve_bytes=0))
+    new_backups = await store.open_backups(
+        BackupOptions(archive=FolderArchive(source.archive), reserve_bytes=0)
+    )
     project = source.harness.project()
     await store.commit(source.harness.change((project, 0)))
     await new_backups.take()
@@ -353,6 +359,6 @@ async def test_an_interrupted_restore_leaves_no_store(
             history.restore()
     # Nothing is claimed, so that the source goes on.
     assert history.restore().epoch == 2
-    assert list_set_numbers(source.archive) == [1]
+    assert list_set_numbers(FolderArchive(source.archive)) == [1]
     assert set_folder(source.archive, 1).is_dir()
     assert msgspec.json.encode(source.store.status().is_writable) == b"true"

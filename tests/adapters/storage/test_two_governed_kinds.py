@@ -18,6 +18,7 @@ from tests.adapters.storage.second_kind import (
     turbine_record,
 )
 
+from spawn.adapters.archives.folder_archive import FolderArchive
 from spawn.adapters.duckdb.archive.restoration import RestoreRequest, restore
 from spawn.adapters.embedded.options import BackupOptions, StoreOptions
 from spawn.adapters.factory import Store, open_backups, open_store
@@ -126,12 +127,15 @@ async def test_a_backup_restores_both_kinds_between_two_adoptions(tmp_path: Path
     await migrate_to(harness, [*FIRST_COLUMNS, MAKER])
     position = await store.position()
     await adopt_over_data(store, turbine_record(2, HUB, MAKER))
-    backups = await open_backups(store, BackupOptions(folder=tmp_path / "backups"))
+    backups = await open_backups(store, BackupOptions(archive=FolderArchive(tmp_path / "backups")))
     await backups.take()
     await store.close()
     restored_path = tmp_path / "restored.duckdb"
     request = RestoreRequest(
-        archive=tmp_path / "backups", target=restored_path, position=position.number, is_copy=True
+        archive=FolderArchive(tmp_path / "backups"),
+        target=restored_path,
+        position=position.number,
+        is_copy=True,
     )
     await asyncio.to_thread(restore, request, clock)
     restored = await reopen(restored_path, clock)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 
+from spawn.adapters.embedded.archive import Archive
 from spawn.adapters.encryption.encryption_key import EncryptionKey
 from spawn.domain.events.cloudevents import EventEnvelope
 
@@ -66,10 +67,10 @@ class BackupOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     A backup is added every `interval_s` seconds, 0 for on request only. After `full_interval_s` a
     new set of files begins with the whole journal; the newest `retained_sets` are kept. The
-    `signing_key` signs indexes and heads. `reserve_bytes` of the target's disk stay free.
+    `signing_key` signs indexes and heads. `reserve_bytes` of the disk of a folder stay free.
     """
 
-    folder: Path
+    archive: Archive
     interval_s: float = 300.0
     full_interval_s: float = 604_800.0
     retained_sets: int = 4

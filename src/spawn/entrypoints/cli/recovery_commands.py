@@ -11,12 +11,15 @@ from typing import Final
 import msgspec
 from loguru import logger
 
+from spawn.adapters.archives.archive_urls import open_archive
+from spawn.adapters.archives.durable_files import write_file
+from spawn.adapters.archives.folder_archive import FolderArchive
 from spawn.adapters.duckdb.archive.archive_check import Verification, verify_archive
 from spawn.adapters.duckdb.archive.backup_index import is_set_signed, list_set_numbers
-from spawn.adapters.duckdb.archive.durable_files import write_file
 from spawn.adapters.duckdb.archive.follower import FollowedPosition, Follower, PromotedStore
 from spawn.adapters.duckdb.archive.restoration import RestoredStore, RestoreRequest, restore
 from spawn.adapters.duckdb.archive.store_check import verify_store
+from spawn.adapters.embedded.archive import Archive
 from spawn.adapters.encryption.encryption_key import ArchiveKeys
 from spawn.adapters.local.clock import SystemClock
 from spawn.domain.errors import SpawnError, StorageDamaged, StorageIncompatible
@@ -33,10 +36,10 @@ from spawn.entrypoints.settings import (
 from spawn.ports.backups import JournalHead
 
 _NOT_CLAIMED: Final = (
-    "the folder of backups cannot be written: make sure that the earlier store is stopped\n"
+    "the place of the backups cannot be written: make sure that the earlier store is stopped\n"
 )
 _UNCHECKED: Final = (
-    "the signatures of {folder} are not checked: name the key in SPAWN_BACKUP_SIGNING_KEY_FILE\n"
+    "the signatures of {archive} are not checked: name the key in SPAWN_BACKUP_SIGNING_KEY_FILE\n"
 )
 _encode = msgspec.json.Encoder(enc_hook=str).encode  # paths are texts
 
@@ -80,26 +83,34 @@ def _without_log() -> Iterator[None]:
 
 
 @_without_log()
-def verify(settings: Settings, path: Path | None, head_file: Path | None, *, as_json: bool) -> bool:
-    """Verify a store's file or a folder of backups, print the findings, return whether all is well.
+def verify(
+    settings: Settings, target: str | None, head_file: Path | None, *, as_json: bool
+) -> bool:
+    """Verify a store's file or its backups, print the findings, return whether all is well.
 
-    Without a path it is the store of the settings.
+    Without a target it is the store of the settings.
     """
     keys = read_archive_keys(settings)
     head = None if head_file is None else _read_head(head_file)
-    target = path or find_store_file(settings)
-    if target is None:
-        raise CommandError("memory:// has no file to verify: name a file or a folder of backups")
-    if target.is_dir():
-        _report_unchecked_signature(target, keys.signing)
-        verification = verify_archive(target, head=head, keys=keys)
+    place = find_store_file(settings) if target is None else _find_store_or_archive(target)
+    if place is None:
+        raise CommandError("memory:// has no file to verify: name a file or its backups")
+    if isinstance(place, Path):
+        verification = verify_store(place, SystemClock(), head=head, keys=keys)
     else:
-        verification = verify_store(target, SystemClock(), head=head, keys=keys)
+        _report_unchecked_signature(place, keys.signing)
+        verification = verify_archive(place, head=head, keys=keys)
     if as_json:
         _print_json(verification)
     else:
         sys.stdout.write(_describe(verification))
     return not verification.findings
+
+
+def _find_store_or_archive(text: str) -> Path | Archive:
+    archive = open_archive(text)
+    is_file = isinstance(archive, FolderArchive) and not archive.exists()
+    return archive.folder if isinstance(archive, FolderArchive) and is_file else archive
 
 
 @_without_log()
@@ -128,13 +139,13 @@ def _print_restored(request: RestoreRequest, restored: RestoredStore) -> None:
 
 @_without_log()
 def follow(
-    settings: Settings, folder: Path, file: Path, interval_s: float | None, *, as_json: bool
+    settings: Settings, archive: Archive, file: Path, interval_s: float | None, *, as_json: bool
 ) -> None:
     """Follow a store until the process is stopped; without an interval take what there is."""
     keys = read_archive_keys(settings)
     problem = ""
-    _report_unchecked_signature(folder, keys.signing)
-    with Follower(folder, file, SystemClock(), keys) as follower:
+    _report_unchecked_signature(archive, keys.signing)
+    with Follower(archive, file, SystemClock(), keys) as follower:
         while True:
             try:
                 followed = follower.follow()
@@ -163,13 +174,13 @@ def _report_followed(followed: FollowedPosition, *, is_last: bool, as_json: bool
 
 
 @_without_log()
-def promote(settings: Settings, folder: Path, file: Path, *, as_json: bool) -> None:
+def promote(settings: Settings, archive: Archive, file: Path, *, as_json: bool) -> None:
     """Promote a follower and print its position and epoch."""
     keys = read_archive_keys(settings)
     if not file.exists():
         raise CommandError(f"{file} does not exist: name the file of a follower")
-    _report_unchecked_signature(folder, keys.signing)
-    with Follower(folder, file, SystemClock(), keys) as follower:
+    _report_unchecked_signature(archive, keys.signing)
+    with Follower(archive, file, SystemClock(), keys) as follower:
         store = follower.promote()
     if as_json:
         _print_json(store)
@@ -193,13 +204,13 @@ def _read_head(path: Path) -> JournalHead:
         raise CommandError(f"{path} has no head of a journal: {failure}") from failure
 
 
-def _report_unchecked_signature(folder: Path, signing_key: bytes | None) -> None:
+def _report_unchecked_signature(archive: Archive, signing_key: bytes | None) -> None:
     """Say on stderr that backups are signed and that there is no key to check it with."""
     if signing_key is not None:
         return
     with suppress(StorageDamaged, OSError):  # what reads the backups next reports it
-        if any(is_set_signed(folder, number) for number in list_set_numbers(folder)):
-            sys.stderr.write(_UNCHECKED.format(folder=folder))
+        if any(is_set_signed(archive, number) for number in list_set_numbers(archive)):
+            sys.stderr.write(_UNCHECKED.format(archive=archive))
 
 
 def _describe(verification: Verification) -> str:

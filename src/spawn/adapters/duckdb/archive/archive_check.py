@@ -2,17 +2,16 @@
 
 from collections.abc import Iterable
 from contextlib import closing
-from pathlib import Path
 
 import duckdb
 import msgspec
 
+from spawn.adapters.archives.durable_files import hash_file
 from spawn.adapters.duckdb.archive.backup_index import (
     head_of_set,
     is_head_signed,
     list_set_numbers,
 )
-from spawn.adapters.duckdb.archive.durable_files import hash_file
 from spawn.adapters.duckdb.archive.pinned_set import PinnedSet, pin_set
 from spawn.adapters.duckdb.archive.segments import (
     ChainCheck,
@@ -21,6 +20,7 @@ from spawn.adapters.duckdb.archive.segments import (
     segment_source,
 )
 from spawn.adapters.duckdb.connection import Cursor
+from spawn.adapters.embedded.archive import Archive
 from spawn.adapters.encryption.encryption_key import NO_KEYS, ArchiveKeys
 from spawn.domain.errors import StorageDamaged
 from spawn.ports.backups import JournalHead
@@ -66,17 +66,17 @@ class HeadCheck:
 
 
 def verify_archive(
-    archive: Path, *, head: JournalHead | None = None, keys: ArchiveKeys = NO_KEYS
+    archive: Archive, *, head: JournalHead | None = None, keys: ArchiveKeys = NO_KEYS
 ) -> Verification:
     """Verify every set of an archive.
 
     Raises:
         OSError: the folder cannot be read.
     """
-    if not archive.is_dir():
+    if not archive.exists():
         raise FileNotFoundError(2, "No such folder of backups", str(archive))
     numbers = list_set_numbers(archive)
-    findings = [] if numbers else ["the folder has no backup"]
+    findings = [] if numbers else ["there is no backup"]
     rows = 0
     newest_head: JournalHead | None = None
     for number in numbers:
@@ -106,7 +106,7 @@ def verify_set(pinned: PinnedSet, head_check: HeadCheck, through: int | None = N
             *((s.name, s.size_bytes, s.sha256) for s in segments),
             *{(p.schemas, None, p.schemas_sha256) for p in backup_set.points},
         ]
-        if (finding := _check_file(pinned.path(name), size_bytes, sha256))
+        if (finding := _check_file(pinned, name, size_bytes, sha256))
     ]
     if findings:
         return findings
@@ -133,15 +133,16 @@ def verify_set(pinned: PinnedSet, head_check: HeadCheck, through: int | None = N
     return head_check.findings(backup_set.store_id, chain.position)
 
 
-def _check_file(path: Path, size_bytes: int | None, sha256: str) -> str:
+def _check_file(pinned: PinnedSet, name: str, size_bytes: int | None, sha256: str) -> str:
     try:
+        path = pinned.path(name)
         if size_bytes is not None and path.stat().st_size != size_bytes:
             return f"{path.name} has {path.stat().st_size} bytes instead of {size_bytes}"
         return "" if hash_file(path) == sha256 else f"{path.name} was changed: its checksum differs"
     except FileNotFoundError:
-        return f"{path.name} is missing"
+        return f"{name} is missing"
     except OSError as failure:
-        return f"{path.name} cannot be read: {failure.strerror}"
+        return f"{name} cannot be read: {failure.strerror}"
 
 
 def _check_segment(

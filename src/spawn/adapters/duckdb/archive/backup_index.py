@@ -9,14 +9,15 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
 import msgspec
 
-from spawn.adapters.duckdb.archive.durable_files import create_file, write_file
+from spawn.adapters.embedded.archive import Archive
 from spawn.adapters.encryption.encryption_key import NO_KEYS, ArchiveKeys, wrong_key_error
 from spawn.domain.errors import StorageDamaged
 from spawn.ports.backups import JournalHead
@@ -26,6 +27,7 @@ INDEX_FORMAT: Final = 1
 _PURPOSE: Final = b"backup index"
 _SET_PREFIX: Final = "set-"
 _EPOCH_PREFIX: Final = "epoch-"
+_IN_SET: Final = re.compile(r"set-([0-9]{1,12})/(.+)")
 
 
 class Segment(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,11 +78,15 @@ class BackupSet(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EpochClaim(msgspec.Struct, frozen=True, kw_only=True):
-    """Claim of an epoch, by which a restored store excludes the one before it."""
+    """Claim of an epoch, by which a restored store excludes the one before it.
+
+    The `token` is of this claim alone, so that its writer recognises it.
+    """
 
     store_id: str
     epoch: int
     claimed_at: datetime
+    token: str = ""
 
 
 class _SignedIndex(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -92,20 +98,31 @@ class _SignedIndex(msgspec.Struct, frozen=True, omit_defaults=True):
     key_id: str = ""
 
 
-def set_folder(archive: Path, number: int) -> Path:
-    """Return the folder of a set."""
-    return archive / f"{_SET_PREFIX}{number:06d}"
+def name_in_set(number: int, name: str) -> str:
+    """Return the name of a file of a set in its archive."""
+    return f"{_SET_PREFIX}{number:06d}/{name}"
 
 
-def list_set_numbers(archive: Path) -> list[int]:
-    """Return the numbers of the sets that have an index, oldest first."""
+def list_set_numbers(archive: Archive) -> list[int]:
+    """Return the numbers of the sets that have an index, oldest first.
+
+    Raises:
+        OSError: the archive cannot be read.
+    """
     return sorted(
-        int(path.parent.name.removeprefix(_SET_PREFIX))
-        for path in archive.glob(f"{_SET_PREFIX}[0-9]*/{INDEX_NAME}")
+        int(match[1])
+        for name in archive.list_names(_SET_PREFIX)
+        if (match := _IN_SET.fullmatch(name)) and match[2] == INDEX_NAME
     )
 
 
-def read_set(archive: Path, number: int, keys: ArchiveKeys = NO_KEYS) -> BackupSet:
+def remove_set(archive: Archive, number: int) -> None:
+    """Remove a set; first its index, so that a half-removed one never counts."""
+    archive.remove([name_in_set(number, INDEX_NAME)])
+    archive.remove(archive.list_names(name_in_set(number, "")))
+
+
+def read_set(archive: Archive, number: int, keys: ArchiveKeys = NO_KEYS) -> BackupSet:
     """Read the index of a set and check it.
 
     Raises:
@@ -113,9 +130,10 @@ def read_set(archive: Path, number: int, keys: ArchiveKeys = NO_KEYS) -> BackupS
         StorageIncompatible: it is encrypted with another key than the given one.
         OSError: it cannot be read.
     """
-    path = set_folder(archive, number) / INDEX_NAME
+    name = name_in_set(number, INDEX_NAME)
+    path = f"{archive}/{name}"
     try:
-        index = msgspec.json.decode(path.read_bytes(), type=_SignedIndex)
+        index = msgspec.json.decode(archive.read(name), type=_SignedIndex)
         body = bytes(index.backup_set)
         if hashlib.sha256(body).hexdigest() != index.sha256:
             raise StorageDamaged(f"The index {path} is damaged: its checksum differs.")
@@ -131,14 +149,14 @@ def read_set(archive: Path, number: int, keys: ArchiveKeys = NO_KEYS) -> BackupS
     return backup_set
 
 
-def _check_signature(path: Path, key: bytes | None, body: bytes, signature: str) -> None:
+def _check_signature(path: str, key: bytes | None, body: bytes, signature: str) -> None:
     if key is not None and not hmac.compare_digest(_sign(key, body), signature):
         raise StorageDamaged(
             f"The index {path} is not signed with the key: use the key that it was written with."
         )
 
 
-def _decrypt(path: Path, index: _SignedIndex, body: bytes, keys: ArchiveKeys) -> bytes:
+def _decrypt(path: str, index: _SignedIndex, body: bytes, keys: ArchiveKeys) -> bytes:
     key = keys.encryption
     if key is None or key.id != index.key_id:
         raise wrong_key_error(f"The index {path}", index.key_id, key)
@@ -146,22 +164,27 @@ def _decrypt(path: Path, index: _SignedIndex, body: bytes, keys: ArchiveKeys) ->
     return key.unseal(ciphertext, _PURPOSE, f"The index {path}")
 
 
-def is_set_signed(archive: Path, number: int) -> bool:
+def is_set_signed(archive: Archive, number: int) -> bool:
     """Whether the index of a set has a signature, with any key.
 
     Raises:
         StorageDamaged: the index is damaged.
         OSError: it cannot be read.
     """
-    path = set_folder(archive, number) / INDEX_NAME
+    name = name_in_set(number, INDEX_NAME)
     try:
-        return bool(msgspec.json.decode(path.read_bytes(), type=_SignedIndex).signature)
+        return bool(msgspec.json.decode(archive.read(name), type=_SignedIndex).signature)
     except msgspec.DecodeError as error:
-        raise StorageDamaged(f"The index {path} is damaged: {error}.") from error
+        raise StorageDamaged(f"The index {archive}/{name} is damaged: {error}.") from error
 
 
-def write_set(archive: Path, backup_set: BackupSet, keys: ArchiveKeys) -> None:
-    """Replace the index of a set, after all that it lists is durable."""
+def write_set(archive: Archive, backup_set: BackupSet, keys: ArchiveKeys) -> None:
+    """Replace the index of a set, after all that it lists is durable.
+
+    Raises:
+        StorageBusy: another process has replaced it meanwhile.
+        OSError: it could not be written.
+    """
     body = msgspec.json.encode(backup_set)
     if keys.encryption is not None:
         ciphertext = keys.encryption.seal(body, _PURPOSE)
@@ -169,7 +192,7 @@ def write_set(archive: Path, backup_set: BackupSet, keys: ArchiveKeys) -> None:
     signature = "" if keys.signing is None else _sign(keys.signing, body)
     digest = hashlib.sha256(body).hexdigest()
     index = _SignedIndex(digest, signature, msgspec.Raw(body), backup_set.key_id)
-    write_file(set_folder(archive, backup_set.number) / INDEX_NAME, msgspec.json.encode(index))
+    archive.replace(name_in_set(backup_set.number, INDEX_NAME), msgspec.json.encode(index))
 
 
 def _sign(key: bytes, content: bytes) -> str:
@@ -204,16 +227,16 @@ def _head_content(head: JournalHead) -> bytes:
     return f"spawn-head {head.store_id} {head.epoch} {head.position} {head.hash}".encode()
 
 
-def read_epoch_claims(archive: Path, store_id: str) -> list[EpochClaim]:
+def read_epoch_claims(archive: Archive, store_id: str) -> list[EpochClaim]:
     """Return the claims of epochs of a store; a claim that is cut short is none.
 
     Raises:
         OSError: one cannot be read.
     """
     claims: list[EpochClaim] = []
-    for path in sorted(archive.glob(f"{_EPOCH_PREFIX}*.json")):
+    for name in archive.list_names(_EPOCH_PREFIX):
         try:
-            claim = msgspec.json.decode(path.read_bytes(), type=EpochClaim)
+            claim = msgspec.json.decode(archive.read(name), type=EpochClaim)
         except msgspec.DecodeError:
             continue
         if claim.store_id == store_id:
@@ -221,7 +244,7 @@ def read_epoch_claims(archive: Path, store_id: str) -> list[EpochClaim]:
     return claims
 
 
-def claim_epoch(archive: Path, claim: EpochClaim) -> None:
+def claim_epoch(archive: Archive, claim: EpochClaim) -> None:
     """Claim an epoch of a store, which no other process can claim again.
 
     Raises:
@@ -229,4 +252,4 @@ def claim_epoch(archive: Path, claim: EpochClaim) -> None:
         OSError: the archive cannot be written.
     """
     name = f"{_EPOCH_PREFIX}{claim.store_id[:8]}-{claim.epoch:06d}.json"
-    create_file(archive / name, msgspec.json.encode(claim))
+    archive.create(name, msgspec.json.encode(msgspec.structs.replace(claim, token=uuid4().hex)))

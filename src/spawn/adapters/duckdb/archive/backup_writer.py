@@ -1,8 +1,7 @@
-"""Online backup of a store: journal rows, schemas and bookmarks, set by set, to a folder."""
+"""Online backup of a store: journal rows, schemas and bookmarks, set by set, to an archive."""
 
 import asyncio
 import errno
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -15,33 +14,29 @@ import msgspec
 
 from spawn.adapters.duckdb.archive.backup_index import (
     INDEX_FORMAT,
-    INDEX_NAME,
     BackupSet,
     IndexedPoint,
     Segment,
     head_of_set,
     list_set_numbers,
+    name_in_set,
     read_epoch_claims,
     read_set,
-    set_folder,
+    remove_set,
     write_set,
-)
-from spawn.adapters.duckdb.archive.durable_files import (
-    hash_file,
-    lock_folder,
-    remove_partial_files,
 )
 from spawn.adapters.duckdb.archive.segments import (
     SEGMENT_ROWS,
+    name_segment,
     read_schema_snapshot,
+    stage_segment,
     write_schema_snapshot,
-    write_segment,
 )
 from spawn.adapters.duckdb.connection import Cursor, Engine, ReaderThreads
 from spawn.adapters.duckdb.journal_rows import from_microseconds
 from spawn.adapters.duckdb.tables import FORMAT_MIGRATIONS
+from spawn.adapters.embedded.archive import Archive
 from spawn.adapters.embedded.options import BackupOptions
-from spawn.adapters.embedded.synced_folders import create_folder, sync_folder
 from spawn.adapters.encryption.encryption_key import ArchiveKeys
 from spawn.domain.errors import (
     Conflict,
@@ -59,6 +54,7 @@ _STEP_TIMEOUT_S = 300.0
 _ZERO_HASH = "0" * 64
 _SMALL_SEGMENT_ROWS = 5_000
 _POINT_INTERVAL = timedelta(minutes=10)
+_STAGING_SUFFIX = ".outgoing"
 _FULL_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -70,6 +66,19 @@ class _Progress(NamedTuple):
     size_bytes: int
 
 
+class _SetPart(NamedTuple):
+    """Next part of a set, read in one transaction, of which the archive has nothing yet.
+
+    `segments` are those of the extended set. The last one is in the file `partial`, if that is one.
+    """
+
+    segments: tuple[Segment, ...]
+    partial: Path | None
+    rows: int
+    schemas: bytes
+    point: IndexedPoint
+
+
 class BackupWriter:
     """Backups of one open store, to one archive; see `ports.backups`.
 
@@ -78,7 +87,7 @@ class BackupWriter:
         store_id: of the store.
         epoch: of the store.
         clock: dates the backups; no decision but the start of a new set depends on it.
-        options: folder, schedule, retention and signing key.
+        options: archive, schedule, retention and signing key.
         on_superseded: stops the store, because another has taken its place.
     """
 
@@ -93,7 +102,8 @@ class BackupWriter:
         on_superseded: Callable[[str], None],
         on_fatal: Callable[[], None],
     ) -> None:
-        self._archive = options.folder
+        self._archive = options.archive
+        self._staging = engine.path.with_name(engine.path.name + _STAGING_SUFFIX)
         self._options = options
         self._keys = ArchiveKeys(options.signing_key, engine.key)
         self._store_id = store_id
@@ -124,7 +134,7 @@ class BackupWriter:
             if backup_set is not None:
                 self._check_owner(backup_set)
         except OSError as failure:
-            self._error = f"The folder {self._archive} cannot be read: {failure.strerror}."
+            self._error = f"The backups cannot be read: {_describe_failure(failure)}."
             return
         except StorageIncompatible:
             raise
@@ -164,7 +174,7 @@ class BackupWriter:
     def status(self) -> BackupStatus:
         """Return a snapshot; see `Backups.status`."""
         return BackupStatus(
-            target=self._archive.as_uri(),
+            target=self._archive.url,
             interval_s=self._options.interval_s,
             latest=self._latest,
             age_s=None if self._level_at_s is None else time.monotonic() - self._level_at_s,
@@ -199,25 +209,25 @@ class BackupWriter:
     def _translate(self, failure: OSError) -> SpawnError:
         if failure.errno in _FULL_ERRORS:
             return StorageFull(
-                f"The disk of {self._archive} is full and no backup was added: free disk space."
+                f"The disk of {failure.filename or self._archive} is full and no backup was added:"
+                " free disk space."
             )
-        return Unavailable(
-            f"The backup cannot be written to {self._archive}: {failure.strerror or failure}."
-        )
+        return Unavailable(f"The backup cannot be written: {_describe_failure(failure)}.")
 
     def _write_step(self, cursor: Cursor) -> _Progress:
         """Write one segment at most, and the index; runs on the thread of the backups."""
-        create_folder(self._archive)
-        with lock_folder(self._archive):
+        with self._archive.lock():
             self._check_epoch()
-            self._check_space()
+            self._archive.require_space(self._options.reserve_bytes)
             cursor.execute("begin")
             try:
                 backup_set = self._open_set(cursor)
-                progress = self._extend(cursor, backup_set)
+                part = self._stage(cursor, backup_set)
             finally:
+                # Before an upload: an open transaction keeps the log from being truncated.
                 with suppress(duckdb.Error):
                     cursor.execute("rollback")
+            progress = self._publish(backup_set, part)
             write_set(self._archive, progress.backup_set, self._keys)
             _remove_replaced_segments(self._archive, backup_set, progress.backup_set)
             self._remove_old_sets(progress.backup_set)
@@ -235,14 +245,6 @@ class BackupWriter:
             error = superseded_error(self._epoch, newest, self._archive)
             self._on_superseded(error.detail)
             raise error
-
-    def _check_space(self) -> None:
-        free_bytes = shutil.disk_usage(self._archive).free
-        if free_bytes < self._options.reserve_bytes:
-            raise StorageFull(
-                f"The disk of {self._archive} has {free_bytes} bytes left, below the reserve of"
-                f" {self._options.reserve_bytes}: free disk space. No backup was added."
-            )
 
     def _read_newest_set(self) -> BackupSet | None:
         numbers = list_set_numbers(self._archive)
@@ -268,17 +270,12 @@ class BackupWriter:
             self._check_history(cursor, newest)
             if newest.epoch == self._epoch and not self._is_set_due(newest):
                 return newest
-        numbers = [
-            int(path.name.removeprefix("set-"))
-            for path in self._archive.glob("set-[0-9]*")
-            if path.is_dir()
-        ]
         return BackupSet(
             format=INDEX_FORMAT,
             store_id=self._store_id,
             epoch=self._epoch,
             store_format=len(FORMAT_MIGRATIONS),
-            number=max(numbers, default=0) + 1,
+            number=max(list_set_numbers(self._archive), default=0) + 1,
             created_at=self._clock.now(),
             key_id="" if self._keys.encryption is None else self._keys.encryption.id,
         )
@@ -289,19 +286,18 @@ class BackupWriter:
             # Also if it is dated ahead: a clock that was wrong once would put it off for years.
             abs(age_s) >= self._options.full_interval_s
             or newest.store_format != len(FORMAT_MIGRATIONS)
-            or not set_folder(self._archive, newest.number).is_dir()
         )
 
     def _check_owner(self, newest: BackupSet) -> None:
         if newest.store_id != self._store_id:
             raise Conflict(
-                f"The folder {self._archive} has backups of the store {newest.store_id}: give this"
-                " store a folder of its own (SPAWN_BACKUP_URL)."
+                f"{self._archive} has backups of the store {newest.store_id}: give this"
+                " store a place of its own (SPAWN_BACKUP_URL)."
             )
         if self._keys.encryption is not None and not newest.key_id:
             raise Conflict(
-                f"The folder {self._archive} has backups that are not encrypted: give the encrypted"
-                " store another one (SPAWN_BACKUP_URL)."
+                f"{self._archive} has backups that are not encrypted: give the encrypted"
+                " store another place (SPAWN_BACKUP_URL)."
             )
 
     def _check_history(self, cursor: Cursor, newest: BackupSet) -> None:
@@ -320,11 +316,8 @@ class BackupWriter:
                 " file is an older copy or of another history. Restore the backup instead."
             )
 
-    def _extend(self, cursor: Cursor, backup_set: BackupSet) -> _Progress:
-        """Add the next rows to a set, with a point at their end."""
-        folder = set_folder(self._archive, backup_set.number)
-        create_folder(folder)
-        remove_partial_files(folder)
+    def _stage(self, cursor: Cursor, backup_set: BackupSet) -> _SetPart:
+        """Read the next rows of a set into a local file, and the point at their end."""
         row = cursor.execute("select coalesce(max(position), 0) from journal").fetchone()
         observed_position = int(row[0]) if row else 0
         segments = list(backup_set.segments)
@@ -334,25 +327,44 @@ class BackupWriter:
             segments.pop()
         first = segments[-1].last + 1 if segments else 1
         last = _find_end(cursor, position + 1, observed_position)
-        added = None
+        partial = None
         if last > position:
-            previous_hash = segments[-1].hash if segments else _ZERO_HASH
-            added = write_segment(cursor, folder, first, last, previous_hash, self._keys.encryption)
-            segments.append(added)
-        point = self._write_point(cursor, folder, observed_position, last)
+            segment = Segment(
+                name=name_segment(self._archive, first, last),
+                first=first,
+                last=last,
+                size_bytes=0,
+                sha256="",
+                hash=segments[-1].hash if segments else _ZERO_HASH,
+            )
+            partial = self._archive.staging_path(
+                name_in_set(backup_set.number, segment.name), self._staging
+            )
+            segments.append(stage_segment(cursor, partial, segment, self._keys.encryption))
+        schemas = read_schema_snapshot(cursor)
+        point = self._read_point(cursor, observed_position, last)
+        return _SetPart(tuple(segments), partial, max(0, last - position), schemas, point)
+
+    def _publish(self, backup_set: BackupSet, part: _SetPart) -> _Progress:
+        """Write the files of the next part to the archive, and return the set with them."""
+        size_bytes = 0
+        if part.partial is not None:
+            segment = part.segments[-1]
+            name = name_in_set(backup_set.number, segment.name)
+            self._archive.publish(part.partial, name, segment.sha256)
+            size_bytes = segment.size_bytes
+        schemas, sha256 = write_schema_snapshot(
+            self._archive, backup_set, part.schemas, self._keys.encryption
+        )
+        point = msgspec.structs.replace(part.point, schemas=schemas, schemas_sha256=sha256)
         extended = msgspec.structs.replace(
             backup_set,
-            segments=tuple(segments),
+            segments=part.segments,
             points=(*_thin_points(backup_set.points, point), point),
         )
-        size_bytes = 0 if added is None else added.size_bytes
-        return _Progress(extended, max(0, last - position), size_bytes)
+        return _Progress(extended, part.rows, size_bytes)
 
-    def _write_point(
-        self, cursor: Cursor, folder: Path, observed_position: int, position: int
-    ) -> IndexedPoint:
-        content = read_schema_snapshot(cursor)
-        name, sha256 = write_schema_snapshot(folder, content, self._keys.encryption)
+    def _read_point(self, cursor: Cursor, observed_position: int, position: int) -> IndexedPoint:
         row = cursor.execute(
             "select lower(hex(hash)), epoch_us(recorded_at) from journal where position = ?",
             [position],
@@ -364,8 +376,8 @@ class BackupWriter:
             hash=_ZERO_HASH if row is None else row[0],
             recorded_at=None if row is None else from_microseconds(row[1]),
             taken_at=self._clock.now().astimezone(UTC),
-            schemas=name,
-            schemas_sha256=sha256,
+            schemas="",
+            schemas_sha256="",
             bookmarks=dict(bookmarks),
         )
 
@@ -407,22 +419,17 @@ class BackupWriter:
             return
         self._warning = ""
         for number in old_numbers:
-            folder = set_folder(self._archive, number)
-            # First the index, so that a half-removed set never counts.
-            (folder / INDEX_NAME).unlink()
-            sync_folder(folder)
-            shutil.rmtree(folder)
-        sync_folder(self._archive)
+            remove_set(self._archive, number)
 
     def _is_good(self, number: int) -> bool:
         """Whether every file of a set has its checksum; of a new set that is soon found."""
-        folder = set_folder(self._archive, number)
         try:
             backup_set = read_set(self._archive, number, self._keys)
             files = {s.name: s.sha256 for s in backup_set.segments}
             files |= {p.schemas: p.schemas_sha256 for p in backup_set.points}
             return bool(files) and all(
-                hash_file(folder / name) == sha256 for name, sha256 in files.items()
+                self._archive.hash(name_in_set(number, name)) == sha256
+                for name, sha256 in files.items()
             )
         except (OSError, StorageDamaged):
             return False
@@ -449,11 +456,17 @@ def _thin_points(points: Sequence[IndexedPoint], newest: IndexedPoint) -> Iterat
             yield point
 
 
-def _remove_replaced_segments(archive: Path, before: BackupSet, after: BackupSet) -> None:
+def _describe_failure(failure: OSError) -> str:
+    name = f"{failure.filename}: " if failure.filename else ""
+    return f"{name}{failure.strerror or failure}"
+
+
+def _remove_replaced_segments(archive: Archive, before: BackupSet, after: BackupSet) -> None:
     """Remove the files that the index listed until now, and lists no more."""
     names = {segment.name for segment in before.segments}
-    for name in names - {segment.name for segment in after.segments}:
-        (set_folder(archive, after.number) / name).unlink(missing_ok=True)
+    replaced = sorted(names - {segment.name for segment in after.segments})
+    if replaced:
+        archive.remove([name_in_set(after.number, name) for name in replaced])
 
 
 def _find_end(cursor: Cursor, first: int, observed_position: int) -> int:
@@ -469,7 +482,7 @@ def _find_end(cursor: Cursor, first: int, observed_position: int) -> int:
     return last if row is None else max(last, int(row[0]))
 
 
-def superseded_error(epoch: int, newer_epoch: int, archive: Path) -> StorageIncompatible:
+def superseded_error(epoch: int, newer_epoch: int, archive: Archive) -> StorageIncompatible:
     """Build the error about a store that another one has replaced."""
     return StorageIncompatible(
         f"This store of epoch {epoch} is superseded by epoch {newer_epoch}, which was restored or"

@@ -6,6 +6,7 @@ from typing import Final
 
 from spawn.adapters.duckdb.archive.backup_index import EpochClaim, claim_epoch, read_epoch_claims
 from spawn.adapters.duckdb.connection import Cursor
+from spawn.adapters.embedded.archive import Archive
 from spawn.domain.errors import StorageIncompatible, Unavailable
 from spawn.ports.runtime import Clock
 
@@ -15,13 +16,13 @@ FOLLOWING_SUFFIX: Final = ".following"
 _READ_ONLY: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 
-def choose_epoch(archive: Path, store_id: str, epoch: int) -> int:
+def choose_epoch(archive: Archive, store_id: str, epoch: int) -> int:
     """Return the epoch after the present one and after every claim in the archive."""
     claims = read_epoch_claims(archive, store_id)
     return max([epoch, *(claim.epoch for claim in claims)]) + 1
 
 
-def claim_new_epoch(archive: Path, store_id: str, epoch: int, clock: Clock) -> bool:
+def claim_new_epoch(archive: Archive, store_id: str, epoch: int, clock: Clock) -> bool:
     """Claim an epoch, which stops the store of the one before; return whether that was possible.
 
     Raises:

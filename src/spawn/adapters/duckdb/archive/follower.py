@@ -13,14 +13,15 @@ from typing import Final, Self
 import duckdb
 import msgspec
 
+from spawn.adapters.archives.durable_files import create_file, hash_file
 from spawn.adapters.duckdb import tables
 from spawn.adapters.duckdb.archive.backup_index import (
     BackupSet,
     IndexedPoint,
     Segment,
     list_set_numbers,
+    read_set,
 )
-from spawn.adapters.duckdb.archive.durable_files import create_file, hash_file
 from spawn.adapters.duckdb.archive.epoch_claims import (
     FOLLOWING_SUFFIX,
     choose_epoch,
@@ -42,6 +43,7 @@ from spawn.adapters.duckdb.connection import Engine, FolderNotSynced, translate_
 from spawn.adapters.duckdb.journal.high_water_mark import HighWaterMark, JournalPosition
 from spawn.adapters.duckdb.journal.tail import find_store_id, find_tail
 from spawn.adapters.duckdb.journal_rows import ROW_COLUMNS
+from spawn.adapters.embedded.archive import Archive
 from spawn.adapters.embedded.synced_folders import create_folder, sync_folder
 from spawn.adapters.encryption.encryption_key import NO_KEYS, ArchiveKeys
 from spawn.domain.errors import Conflict, NotFound, StorageDamaged, StorageIncompatible
@@ -75,20 +77,21 @@ class Follower:
     """Open file of a follower. Use it as a context manager; everything blocks.
 
     Args:
-        archive: folder of the leader's backups.
+        archive: place of the leader's backups.
         path: of the follower's file, created if it is absent.
         clock: of the derived tables.
         keys: that the indexes must be signed with, and that opens the archive and the file.
     """
 
     def __init__(
-        self, archive: Path, path: Path, clock: Clock, keys: ArchiveKeys = NO_KEYS
+        self, archive: Archive, path: Path, clock: Clock, keys: ArchiveKeys = NO_KEYS
     ) -> None:
         self._archive = archive
         self._path = path
         self._clock = clock
         self._keys = keys
         self._schemas = ""
+        self._point: IndexedPoint | None = None
         self._warm_at_s = 0.0
         _require_follower(path)
         create_folder(path.parent)
@@ -132,15 +135,23 @@ class Follower:
             StorageIncompatible: the archive belongs to another store or a later epoch.
             OSError: the archive cannot be read.
         """
-        with pin_set(self._archive, self._newest_number(), self._keys) as pinned:
+        number, before = self._newest_number(), self._tail.position
+        backup_set = read_set(self._archive, number, self._keys)
+        self._require_same_store(backup_set)
+        if self._point is not None and backup_set.points[-1] == self._point:
+            return self._describe(before)  # nothing new, so that no file is read
+        with pin_set(self._archive, number, self._keys) as pinned:
             self._require_same_store(pinned.backup_set)
-            before = self._tail.position
             for segment in pinned.backup_set.segments:
                 if segment.last > self._tail.position:
                     self._take_segment(pinned, segment)
             point = pinned.backup_set.points[-1]
             if self._tail.position == point.position:
                 self._take_point(pinned, point)
+                self._point = point
+        return self._describe(before)
+
+    def _describe(self, before: int) -> FollowedPosition:
         return FollowedPosition(
             epoch=self._tail.epoch,
             position=self._tail.position,
@@ -267,8 +278,7 @@ class Follower:
 
     def _has_own_epoch(self) -> bool:
         """Whether an earlier promotion was interrupted after its epoch had begun."""
-        with pin_set(self._archive, self._newest_number(), self._keys) as pinned:
-            backup_set = pinned.backup_set
+        backup_set = read_set(self._archive, self._newest_number(), self._keys)
         store_id = find_store_id(self._cursor, self._path.name)
         return store_id == backup_set.store_id and self._tail.epoch > backup_set.epoch
 

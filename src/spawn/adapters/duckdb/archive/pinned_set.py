@@ -1,6 +1,5 @@
 """A set of an archive as a reader sees it, although backups go on meanwhile."""
 
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +8,8 @@ from typing import Final
 
 import msgspec
 
-from spawn.adapters.duckdb.archive.backup_index import BackupSet, read_set, set_folder
+from spawn.adapters.duckdb.archive.backup_index import BackupSet, name_in_set, read_set
+from spawn.adapters.embedded.archive import Archive
 from spawn.adapters.encryption.encryption_key import ArchiveKeys, EncryptionKey
 
 _ATTEMPTS: Final = 5
@@ -19,17 +19,32 @@ class PinnedSet(msgspec.Struct, frozen=True):
     """Set with the files that its index listed when it was read, and the key that opens them."""
 
     backup_set: BackupSet
-    folder: Path
-    copies: dict[str, Path]
+    archive: Archive
+    copies: Path
     key: EncryptionKey | None
 
     def path(self, name: str) -> Path:
-        """Return the path of a file of the set."""
-        return self.copies.get(name, self.folder / name)
+        """Return a local path with the content of a file of the set.
+
+        Raises:
+            OSError: it is missing, or cannot be read.
+        """
+        copy = self.copies / name
+        if copy.exists():
+            return copy
+        return self.archive.fetch(name_in_set(self.backup_set.number, name), self.copies)
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a small file of the set.
+
+        Raises:
+            OSError: it is missing, or cannot be read.
+        """
+        return self.archive.read(name_in_set(self.backup_set.number, name))
 
 
 @contextmanager
-def pin_set(archive: Path, number: int, keys: ArchiveKeys) -> Iterator[PinnedSet]:
+def pin_set(archive: Archive, number: int, keys: ArchiveKeys) -> Iterator[PinnedSet]:
     """Read the index of a set, and copy the one segment that the next backup may replace.
 
     Every other file stays until retention removes the set.
@@ -42,17 +57,17 @@ def pin_set(archive: Path, number: int, keys: ArchiveKeys) -> Iterator[PinnedSet
         yield _pin(archive, number, keys, Path(copies))
 
 
-def _pin(archive: Path, number: int, keys: ArchiveKeys, copies: Path) -> PinnedSet:
-    folder = set_folder(archive, number)
+def _pin(archive: Archive, number: int, keys: ArchiveKeys, copies: Path) -> PinnedSet:
     for _ in range(_ATTEMPTS):
         backup_set = read_set(archive, number, keys)
-        key = keys.encryption if backup_set.key_id else None
+        pinned = PinnedSet(
+            backup_set, archive, copies, keys.encryption if backup_set.key_id else None
+        )
         if not backup_set.segments:
-            return PinnedSet(backup_set, folder, {}, key)
-        name = backup_set.segments[-1].name
+            return pinned
         try:
-            shutil.copyfile(folder / name, copies / name)
+            archive.copy(name_in_set(number, backup_set.segments[-1].name), copies)
         except FileNotFoundError:
             continue  # replaced since the index was read; or missing, which a verification finds
-        return PinnedSet(backup_set, folder, {name: copies / name}, key)
-    return PinnedSet(backup_set, folder, {}, key)
+        return pinned
+    return pinned

@@ -9,7 +9,7 @@ import msgspec
 
 from spawn.adapters.duckdb.archive.backup_index import IndexedPoint
 from spawn.adapters.duckdb.archive.pinned_set import PinnedSet
-from spawn.adapters.duckdb.archive.segments import SchemaSnapshot, read_schema_file
+from spawn.adapters.duckdb.archive.segments import SchemaSnapshot, open_schema_file
 from spawn.adapters.duckdb.connection import Cursor
 from spawn.domain.errors import NotFound
 from spawn.domain.projects.project import PROJECT_KIND
@@ -55,7 +55,7 @@ def read_point_schemas(pinned: PinnedSet, point: IndexedPoint) -> SchemaSnapshot
         StorageDamaged: the file has another checksum.
         OSError: it cannot be read.
     """
-    content = read_schema_file(pinned.folder, point.schemas, point.schemas_sha256, pinned.key)
+    content = open_schema_file(pinned.read(point.schemas), point, pinned.key)
     return msgspec.json.decode(content, type=SchemaSnapshot)
 
 

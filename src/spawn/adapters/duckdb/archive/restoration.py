@@ -37,6 +37,7 @@ from spawn.adapters.duckdb.journal.high_water_mark import HighWaterMark, Journal
 from spawn.adapters.duckdb.journal_rows import ROW_COLUMNS, from_microseconds, to_microseconds
 from spawn.adapters.duckdb.state.state_proof import save_proofs
 from spawn.adapters.duckdb.state.state_table import state_tables
+from spawn.adapters.embedded.archive import Archive
 from spawn.adapters.embedded.synced_folders import create_folder, sync_folder
 from spawn.adapters.encryption.encryption_key import NO_KEYS, ArchiveKeys, EncryptionKey
 from spawn.domain.errors import Conflict, NotFound, StorageDamaged, Unavailable
@@ -59,7 +60,7 @@ class RestoreRequest(msgspec.Struct, frozen=True, kw_only=True):
     supersedes it. `keys` are those of the archive, and `target_key` encrypts the new file.
     """
 
-    archive: Path
+    archive: Archive
     target: Path
     number: int | None = None
     epoch: int | None = None
@@ -91,7 +92,7 @@ def restore(request: RestoreRequest, clock: Clock) -> RestoredStore:
         OSError: a file cannot be read or written.
     """
     _require_absent(request.target)
-    if request.archive.resolve() in request.target.resolve().parents:
+    if request.archive.contains(request.target):
         raise Conflict(
             f"{request.target} lies in the folder of the backups, which has nothing else:"
             " name a file elsewhere."

@@ -10,12 +10,12 @@ from typing import Any, Final
 import duckdb
 import msgspec
 
-from spawn.adapters.duckdb.archive.backup_index import Segment
-from spawn.adapters.duckdb.archive.durable_files import (
-    PARTIAL_SUFFIX,
-    hash_file,
-    publish_file,
-    write_file,
+from spawn.adapters.archives.durable_files import hash_file
+from spawn.adapters.duckdb.archive.backup_index import (
+    BackupSet,
+    IndexedPoint,
+    Segment,
+    name_in_set,
 )
 from spawn.adapters.duckdb.connection import Cursor, quote_path
 from spawn.adapters.duckdb.journal_rows import (
@@ -25,6 +25,7 @@ from spawn.adapters.duckdb.journal_rows import (
     hash_row,
     read_row,
 )
+from spawn.adapters.embedded.archive import Archive
 from spawn.adapters.encryption.encryption_key import EncryptionKey
 from spawn.domain.errors import StorageDamaged
 
@@ -56,26 +57,24 @@ def _encryption_option(key: EncryptionKey | None, sign: str) -> str:
     return f", encryption_config{sign}{{footer_key: '{_KEY_NAME}'}}" if key else ""
 
 
-def write_segment(
-    cursor: Cursor,
-    folder: Path,
-    first: int,
-    last: int,
-    previous_hash: str,
-    key: EncryptionKey | None,
-) -> Segment:
-    """Write the journal rows from `first` to `last` to a file, durable.
+def name_segment(archive: Archive, first: int, last: int) -> str:
+    """Return the name of a new segment, without the folder of its set."""
+    return archive.name_file(f"journal-{first:012d}-{last:012d}", ".parquet")
 
-    `previous_hash` is that of the row before `first`. With a key the file is encrypted.
+
+def stage_segment(
+    cursor: Cursor, partial: Path, segment: Segment, key: EncryptionKey | None
+) -> Segment:
+    """Write the journal rows of a segment to a local file, and return it with its checksums.
+
+    Its `hash` is at first that of the row before. With a key the file is encrypted.
 
     Raises:
         duckdb.Error, OSError: it could not be written; nothing of it counts.
         StorageDamaged: a row is missing, or was changed since it was committed.
     """
-    name = f"journal-{first:012d}-{last:012d}.parquet"
-    partial = folder / (name + PARTIAL_SUFFIX)
     try:
-        return _write_segment(cursor, partial, first, last, previous_hash, key)
+        return _stage_segment(cursor, partial, segment, key)
     except (duckdb.Error, OSError, StorageDamaged):
         # At once, because a full disk needs the space.
         with suppress(OSError):
@@ -83,14 +82,10 @@ def write_segment(
         raise
 
 
-def _write_segment(
-    cursor: Cursor,
-    partial: Path,
-    first: int,
-    last: int,
-    previous_hash: str,
-    key: EncryptionKey | None,
+def _stage_segment(
+    cursor: Cursor, partial: Path, segment: Segment, key: EncryptionKey | None
 ) -> Segment:
+    first, last = segment.first, segment.last
     add_segment_key(cursor, key)
     in_range = f"position >= {first:d} and position <= {last:d}"
     cursor.execute(
@@ -101,7 +96,7 @@ def _write_segment(
     )
     # Read back: neither a failing disk nor a journal that was changed may count as a backup,
     # because good sets are removed once later ones are good.
-    chain = ChainCheck(first - 1, bytes.fromhex(previous_hash))
+    chain = ChainCheck(first - 1, bytes.fromhex(segment.hash))
     for row, stored_hash in read_chained_rows(cursor, segment_source([partial], key)):
         if not chain.add(row, stored_hash):
             break
@@ -110,15 +105,10 @@ def _write_segment(
             f"The journal cannot be backed up ({chain.finding or f'it ends at {chain.position}'}):"
             " earlier backups are kept; run `spawn verify` on the stopped store."
         )
-    sha256, size_bytes = hash_file(partial), partial.stat().st_size
-    name = partial.name.removesuffix(PARTIAL_SUFFIX)
-    publish_file(partial, partial.with_name(name))
-    return Segment(
-        name=name,
-        first=first,
-        last=last,
-        size_bytes=size_bytes,
-        sha256=sha256,
+    return msgspec.structs.replace(
+        segment,
+        size_bytes=partial.stat().st_size,
+        sha256=hash_file(partial),
         hash=chain.hash.hex(),
     )
 
@@ -193,31 +183,33 @@ def insert_schema_snapshot(cursor: Cursor, snapshot: SchemaSnapshot) -> None:
 
 
 def write_schema_snapshot(
-    folder: Path, content: bytes, key: EncryptionKey | None
+    archive: Archive, backup_set: BackupSet, content: bytes, key: EncryptionKey | None
 ) -> tuple[str, str]:
-    """Write a snapshot unless the folder has it; return the name of its file and its SHA-256.
+    """Write a snapshot unless the set has it; return the name of its file and its SHA-256.
 
     Raises:
         OSError: it could not be written.
     """
-    name = f"schemas-{hashlib.sha256(content).hexdigest()[:16]}.json"
-    with suppress(OSError, StorageDamaged):
-        file_content = (folder / name).read_bytes()
-        if _open_snapshot(file_content, name, key) == content:
-            return name, hashlib.sha256(file_content).hexdigest()
+    stem = f"schemas-{hashlib.sha256(content).hexdigest()[:16]}"
+    known = {point.schemas for point in backup_set.points if point.schemas.startswith(stem)}
+    new_name = archive.name_file(stem, ".json")
+    for name in (*sorted(known), new_name):
+        with suppress(OSError, StorageDamaged):
+            file_content = archive.read(name_in_set(backup_set.number, name))
+            if _open_snapshot(file_content, name, key) == content:
+                return name, hashlib.sha256(file_content).hexdigest()
     file_content = content if key is None else key.seal(content, _SNAPSHOT)
-    write_file(folder / name, file_content)
-    return name, hashlib.sha256(file_content).hexdigest()
+    archive.replace(name_in_set(backup_set.number, new_name), file_content)
+    return new_name, hashlib.sha256(file_content).hexdigest()
 
 
-def read_schema_file(folder: Path, name: str, sha256: str, key: EncryptionKey | None) -> bytes:
-    """Return the content of the file of a snapshot.
+def open_schema_file(file_content: bytes, point: IndexedPoint, key: EncryptionKey | None) -> bytes:
+    """Return the content of the file of a point's snapshot.
 
     Raises:
         StorageDamaged: its checksum differs.
-        OSError: it cannot be read.
     """
-    file_content = (folder / name).read_bytes()
+    name, sha256 = point.schemas, point.schemas_sha256
     if hashlib.sha256(file_content).hexdigest() != sha256:
         raise StorageDamaged(f"The file {name} was changed: use another set of the archive.")
     return _open_snapshot(file_content, name, key)

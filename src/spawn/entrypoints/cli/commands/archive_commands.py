@@ -6,13 +6,16 @@ import os
 import re
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from spawn.domain.dates import parse_instant
 from spawn.domain.errors import InvalidInput
 from spawn.entrypoints.cli.errors import EXIT_FAILED, EXIT_OK
 from spawn.entrypoints.cli.grammar.options import Commands, add_json_option, parse_count
 from spawn.entrypoints.settings import Settings, find_encryption_key
+
+if TYPE_CHECKING:
+    from spawn.adapters.embedded.archive import Archive
 
 _PRIVATE_UMASK: Final = 0o077
 
@@ -22,7 +25,7 @@ def add_archive_commands(commands: Commands) -> None:
     backup = commands.add_parser(
         "backup",
         help="take a backup now",
-        description="Bring the backup in the folder of SPAWN_BACKUP_URL level with the journal, of "
+        description="Bring the backup of SPAWN_BACKUP_URL level with the journal, of "
         "a running service (SPAWN_URL) or of the file of a stopped one.",
     )
     _add_head_option(backup, "write the head of the journal to this file: store it elsewhere")
@@ -32,15 +35,15 @@ def add_archive_commands(commands: Commands) -> None:
         "verify",
         help="verify a store or its backups",
         description="Verify the file of a stopped store (every row of the journal and the chain of "
-        "their hashes, the high-water mark, every value of the derived tables) or a folder of "
+        "their hashes, the high-water mark, every value of the derived tables) or its "
         "backups. The exit code is 0 if all is well, else 1. Nothing is changed.",
     )
     verify.add_argument(
-        "path",
-        type=Path,
+        "target",
         nargs="?",
-        metavar="FILE|FOLDER",
-        help="store or folder of backups (default: the store of SPAWN_STORAGE_URL)",
+        metavar="FILE|BACKUPS",
+        help="store, or folder or s3://bucket/prefix of backups (default: the store of "
+        "SPAWN_STORAGE_URL)",
     )
     _add_head_option(verify, "the journal must have the row of the head in this file")
     add_json_option(verify)
@@ -52,11 +55,11 @@ def _add_restore_command(commands: Commands) -> None:
     restore = commands.add_parser(
         "restore",
         help="restore a store from its backups",
-        description="Restore a store from a folder of backups into a new file, at the newest "
+        description="Restore a store from its backups into a new file, at the newest "
         "change or an earlier one. The new store has the next epoch: cursors of the earlier one "
-        "expire, and the earlier one stops at its next backup to the same folder.",
+        "expire, and the earlier one stops at its next backup to the same place.",
     )
-    restore.add_argument("folder", type=Path, metavar="FOLDER", help="folder of backups")
+    _add_archive_argument(restore)
     restore.add_argument("file", type=Path, metavar="FILE", help="new file: none is overwritten")
     moment = restore.add_mutually_exclusive_group()
     moment.add_argument(
@@ -93,10 +96,10 @@ def _add_follower_commands(commands: Commands) -> None:
         "promote",
         help="make a follower the store",
         description="Take the rest of the backups, claim the next epoch, and let the file be "
-        "served. The earlier store stops at its next backup to the same folder.",
+        "served. The earlier store stops at its next backup to the same place.",
     )
     for command in (follow, promote):
-        command.add_argument("folder", type=Path, metavar="FOLDER", help="folder of the backups")
+        _add_archive_argument(command)
         command.add_argument("file", type=Path, metavar="FILE", help="file of the follower")
     follow.add_argument(
         "--interval",
@@ -110,6 +113,24 @@ def _add_follower_commands(commands: Commands) -> None:
     add_json_option(promote)
     follow.set_defaults(run=_run_follow)
     promote.set_defaults(run=_run_promote)
+
+
+def _add_archive_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "archive",
+        type=_parse_archive,
+        metavar="BACKUPS",
+        help="folder of the backups, or s3://bucket/prefix",
+    )
+
+
+def _parse_archive(text: str) -> "Archive":
+    from spawn.adapters.archives.archive_urls import open_archive
+
+    try:
+        return open_archive(text)
+    except InvalidInput as error:
+        raise argparse.ArgumentTypeError(error.detail) from None
 
 
 def _add_head_option(parser: argparse.ArgumentParser, help_text: str) -> None:
@@ -149,7 +170,7 @@ def _run_verify(settings: Settings, arguments: argparse.Namespace) -> int:
     from spawn.entrypoints.cli.recovery_commands import verify
 
     os.umask(_PRIVATE_UMASK)
-    is_good = verify(settings, arguments.path, arguments.head, as_json=arguments.json)
+    is_good = verify(settings, arguments.target, arguments.head, as_json=arguments.json)
     return EXIT_OK if is_good else EXIT_FAILED
 
 
@@ -160,7 +181,7 @@ def _run_restore(settings: Settings, arguments: argparse.Namespace) -> int:
     os.umask(_PRIVATE_UMASK)
     epoch, position = arguments.position or (None, None)
     request = RestoreRequest(
-        archive=arguments.folder,
+        archive=arguments.archive,
         target=arguments.file,
         number=arguments.set,
         epoch=epoch,
@@ -180,7 +201,7 @@ def _run_follow(settings: Settings, arguments: argparse.Namespace) -> int:
     os.umask(_PRIVATE_UMASK)
     follow(
         settings,
-        arguments.folder,
+        arguments.archive,
         arguments.file,
         None if arguments.once else arguments.interval,
         as_json=arguments.json,
@@ -192,5 +213,5 @@ def _run_promote(settings: Settings, arguments: argparse.Namespace) -> int:
     from spawn.entrypoints.cli.recovery_commands import promote
 
     os.umask(_PRIVATE_UMASK)
-    promote(settings, arguments.folder, arguments.file, as_json=arguments.json)
+    promote(settings, arguments.archive, arguments.file, as_json=arguments.json)
     return EXIT_OK
