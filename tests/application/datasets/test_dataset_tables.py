@@ -4,6 +4,7 @@ import asyncio
 import importlib
 import importlib.util
 import io
+import os
 import threading
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -22,6 +23,7 @@ from spawn.adapters.duckdb import store as store_module
 from spawn.adapters.duckdb.columns import column_chunks
 from spawn.adapters.duckdb.columns.table_files import MAX_TABLE_FILES
 from spawn.adapters.duckdb.journal.appender import JournalAppender
+from spawn.adapters.embedded.options import StoreOptions
 from spawn.adapters.factory import Store, open_store
 from spawn.adapters.file_encoder import FileEncoder
 from spawn.adapters.ontology.bundled import BundledRegistry
@@ -33,11 +35,11 @@ from spawn.application.datasets.dataset_tables import count_tables, read_tables
 from spawn.application.datasets.file_formats import DataFormat, format_file
 from spawn.application.dependencies import Dependencies
 from spawn.application.lineage.recorder import RunProgress
-from spawn.domain.errors import DeadlineExceeded
+from spawn.domain.errors import DeadlineExceeded, Unavailable
 from spawn.domain.events.position import Position
 from spawn.domain.principal import Principal, RowScope
 from spawn.domain.projects.project import ExternalRef, Milestone, Sponsor, Spv
-from spawn.domain.query import Query
+from spawn.domain.query import Page, Query, Sort
 from spawn.domain.schemas.evolution.migration_plan import plan_migration
 from spawn.ports.analytics import ColumnChunk
 from spawn.ports.schemas import SchemaState
@@ -384,6 +386,31 @@ async def test_a_chunk_that_takes_too_long_is_read_in_smaller_ones(
         limit = 0
         with pytest.raises(DeadlineExceeded):
             await check_equal(dependencies, {})
+
+
+async def test_an_engine_without_memory_for_a_chunk_reads_smaller_ones(tmp_path: Path) -> None:
+    """A request that needs more memory all the same is rejected, and the next one is served."""
+    options = StoreOptions(memory_limit="40MiB")
+    store = await open_store(f"duckdb:///{tmp_path}/s.duckdb", clock=ManualClock(), options=options)
+    await store.adopt(a_record())
+    harness = StorageHarness(store, ManualClock())
+    for _ in range(8):
+        states = [harness.project(description=os.urandom(1_500).hex()) for _ in range(1_000)]
+        await store.commit(harness.change(*((state, 0) for state in states)))
+    dependencies = over_columns(store, tmp_path)
+    dataset = await read_dataset_query(dependencies, DatasetName.PROJECTS, {})
+    chunks = await read_tables(dependencies, ANNA, dataset, await dependencies.reads.position())
+    assert chunks is not None
+    sizes = [chunk.rows async for chunk in chunks]
+    assert (sum(sizes), len(sizes) > 1) == (8_000, True)
+    sorts = (Sort("description", descending=True), Sort("project_name"))
+    query = Query(sort=sorts, limit=500)
+    outcomes = await asyncio.gather(*(store.page(query) for _ in range(4)), return_exceptions=True)
+    assert {type(one) for one in outcomes} <= {Page, Unavailable}
+    await harness.create(project_name="after")
+    page = await store.page(Query(limit=1))
+    assert len(page.items) == 1
+    await store.close()
 
 
 async def test_values_come_from_documents_until_the_table_is_proven(

@@ -117,6 +117,11 @@ def translate_error(error: duckdb.Error, file: str) -> SpawnError:
     )
 
 
+def is_out_of_memory(failure: BaseException) -> bool:
+    """Whether a statement needed more memory than the engine may take."""
+    return isinstance(failure.__cause__, duckdb.OutOfMemoryException)
+
+
 def is_fatal(failure: duckdb.Error) -> bool:
     """Whether the database accepts no further statement until it is reopened."""
     return isinstance(failure, duckdb.FatalException)

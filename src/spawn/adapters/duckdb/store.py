@@ -24,6 +24,7 @@ from spawn.adapters.duckdb.connection import (
     Cursor,
     Engine,
     ReaderThreads,
+    is_out_of_memory,
     read_memory_bytes,
 )
 from spawn.adapters.duckdb.flow_sums import sum_columns
@@ -485,21 +486,24 @@ class DuckDbStore:
         )
 
     async def _read_chunks(self, reader: ColumnReader) -> AsyncGenerator[ColumnChunk]:
-        start, rows = 0, reader.chunk_rows
+        start, rows, most_rows = 0, reader.chunk_rows, reader.chunk_rows
         while True:
             try:
                 is_proven = not self._appender.uncompared_rows()
                 chunk = await self._read(
                     partial(reader.read, start=start, rows=rows, is_table_proven=is_proven)
                 )
-            except DeadlineExceeded:
+            except (DeadlineExceeded, Unavailable) as failure:
                 # On a busy machine: a file that has begun has no other way than to go on.
-                if rows <= MIN_CHUNK_ROWS:
+                is_too_large = is_out_of_memory(failure)
+                is_retried = is_too_large or isinstance(failure, DeadlineExceeded)
+                if rows <= MIN_CHUNK_ROWS or not is_retried:
                     raise
                 rows = max(rows // 4, MIN_CHUNK_ROWS)
+                most_rows = rows if is_too_large else most_rows
                 continue
             yield chunk
-            start, rows = start + chunk.rows, min(rows * 2, reader.chunk_rows)
+            start, rows = start + chunk.rows, min(rows * 2, most_rows)
             if start >= len(reader):
                 return
 
