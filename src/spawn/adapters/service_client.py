@@ -172,6 +172,34 @@ class ServiceClient:
         """Return the JSON of facilities or portfolios at a path below `/v1/ops`."""
         return (await self._request("GET", f"/v1/ops/{path}", params=parameters)).content
 
+    async def send_financing(
+        self,
+        path: str,
+        parameters: Mapping[str, str],
+        document: bytes,
+        *,
+        key: str | None = None,
+        based_on: str | None = None,
+    ) -> bytes:
+        """Send a command or a calculation below `/v1/ops`, and return what it gives as JSON.
+
+        Raises:
+            ServiceUnreachable: no response came; the detail has the key with which to repeat it.
+        """
+        headers = dict(_JSON_CONTENT)
+        optional = {"Idempotency-Key": key, "If-Match": based_on}
+        headers |= {name: value for name, value in optional.items() if value is not None}
+        try:
+            response = await self._request(
+                "POST", f"/v1/ops/{path}", params=parameters, content=document, headers=headers
+            )
+        except httpx.TransportError as failure:
+            if key is None or isinstance(failure, httpx.ConnectError):
+                raise
+            detail = f"no response came ({type(failure).__name__}): the command may have been done"
+            raise ServiceUnreachable(f"{detail}; repeat it with --idempotency-key {key}") from None
+        return response.content
+
     async def read_audit_log(self, parameters: Mapping[str, str]) -> bytes:
         """Return a page of the audit log as JSON."""
         return (await self._request("GET", "/v1/admin/audit", params=parameters)).content

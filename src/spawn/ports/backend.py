@@ -71,6 +71,22 @@ class Backend(Protocol):
         """Return the JSON of facilities or portfolios at a path of the API below `/v1/ops`."""
         ...
 
+    async def send_financing(
+        self,
+        path: str,
+        parameters: Mapping[str, str],
+        document: bytes,
+        *,
+        key: str | None = None,
+        based_on: str | None = None,
+    ) -> bytes:
+        """Send a command or a calculation below `/v1/ops`, and return what it gives as JSON.
+
+        With an idempotency key it is safe to repeat. `based_on` is the tag of the version that it
+        changes, or `*` for any.
+        """
+        ...
+
     async def read_audit_log(self, parameters: Mapping[str, str]) -> bytes:
         """Return a page of the audit log as JSON; the parameters are those of the API."""
         ...

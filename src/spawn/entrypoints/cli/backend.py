@@ -94,6 +94,9 @@ _NEEDS_SERVICE: Final = (
     "approvals need a running service, which knows the caller by its key: set SPAWN_URL and"
     " SPAWN_KEY_FILE"
 )
+_FINANCING_NEEDS_SERVICE: Final = (
+    "facilities, covenants and portfolios need a running service: set SPAWN_URL"
+)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -300,7 +303,20 @@ class FileBackend:
     async def read_financing(self, path: str, parameters: Mapping[str, str]) -> bytes:
         """Raise: the figures of facilities and portfolios are those of a running service."""
         del path, parameters
-        raise CommandError("facilities and portfolios need a running service: set SPAWN_URL")
+        raise CommandError(_FINANCING_NEEDS_SERVICE)
+
+    async def send_financing(
+        self,
+        path: str,
+        parameters: Mapping[str, str],
+        document: bytes,
+        *,
+        key: str | None = None,
+        based_on: str | None = None,
+    ) -> bytes:
+        """Raise: as `read_financing`."""
+        del path, parameters, document, key, based_on
+        raise CommandError(_FINANCING_NEEDS_SERVICE)
 
     async def read_audit_log(self, parameters: Mapping[str, str]) -> bytes:
         """Return a page of the audit log as JSON."""

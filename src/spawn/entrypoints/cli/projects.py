@@ -71,11 +71,17 @@ async def create_project(settings: Settings, path: Path, *, as_json: bool) -> No
         sys.stdout.write(response.decode() + "\n")
         return
     fields: dict[str, Any] = msgspec.json.decode(response)
-    if "approval_id" in fields:
-        sys.stderr.write("the project waits for the decision of another person\n")
-        sys.stdout.write(f"{fields['approval_id']}\n")
-    else:
+    if not print_pending("project", fields):
         sys.stdout.write(f"{fields['project_id']}\n")
+
+
+def print_pending(noun: str, fields: Mapping[str, Any]) -> bool:
+    """Print the id of an approval, if a command waits for one, and return whether it does."""
+    if "approval_id" not in fields:
+        return False
+    sys.stderr.write(f"the {noun} waits for the decision of another person\n")
+    sys.stdout.write(f"{fields['approval_id']}\n")
+    return True
 
 
 def read_document(path: Path) -> bytes:

@@ -51,7 +51,7 @@ def _format_line(approval: ApprovalView) -> str:
 
 
 def _format_approval(approval: ApprovalView) -> str:
-    lines = [_format_line(approval), *map(_format_change, approval.changes)]
+    lines = [_format_line(approval), *map(format_change, approval.changes)]
     if approval.has_more_changes:
         lines.append("  and further fields: see --json")
     lines += [
@@ -68,7 +68,8 @@ def _format_approval(approval: ApprovalView) -> str:
     return "\n".join(lines)
 
 
-def _format_change(change: FieldChangeView) -> str:
+def format_change(change: FieldChangeView) -> str:
+    """Return the line of a field that a command changes."""
     before, after = (
         escape_unprintable(msgspec.json.encode(one).decode())
         for one in (change.before, change.after)

@@ -75,6 +75,27 @@ async def print_statement(
     _write_balance(statement["end"], "closing balance", statement["closing_balance"], code)
 
 
+async def print_schedule(
+    settings: Settings, facility_id: str, parameters: Mapping[str, str], *, as_json: bool
+) -> None:
+    """Print the periods of a schedule: date, payment, interest, principal, and the balance."""
+    async with open_backend(settings) as backend:
+        document = await backend.read_financing(f"{_build_path(facility_id)}/schedule", parameters)
+    if as_json:
+        sys.stdout.write(document.decode() + "\n")
+        return
+    schedule = msgspec.json.decode(document)
+    sys.stdout.write(
+        f"{'':10} {'payment':>18} {'interest':>18} {'principal':>18} {'balance':>18}\n"
+    )
+    for row in schedule["rows"]:
+        amounts = (row[name] for name in ("payment", "interest", "principal", "closing_balance"))
+        figures = " ".join(f"{amount:>18}" for amount in amounts)
+        sys.stdout.write(f"{row['date']} {figures} {schedule['currency_code']}\n")
+    for warning in schedule["warnings"]:
+        sys.stderr.write(f"{escape_unprintable(warning)}\n")
+
+
 def _build_path(facility_id: str) -> str:
     return f"facilities/{quote(facility_id, safe='')}"
 
