@@ -28,9 +28,14 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def write_schema(folder: Path, version: int | None, *columns: dict[str, Any]) -> str:
+def write_schema(
+    folder: Path,
+    version: int | None,
+    *columns: dict[str, Any],
+    schema_id: str = "project_schema",
+) -> str:
     """Write a schema document to a file."""
-    document = {"id": "project_schema", "version": version, "name": "P", "columns": columns}
+    document = {"id": schema_id, "version": version, "name": "P", "columns": columns}
     if version is None:
         del document["version"]
     path = folder / f"{version}.json"
@@ -124,6 +129,21 @@ def test_an_invalid_schema_is_reported_in_one_line(
     assert "absent.json: No such file" in capsys.readouterr().err
 
 
+def test_a_schema_of_facilities_is_known_by_its_id_or_by_a_kind(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The column is a core attribute of projects, of another type."""
+    sector = {"name": "sector", "type": "integer"}
+    for name in ("facility_schema", "loan_schema"):
+        old = write_schema(tmp_path, 1, schema_id=name)
+        new = write_schema(tmp_path, 2, sector, schema_id=name)
+        assert main(["schema", "check", new, "--against", old, "--kind", "project"]) == 1
+        assert "not a valid schema: /columns/0/type" in capsys.readouterr().err
+        kind = ["--kind", "facility"] if name == "loan_schema" else []
+        assert main(["schema", "check", new, "--against", old, *kind]) == 0
+        assert capsys.readouterr().out.startswith(f"{name} 2 after 1\n  /columns/sector: ")
+
+
 @pytest.mark.real
 def test_the_data_are_checked_in_a_running_service_or_in_the_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -144,6 +164,12 @@ def test_the_data_are_checked_in_a_running_service_or_in_the_file(
     monkeypatch.setenv("SPAWN_URL", service.url)
     assert main(["schema", "check", str(path)]) == 1
     assert capsys.readouterr().out == outputs[0]
+    desk = {"name": "desk", "type": "string"}
+    of_facilities = write_schema(tmp_path, 1, desk, schema_id="facility_schema")
+    assert main(["schema", "check", of_facilities]) == 0
+    output = capsys.readouterr().out
+    assert output.startswith("facility_schema 1 after 0\n")
+    assert 'alter table facilities add column "desk" VARCHAR' in output
     service.stop()
     monkeypatch.delenv("SPAWN_URL")
     monkeypatch.setenv("SPAWN_STORAGE_URL", service.environment["SPAWN_STORAGE_URL"])

@@ -12,6 +12,7 @@ import msgspec
 
 from spawn.domain.imports.import_state import FileFormat, ImportKind
 from spawn.domain.jobs import Job, JobStatus
+from spawn.domain.schemas.document_parser import find_stated_id
 from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
 from spawn.domain.text import redact_url
 from spawn.ports.backend import ReportProgress, UploadedFile
@@ -260,20 +261,22 @@ class ServiceClient:
         """Check the adoption of a schema document and return the proposal."""
         response = await self._request(
             "POST",
-            f"{await self._find_schema_path()}/check",
+            f"{await self._find_schema_path(document)}/check",
             params={} if mode is None else {"mode": mode.value},
             content=document,
             headers=_JSON_CONTENT,
         )
         return response.content
 
-    async def _find_schema_path(self) -> str:
+    async def _find_schema_path(self, document: bytes = b"") -> str:
+        """Return the path of the schema whose id a document states; else that of projects."""
         response = await self._request("GET", "/v1/governance/schemas")
         schemas = msgspec.json.decode(response.content, type=dict[str, Any])["items"]
-        active = next((item for item in schemas if item["state"] == "active"), None)
-        if active is None:
+        ids = [item["schema_id"] for item in schemas if item["state"] == "active"]
+        if not ids:
             raise ServiceError("the service has no active schema")
-        return f"/v1/governance/schemas/{active['schema_id']}"
+        stated_id = find_stated_id(document)
+        return f"/v1/governance/schemas/{stated_id if stated_id in ids else ids[0]}"
 
     async def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
         # An operation of administration is unknown to the other listener.

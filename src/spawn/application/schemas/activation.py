@@ -15,15 +15,13 @@ from spawn.domain.aggregates import governed_kinds
 from spawn.domain.errors import (
     Conflict,
     InvalidInput,
-    MalformedBody,
     NotFound,
     RegistryError,
 )
-from spawn.domain.json_tokens import parse_object
 from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.query import Query
 from spawn.domain.schema_version import MAX_VERSION, Schema
-from spawn.domain.schemas.document_parser import is_schema_id, read_schema
+from spawn.domain.schemas.document_parser import find_stated_id, is_schema_id, read_schema
 from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
 from spawn.ports.schemas import (
     FetchedSchema,
@@ -91,10 +89,7 @@ class SchemaPolicies(msgspec.Struct, frozen=True):
 
     def of_document(self, document: bytes) -> SchemaPolicy:
         """Return the policy of the schema whose id a document states; else that of projects."""
-        try:
-            schema_id = parse_object(document).get("id")
-        except MalformedBody:
-            schema_id = None
+        schema_id = find_stated_id(document)
         matches = (policy for policy in self.policies if policy.schema_id == schema_id)
         return next(matches, self.policies[0])
 

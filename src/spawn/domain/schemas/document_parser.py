@@ -431,3 +431,12 @@ _MEMBER_READERS: Final[dict[str, TokenReader]] = {
     "description": prose_reader(MAX_TEXT),
     "@context": _read_context,
 }
+
+
+def find_stated_id(document: bytes) -> str | None:
+    """Return the schema id that a document states; None without one, or if it is no JSON object."""
+    try:
+        schema_id = parse_object(document).get("id")
+    except MalformedBody:
+        return None
+    return schema_id if isinstance(schema_id, str) else None

@@ -26,13 +26,15 @@ _RELATIONS: Final = ("rows", "writers", "readers")
 class SchemaCheckOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Options of `spawn schema check`; `against` names documents, newest first.
 
-    Without documents the service at `url` decides, or the one of the environment.
+    Without documents the service at `url` decides, or the one of the environment. `kind` is the
+    kind of aggregate that the document governs; None for that of the schema with its id.
     """
 
     path: Path
     against: tuple[Path, ...]
     url: str | None
     mode: CompatibilityMode | None
+    kind: str | None
     as_json: bool
 
 
@@ -45,12 +47,13 @@ class DocumentCheckView(ProposalView, frozen=True, kw_only=True):
 async def check_schema(settings: Settings, options: SchemaCheckOptions) -> bool:
     """Print the result and return whether the document would be adopted."""
     proposal: ProposalView
+    document = await asyncio.to_thread(options.path.read_bytes)
+    kind = options.kind or settings.schema_policies.of_document(document).kind
     if options.against:
-        proposal = await asyncio.to_thread(_compare_documents, options)
+        proposal = await asyncio.to_thread(_compare_documents, options, kind)
     else:
         # An invalid document is reported with its path, wherever the data are.
-        await asyncio.to_thread(_read_file, options.path, default_version=1)
-        document = await asyncio.to_thread(options.path.read_bytes)
+        await asyncio.to_thread(_read_file, options.path, kind, default_version=1)
         async with open_backend(settings, url=options.url) as backend:
             response = await backend.check_schema(document, options.mode)
         proposal = msgspec.json.decode(response, type=ProposalView)
@@ -61,13 +64,13 @@ async def check_schema(settings: Settings, options: SchemaCheckOptions) -> bool:
     return proposal.adoptable
 
 
-def _compare_documents(options: SchemaCheckOptions) -> DocumentCheckView:
+def _compare_documents(options: SchemaCheckOptions, kind: str) -> DocumentCheckView:
     """Compare documents alone; proofs on stored data remain open."""
     versions = [
-        _read_file(path, default_version=number)
+        _read_file(path, kind, default_version=number)
         for number, path in enumerate(reversed(options.against), start=1)
     ]
-    candidate = _read_file(options.path, default_version=versions[-1].version + 1)
+    candidate = _read_file(options.path, kind, default_version=versions[-1].version + 1)
     mode = options.mode or CompatibilityMode.BACKWARD_TRANSITIVE
     check = check_document(candidate, versions, mode, datetime.now(UTC).date())
     return DocumentCheckView.of(
@@ -85,10 +88,10 @@ def _compare_documents(options: SchemaCheckOptions) -> DocumentCheckView:
     )
 
 
-def _read_file(path: Path, *, default_version: int) -> Schema:
+def _read_file(path: Path, kind: str, *, default_version: int) -> Schema:
     document = path.read_bytes()
     try:
-        return read_schema(document, default_version=default_version)
+        return read_schema(document, default_version=default_version, kind=kind)
     except InvalidInput as failure:
         details = "; ".join(f"{error.pointer or '/'} {error.detail}" for error in failure.errors)
         raise CommandError(f"{path} is not a valid schema: {details}") from None

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 from pathlib import Path
 
+from spawn.domain.aggregates import governed_kinds
 from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
 from spawn.entrypoints.cli.commands.data_commands import run_traced
 from spawn.entrypoints.cli.errors import EXIT_FAILED, EXIT_OK
@@ -61,6 +62,11 @@ def _add_schema_check(actions: Commands) -> None:
         choices=[mode.value for mode in CompatibilityMode],
         help="compatibility mode (default: backward_transitive with files, else as configured)",
     )
+    check_parser.add_argument(
+        "--kind",
+        choices=governed_kinds(),
+        help="what the schema governs (default: by the id of the document, else project)",
+    )
     add_json_option(check_parser)
     check_parser.set_defaults(run=_run_schema_check)
 
@@ -80,6 +86,7 @@ def _run_schema_check(settings: Settings, arguments: argparse.Namespace) -> int:
         against=tuple(arguments.against),
         url=arguments.url,
         mode=None if arguments.mode is None else CompatibilityMode(arguments.mode),
+        kind=arguments.kind,
         as_json=arguments.json,
     )
     is_adoptable = asyncio.run(check_schema(settings, options))
