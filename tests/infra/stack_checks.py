@@ -142,6 +142,7 @@ def check_environment(variables: dict[str, str], stack: str) -> None:
     assert settings.storage_url == "duckdb:////data/spawn.duckdb"
     assert settings.backup_url == "file:///backups"
     assert settings.backup_interval_s > 0
+    assert int(variables["SPAWN_BACKUP_RETENTION"]) == settings.backup_retention
     assert settings.backup_signing_key_file == "/run/spawn/backup_signing_key"
     if stack == "dev":
         assert settings.ontology_url.endswith("spawn-ontology:8100")
@@ -215,6 +216,14 @@ def check_objects(objects: list[dict[str, Any]], stack: str, namespace: str) -> 
         found.setdefault(each["kind"], []).append(each)
         if each["kind"] != "Namespace":
             assert each["metadata"]["namespace"] == namespace
+    label = "pod-security.kubernetes.io/enforce"
+    assert found["Namespace"][0]["metadata"]["labels"][label] == "restricted"
+    for claim in found["PersistentVolumeClaim"]:
+        assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]  # two nodes are two writers
+    job = found["CronJob"][0]["spec"]["jobTemplate"]["spec"]["template"]
+    for pod in (job, *(each["spec"]["template"] for each in find_workloads(found))):
+        check_pod(pod["spec"])
+    check_verification(job["spec"])
     check_writer(found["StatefulSet"][0]["spec"], stack)
     check_network(found["NetworkPolicy"], stack)
     (endpoint,) = found["ServiceMonitor"][0]["spec"]["endpoints"]
@@ -225,6 +234,35 @@ def check_objects(objects: list[dict[str, Any]], stack: str, namespace: str) -> 
     assert found["PodDisruptionBudget"][0]["spec"]["maxUnavailable"] == 1
     assert len(found.get("Deployment", [])) == (1 if stack == "dev" else 0)
     assert set(found["Secret"][0]["stringData"]) == {"metrics_key", "backup_signing_key"}
+
+
+def find_workloads(found: dict[str, list[Any]]) -> list[Any]:
+    """Return the objects that run pods all the time."""
+    return [*found["StatefulSet"], *found.get("Deployment", [])]
+
+
+def check_pod(pod: dict[str, Any]) -> None:
+    """Assert that a pod takes no memory or disk of others, and that they read no secret."""
+    for container in pod["containers"]:
+        requests, limits = container["resources"]["requests"], container["resources"]["limits"]
+        assert requests["memory"] == limits["memory"]
+        assert "ephemeral-storage" in limits
+    for volume in pod["volumes"]:
+        assert "emptyDir" not in volume or volume["emptyDir"]["sizeLimit"]
+        assert "secret" not in volume or int(volume["secret"]["defaultMode"]) & 0o007 == 0
+
+
+def check_verification(pod: dict[str, Any]) -> None:
+    """Assert that the nightly job can read backups and signatures, and change neither."""
+    (container,) = pod["containers"]
+    mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+    assert container["args"] == ["verify", "/backups"]
+    assert mounts["/backups"]["readOnly"] is True
+    assert mounts["/run/spawn"]["readOnly"] is True
+    variables = {each["name"]: each["value"] for each in container["env"]}
+    assert variables["SPAWN_BACKUP_SIGNING_KEY_FILE"] == "/run/spawn/backup_signing_key"
+    assert pod["restartPolicy"] == "Never"
+    assert pod["affinity"]["podAffinity"]
 
 
 def check_writer(spec: dict[str, Any], stack: str) -> None:
@@ -244,6 +282,9 @@ def check_writer(spec: dict[str, Any], stack: str) -> None:
         "readinessProbe": "/monitoring/ready",
         "livenessProbe": "/monitoring/live",
     }
+    startup = container["startupProbe"]
+    # Tables that are rebuilt take minutes, and a pod that is killed meanwhile never gets ready.
+    assert startup["periodSeconds"] * startup["failureThreshold"] >= 600
     mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
     claims = {
         volume["name"]: volume["persistentVolumeClaim"]["claimName"]
@@ -275,3 +316,7 @@ def check_network(policies_found: list[dict[str, Any]], stack: str) -> None:
     assert names == ["ingress-nginx", "monitoring"]
     ports = {port["port"] for rule in policies["spawn"]["egress"] for port in rule["ports"]}
     assert ports == {53, 443} | ({8100} if stack == "dev" else set())
+    if stack == "dev":
+        (ingress,) = policies["spawn-ontology"]["ingress"]
+        service = {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "spawn"}}}
+        assert ingress == {"from": [service], "ports": [{"port": 8100, "protocol": "TCP"}]}
