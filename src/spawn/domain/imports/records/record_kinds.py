@@ -5,6 +5,7 @@ the struct, so that a new term of a facility can be imported without a change he
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any, Final
 
 import msgspec
@@ -83,7 +84,20 @@ def _list_paths(described: inspect.Type, path: str) -> Iterator[tuple[str, TypeN
         yield path, _TYPES.get(type(described), TypeName.STRING)
 
 
-def _build_kind(kind: ImportKind, struct: type[Any]) -> RecordKind:
+_STRUCTS: Final[Mapping[ImportKind, type[Any]]] = {
+    ImportKind.FACILITY: FacilityRecord,
+    ImportKind.ENTRY: EntryRecord,
+}
+
+
+@cache
+def get_record_kind(kind: ImportKind) -> RecordKind:
+    """Return the kind of record of an import, compiled when the first one begins.
+
+    Raises:
+        KeyError: projects have a reader of their own.
+    """
+    struct = _STRUCTS[kind]
     paths = list(_list_paths(inspect.type_info(struct), ""))
     return RecordKind(
         kind=kind,
@@ -97,12 +111,6 @@ def _build_kind(kind: ImportKind, struct: type[Any]) -> RecordKind:
         lists=frozenset(path for path, name in paths if name is None),
     )
 
-
-RECORD_KINDS: Final[Mapping[ImportKind, RecordKind]] = {
-    ImportKind.FACILITY: _build_kind(ImportKind.FACILITY, FacilityRecord),
-    ImportKind.ENTRY: _build_kind(ImportKind.ENTRY, EntryRecord),
-}
-"""Kinds of records by the kind of the import; those of projects have a reader of their own."""
 
 ENTRY_FACTS: Final = EntryFacts.__struct_fields__
 """Names of the fields of an entry that its client states."""

@@ -15,10 +15,10 @@ from spawn.domain.imports.import_state import ImportKind, RowReason
 from spawn.domain.imports.mapping import ColumnMapping, ImportMapping
 from spawn.domain.imports.records.nested_tokens import nest_tokens
 from spawn.domain.imports.records.record_kinds import (
-    RECORD_KINDS,
     EntryRecord,
     FacilityRecord,
     generalise,
+    get_record_kind,
 )
 from spawn.domain.imports.row_selector import RowSelector
 from spawn.domain.json_tokens import Token
@@ -59,7 +59,7 @@ class RecordReader:
         Raises:
             InvalidInput: a column names no field of the kind.
         """
-        self._kind = RECORD_KINDS[kind]
+        self._kind = get_record_kind(kind)
         self._validator = validator
         self._cells: tuple[AnyCell, ...] = ()
         if mapping is not None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Final
 
 ALIASED_SEGMENTS: Final = frozenset(
@@ -39,9 +40,6 @@ class RouteTable:
         self._methods = {
             template: self._format_allow(methods) for template, methods in merged.items()
         }
-        self._patterns = [
-            (re.compile(_PARAMETER.sub("[^/]+", template)), template) for template in merged
-        ]
 
     @staticmethod
     def _format_allow(methods: set[str]) -> str:
@@ -57,3 +55,12 @@ class RouteTable:
             if pattern.fullmatch(path):
                 return self._methods[template]
         return ""
+
+    @cached_property
+    def _patterns(self) -> list[tuple[re.Pattern[str], str]]:
+        """Patterns of the templates with parameters, compiled for the first path that needs one."""
+        return [
+            (re.compile(_PARAMETER.sub("[^/]+", template)), template)
+            for template in self._methods
+            if "{" in template
+        ]
