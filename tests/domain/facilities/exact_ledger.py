@@ -90,7 +90,7 @@ class NightlyTotal:
     @property
     def cents(self) -> Fraction:
         for (amount, rate, margin), nights in self._nights.items():
-            annual = max(Fraction(rate), Fraction(0)) + Fraction(margin)
+            annual = Fraction(rate) + Fraction(margin)
             self._total += amount * annual * nights / self._year
         self._nights.clear()
         return _cents(self._total)
@@ -142,7 +142,8 @@ class DailyLedger:
         if self.fixing is not None and self.balance:
             step = rate.margin_steps[0]
             margin = step.margin if day >= step.from_date else rate.margin
-            self.interest.add(self.balance, self.fixing, margin)
+            base = self.fixing if rate.floor is None else max(self.fixing, rate.floor)
+            self.interest.add(self.balance, base, margin)
         if facility.availability_start <= day < facility.availability_end:
             self.fee_total.add(self._undrawn, facility.fees.commitment_fee, Decimal(0))
         if self.today:
@@ -153,6 +154,11 @@ class DailyLedger:
         if day in self._due_dates:
             self.today = self.interest.cents - self.settled
             self.settled += self.today
+            if self.overdue * self.today < 0:  # a credit is offset first
+                overdue, both = self.overdue, self.overdue + self.today
+                stays_overdue = (both > 0) == (overdue > 0)
+                self.overdue = both if stays_overdue else Fraction(0)
+                self.today = both - self.overdue
         if day in self._due_dates or day == facility.availability_end:
             self.fees_due += self.fee_total.cents - self.fee_settled
             self.fee_settled = self.fee_total.cents
@@ -198,9 +204,10 @@ class DailyLedger:
             self.balance -= amount
 
     def _payment(self, _entry: LedgerEntry, amount: Fraction) -> None:
-        for_fees = min(amount, self.fees_due)
+        for_fees = min(amount, max(self.fees_due, Fraction(0)))
         self.fees_due -= for_fees
-        principal = self._take_interest(amount - for_fees)
+        is_owed = self.overdue + self.today > 0
+        principal = self._take_interest(amount - for_fees) if is_owed else amount - for_fees
         self.paid_interest += amount - for_fees - principal
         self.balance -= principal
 

@@ -19,22 +19,37 @@ from tests.domain.facilities.exact_ledger import (
 from tests.domain.facilities.facility_terms import a_facility
 from tests.domain.facilities.ledger_builder import LedgerBuilder
 
-from spawn.domain.facilities.facility import FacilityFees, FacilityRepayment
+from spawn.domain.facilities.facility import (
+    DatedMargin,
+    FacilityFees,
+    FacilityRepayment,
+    RateBasis,
+)
 from spawn.domain.facilities.facility_timeline import build_timeline
 from spawn.domain.facilities.ledger import EntryKind, WaivedPart, select_entries
-from spawn.domain.facilities.ledger_fold import fold
+from spawn.domain.facilities.ledger_fold import find_highest_debt, fold
 from spawn.domain.finance.time_base.business_calendar import BusinessCalendar, BusinessDayRule
 from spawn.domain.finance.time_base.day_count import DayCount
 from spawn.domain.finance.time_base.payment_dates import PaymentDateTerms, PaymentFrequency
 
 pytestmark = pytest.mark.core
 
+_NEGATIVE: dict[str, Any] = {
+    "rate": RateBasis(
+        curve="index",
+        margin=Decimal("-0.03"),
+        margin_steps=(DatedMargin(from_date=date(2027, 11, 30), margin=Decimal("-0.01")),),
+    )
+}
+_TERMS: tuple[dict[str, Any], ...] = ({}, _NEGATIVE, {})
+"""Terms of random ledgers: every third has a rate that is often negative."""
+
 
 def compare_with_fractions(seeds: range, attempts: int) -> Counter[str]:
     """Compare folds of random ledgers with exact fractions; return the kinds that they had."""
     kinds: Counter[str] = Counter()
     for seed in seeds:
-        facility = a_short_facility(("ACT/360", "ACT/365F")[seed % 2])
+        facility = a_short_facility(("ACT/360", "ACT/365F")[seed % 2], **_TERMS[seed % 3])
         recorded = random_ledger(facility, seed, attempts)
         kinds.update(each.entry.kind for each in recorded)
         source = random.Random(seed)
@@ -222,3 +237,70 @@ def test_a_waiver_forgives_the_part_that_it_names() -> None:
 
 if __name__ == "__main__":  # ten thousand ledgers, two minutes of processor time
     compare_with_fractions(range(1_000, 11_000), 25)
+
+
+def a_ledger_at(rate: str, **terms: Any) -> LedgerBuilder:
+    """Return a ledger with 100,000 drawn at the start, at a fixed rate, paid half-yearly."""
+    ledger = LedgerBuilder(
+        a_facility(rate=RateBasis(fixed_rate=Decimal(rate)), day_count="30E/360", **terms)
+    )
+    ledger.add(EntryKind.DRAW, date(2026, 3, 31), "100000.00")
+    return ledger
+
+
+def test_interest_of_a_negative_rate_is_offset_against_later_interest() -> None:
+    """500 a half-year are owed by the lenders, then 1,500 by the borrower: a payment owes 1,000."""
+    ledger = LedgerBuilder(a_facility(rate=RateBasis(curve="index"), day_count="30E/360"))
+    ledger.add(EntryKind.RATE_FIXING, date(2026, 3, 31), rate=Decimal("-0.01"))
+    ledger.add(EntryKind.RATE_FIXING, date(2026, 9, 30), rate=Decimal("0.03"))
+    ledger.add(EntryKind.DRAW, date(2026, 3, 31), "100000.00")
+    credit = ledger.fold(date(2026, 9, 30))
+    assert (credit.interest_due, credit.interest_overdue) == (Decimal("-500.00"), Decimal(0))
+    assert ledger.fold(date(2027, 3, 31)).interest_due == Decimal("1000.00")
+    ledger.add(EntryKind.PAYMENT, date(2027, 3, 31), "1500.00")
+    paid = ledger.fold(date(2027, 3, 31))
+    assert (paid.interest_paid, paid.repaid) == (Decimal("1000.00"), Decimal("500.00"))
+    assert (paid.interest_due, paid.balance) == (Decimal("0.00"), Decimal("99500.00"))
+
+
+def test_interest_of_a_negative_rate_reduces_what_is_overdue() -> None:
+    ledger = LedgerBuilder(a_facility(rate=RateBasis(curve="index"), day_count="30E/360"))
+    ledger.add(EntryKind.RATE_FIXING, date(2026, 3, 31), rate=Decimal("0.03"))
+    ledger.add(EntryKind.RATE_FIXING, date(2026, 9, 30), rate=Decimal("-0.01"))
+    ledger.add(EntryKind.DRAW, date(2026, 3, 31), "100000.00")
+    position = ledger.fold(date(2027, 3, 31))
+    assert position.interest_due == position.interest_overdue == Decimal("1000.00")
+
+
+def test_a_credit_repays_no_principal_and_is_no_debt() -> None:
+    ledger = a_ledger_at("-0.01")
+    ledger.add(EntryKind.PREPAYMENT, date(2026, 9, 30), "99500.00")
+    entries = select_entries(ledger.recorded)
+    # 500.00 are left, and the lenders owe as much.
+    assert find_highest_debt(ledger.facility, entries, date(2026, 9, 30)) == Decimal("500.00")
+    ledger.add(EntryKind.PREPAYMENT, date(2026, 9, 30), "500.00")
+    entries = select_entries(ledger.recorded)
+    assert find_highest_debt(ledger.facility, entries, date(2026, 9, 30)) == Decimal(0)
+
+
+@pytest.mark.parametrize(
+    ("fees", "debt"),
+    [
+        (FacilityFees(agency_fee=Decimal(25)), "225.00"),
+        (FacilityFees(commitment_fee=Decimal("0.01")), "15750.00"),
+        (FacilityFees(), "0.00"),
+    ],
+)
+def test_fees_that_fall_due_later_are_debt(fees: FacilityFees, debt: str) -> None:
+    """An agency fee ends with the maturity, a commitment fee with the availability period."""
+    ledger = a_ledger_at("0", fees=fees)
+    ledger.add(EntryKind.PREPAYMENT, date(2026, 3, 31), "100000.00")
+    due = ledger.fold(date(2026, 3, 31)).fees_due
+    if due:
+        ledger.add(EntryKind.PAYMENT, date(2026, 3, 31), str(due))
+    entries = select_entries(ledger.recorded)
+    since = date(2026, 3, 31)
+    assert str(find_highest_debt(ledger.facility, entries, since)) == debt
+    last = ledger.fold(date(2060, 1, 1))
+    assert str(last.fees_due) == debt
+    assert last.accrued_fee == 0

@@ -119,3 +119,22 @@ def test_completion_and_the_reversal_of_a_repayment_never_both_succeed(
             completion = pool.submit(complete, ledger)
         statuses = {reversal.result().status_code, completion.result().status_code}
         assert statuses in ({409, 200}, {201, 409})
+
+
+def test_a_project_with_fees_to_come_is_not_completed(client: httpx.Client) -> None:
+    fees = {"agency_fee": "100.00", "commitment_fee": "0.01"}
+    ledger = LedgerClient(client, project={"status": "OPERATION"}, fees=fees)
+    ledger.record("payment", "2020-03-31", "100.00")
+    # 10,000.00 a year on the commitment for 640 days, and nine further agency fees.
+    assert "18434.25 EUR is outstanding" in complete(ledger, on="2020-03-31").json()["detail"]
+    ledger.record("cancellation", "2020-03-31", "1000000.00")
+    assert "900.00 EUR is outstanding" in complete(ledger, on="2020-03-31").json()["detail"]
+    body = {
+        "availability_end": "2020-04-30",
+        "payment_dates": {"end": "2021-03-31"},
+        "repayment": {"grace_periods": 1},
+    }
+    etag = client.get(ledger.path).headers["etag"]
+    amended = client.patch(ledger.path, json=body, headers={"if-match": etag})
+    assert amended.status_code == 200, amended.text
+    assert complete(ledger, on="2020-03-31").status_code == 200

@@ -211,8 +211,8 @@ async def sum_outstanding_debt(
 ) -> dict[str, Decimal]:
     """Return the debt of a project from a date on by currency; empty if all of it is repaid.
 
-    It is the balance of each loan with its interest, accrued or due, and the fees that are due: the
-    highest of the day and of the later days that have entries.
+    It is the balance of each loan with its interest and fees, accrued or due: the highest of the
+    day and of the later days that have entries. Without any it is the fees that fall due later.
 
     Raises:
         NotFound: no such project.

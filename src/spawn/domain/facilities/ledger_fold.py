@@ -3,7 +3,8 @@
 Amounts are whole minor units and interest is an exact fraction of one, so that no order of
 operations matters and no rounding builds up: what is due on a payment date is the rounded total of
 the interest so far, less what was due before. A payment is allocated to fees, overdue interest,
-the interest of the day, and principal, in this order.
+the interest of the day, and principal, in this order. Interest of a negative rate is a credit of
+the borrower: it is offset against interest that is due or falls due later, never against principal.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -51,7 +52,8 @@ class LedgerState(msgspec.Struct):
 
     Interest and commitment fee accrue in `parts` of a minor unit.
     `draws`, `cancellations`, `repayments` and the like are totals so far.
-    `overdue_interest` fell due on an earlier day, `due_interest` on this one.
+    `overdue_interest` fell due on an earlier day, `due_interest` on this one; below zero they are a
+    credit.
     """
 
     parts: int
@@ -253,6 +255,7 @@ class LedgerFold:
             interest = state.accrued_interest
             state.due_interest += interest
             state.settled_interest += interest
+            self._offset_credit()
             if interest:
                 self._trace(day, "interest_due", interest, interest=interest)
         if day in timeline.margin_dates:
@@ -268,6 +271,22 @@ class LedgerFold:
         if fees:
             state.fees_due += fees
             self._trace(day, "fees_due", fees, fees=fees)
+
+    def _offset_credit(self) -> None:
+        """Offset interest below zero, which lenders owe at a negative rate, against other interest.
+
+        Otherwise a payment would pay the interest of the day in full beside a credit.
+        """
+        state = self.state
+        overdue, due = state.overdue_interest, state.due_interest
+        if overdue < 0 < due:
+            offset = min(-overdue, due)
+        elif due < 0 < overdue:
+            offset = -min(overdue, -due)
+        else:
+            return
+        state.overdue_interest += offset
+        state.due_interest -= offset
 
     def _fix_rate(self, entry: LedgerEntry, _amount: int) -> None:
         self._settle_accruals(entry.value_date)
@@ -486,7 +505,9 @@ def check_ledger(facility: Facility, entries: Sequence[LedgerEntry]) -> None:
 def find_highest_debt(facility: Facility, entries: Sequence[LedgerEntry], since: date) -> Decimal:
     """Return the highest debt at the end of a day and of the later days that have entries.
 
-    Debt is the balance with its interest, accrued or due, and the fees that are due.
+    Debt is the balance with its interest and its fees, accrued or due. Interest that lenders owe
+    at a negative rate repays nothing, and is no debt. If there is none, it is the fees that fall
+    due later by the terms.
 
     Args:
         facility: the terms.
@@ -495,9 +516,16 @@ def find_highest_debt(facility: Facility, entries: Sequence[LedgerEntry], since:
     """
     ledger = LedgerFold(facility, entries)
     days = sorted({since, *(e.value_date for e in entries if e.value_date > since)})
-    states = [ledger.run(day) for day in days]
-    debts = (s.balance + s.interest_due + s.accrued_interest + s.fees_due for s in states)
-    return ledger.to_amount(max(debts))
+    debt = max(_measure_debt(ledger.run(day)) for day in days)
+    if not debt:
+        last = build_timeline(facility).stops[-1]
+        debt = ledger.run(max(last, days[-1])).fees_due
+    return ledger.to_amount(debt)
+
+
+def _measure_debt(state: LedgerState) -> int:
+    interest = max(state.interest_due + state.accrued_interest, 0)
+    return state.balance + interest + state.accrued_fee + state.fees_due
 
 
 def has_other_figures(
