@@ -282,7 +282,6 @@ async def test_parameters_of_an_import_fit_its_kind(client: httpx.AsyncClient) -
     await client.put("/v1/ops/import-mappings/desk", json=mapping)
     for params, pointer in (
         ({"kind": "loan"}, "/kind"),
-        ({"kind": "entry", "dry_run": "true"}, "/dry_run"),
         ({"kind": "entry", "from_export": "true"}, "/from_export"),
         ({"kind": "entry", "mapping": "desk"}, "/mapping"),
     ):
@@ -298,3 +297,55 @@ async def test_a_header_with_an_unknown_field_fails_the_import(client: httpx.Asy
     job = await ended(client, answer)
     assert job["status"] == "failed"
     assert "has no colour: correct the header, or name a mapping" in job["error"]
+
+
+async def try_file(client: httpx.AsyncClient, kind: str, content: bytes, headers: Json) -> Json:
+    """Return the dry run of a file."""
+    params = {"kind": kind, "dry_run": "true"}
+    response = await client.post(IMPORTS, params=params, content=content, headers=headers)
+    assert response.status_code == 200, response.text
+    found: Json = response.json()
+    return found
+
+
+async def test_a_dry_run_of_records_counts_as_the_import_does_and_writes_nothing(
+    client: httpx.AsyncClient, project: str
+) -> None:
+    """Rows rest on those before them: a draw on a fixing, a second facility on the first's name."""
+    floating = {name: value for name, value in TERMS.items() if name != "rate.fixed_rate"}
+    facilities = csv_of(
+        {**TERMS, "lender_steps.0.from_date": "", "rate.curve": ""},
+        {**floating, "name": "Floating", "rate.curve": "EURIBOR-6M"},
+        {**TERMS, "commitment": "2.00"},
+        {**TERMS, "name": "Short", "lenders.0.share": "50"},
+    )
+    trial = await try_file(client, "facility", facilities, CSV)
+    assert (await client.get(f"/v1/ops/projects/{project}/facilities")).json()["items"] == []
+    done = await load(client, "facility", facilities)
+    assert numbers(trial) == numbers(done) == (2, 0, 2)
+    assert {one["code"] for one in trial["reasons"]} == {"differs_from_existing", "not_a_hundred"}
+    assert (trial["complete"], trial["projects"]) == (True, [])
+
+    loan = {**LOAN, "facility_name": "Floating"}
+    fixing = {"kind": "rate_fixing", "value_date": "2020-03-31", "rate": "0.02"}
+    draw = {"kind": "draw", "value_date": "2020-04-01", "amount": "900000.00"}
+    entries = lines_of(
+        {**loan, **draw, "external_key": "EARLY"},
+        {**loan, **fixing, "external_key": "FIX"},
+        {**loan, **draw, "external_key": "DRAW"},
+        {**loan, **draw, "external_key": "DRAW"},
+        {**loan, **draw, "external_key": "TOO-MUCH"},
+        {**LOAN, **draw, "external_key": "OTHER-LEDGER"},
+    )
+    trial = await try_file(client, "entry", entries, NDJSON)
+    listed = (await client.get(f"/v1/ops/projects/{project}/facilities")).json()["items"]
+    for one in listed:
+        path = f"/v1/ops/facilities/{one['facility_id']}/entries"
+        assert (await client.get(path)).json()["items"] == []
+    done = await load(client, "entry", entries, NDJSON)
+    assert numbers(trial) == numbers(done) == (3, 1, 2)
+    codes = {one["code"] for one in trial["reasons"]}
+    assert codes == {code for _, _, code in await list_reasons(client, done)}
+    assert codes == {"no_rate", "exceeds_commitment"}
+    again = await try_file(client, "entry", entries[entries.index(b"\n") + 1 :], NDJSON)
+    assert numbers(again) == (0, 4, 1)

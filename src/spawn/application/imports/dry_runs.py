@@ -1,6 +1,6 @@
 """Dry runs of imports: the counts, reasons and first projects of a file, with nothing written.
 
-A dry run reads and decides the rows as the import would, against the stored projects, within the
+A dry run reads and decides the rows as the import would, against what is stored, within the
 request; it ends with what it has after a time. The file is in the spool meanwhile.
 """
 
@@ -14,12 +14,19 @@ import msgspec
 
 from spawn.application.dependencies import Dependencies, require
 from spawn.application.imports.chunks import Chunk, ChunkDecider, ChunkResult, ChunkSource
-from spawn.application.imports.commands import hash_chunks, resolve_mapping
+from spawn.application.imports.commands import WRITE_SCOPES, hash_chunks, resolve_mapping
 from spawn.application.imports.existing_records import load_existing_records
 from spawn.application.imports.reason_tally import ReasonCount, ReasonTally
+from spawn.application.imports.records.record_trial import try_records
 from spawn.domain.change import EncodedState, Write
 from spawn.domain.errors import Overloaded
-from spawn.domain.imports.import_state import FileFormat, ImportState, RowCounts, add_chunk
+from spawn.domain.imports.import_state import (
+    FileFormat,
+    ImportKind,
+    ImportState,
+    RowCounts,
+    add_chunk,
+)
 from spawn.domain.imports.mapping import ImportMapping
 from spawn.domain.imports.row_reader import RowReader
 from spawn.domain.principal import Principal, Scope
@@ -60,6 +67,7 @@ class DryRunSlots:
         file_format: FileFormat,
         mapping_name: str | None,
         from_export: bool = False,
+        kind: ImportKind = ImportKind.PROJECT,
     ) -> DryRun:
         """Read a file as an import would, and return what would come of it.
 
@@ -67,7 +75,7 @@ class DryRunSlots:
             InvalidInput: no such mapping, or the header lacks its columns.
             Overloaded: as many dry runs are proceeding as may.
         """
-        require(principal, Scope.PROJECTS_WRITE)
+        require(principal, WRITE_SCOPES[kind])
         if self._running >= MAX_DRY_RUNS:
             raise Overloaded(
                 f"{MAX_DRY_RUNS} dry runs are proceeding already; try again later.",
@@ -76,7 +84,7 @@ class DryRunSlots:
         self._running += 1
         try:
             mapping = await resolve_mapping(
-                dependencies, mapping_name, file_format, from_export=from_export
+                dependencies, mapping_name, file_format, from_export=from_export, kind=kind
             )
             import_id = dependencies.ids.new()
             size = await dependencies.spool.receive(
@@ -90,13 +98,32 @@ class DryRunSlots:
                 requested_by=principal.id,
                 mapping=mapping_name,
                 from_export=from_export or (mapping is not None and mapping.state.from_export),
+                kind=kind,
+                may_restate=Scope.RESTATE in principal.scopes,
             )
+            pinned_mapping = mapping.state if mapping else None
             try:
-                return await _read_file(dependencies, state, mapping.state if mapping else None)
+                if kind is not ImportKind.PROJECT:
+                    return await _try_records(dependencies, state, pinned_mapping)
+                return await _read_file(dependencies, state, pinned_mapping)
             finally:
                 await dependencies.spool.discard(import_id)
         finally:
             self._running -= 1
+
+
+async def _try_records(
+    dependencies: Dependencies, state: ImportState, mapping: ImportMapping | None
+) -> DryRun:
+    end = dependencies.clock.now() + DRY_RUN_TIMEOUT
+    trial = await try_records(dependencies, state, mapping, end)
+    return DryRun(
+        counts=trial.counts,
+        is_complete=trial.is_complete,
+        reasons=trial.reasons.list_counts(),
+        warnings=[],
+        projects=[],
+    )
 
 
 async def _read_file(

@@ -206,6 +206,7 @@ class FileBackend:
             file_format=file.file_format,
             mapping_name=file.mapping,
             from_export=file.from_export,
+            kind=file.kind,
         )
         return _encode(DryRunView.of_run(run))
 

@@ -47,7 +47,7 @@ _CONFLICT: Final = "Another runner has the import."
 _ROW_ERRORS: Final = (InvalidInput, NotFound, Forbidden, Conflict)
 
 
-class _ChunkCounts(msgspec.Struct):
+class ChunkCounts(msgspec.Struct):
     """Results of the rows of a chunk."""
 
     changes: int = 0
@@ -79,6 +79,55 @@ async def run_record_import(
         rows.close()
 
 
+class RecordWriter:
+    """Runs the commands of rows: many groups at a time, the rows of each one after the other."""
+
+    def __init__(self, dependencies: Dependencies, rows: RecordRows, state: ImportState) -> None:
+        self._rows = rows
+        on_existing = (
+            OnExisting.SKIP_IF_IDENTICAL if rows.mapping is None else rows.mapping.on_existing
+        )
+        self._commands = RecordCommands(dependencies, _build_principal(state), on_existing)
+        self._slots = asyncio.Semaphore(CONCURRENT_GROUPS)
+
+    async def write_chunk(self, chunk: list[RecordRow]) -> ChunkCounts:
+        """Run the commands of a chunk, and return what came of its rows."""
+        counts = ChunkCounts()
+        groups: dict[object, list[RecordRow]] = {}
+        for row in chunk:
+            record = row.draft.record
+            if record is not None:
+                groups.setdefault(_group_of(record), []).append(row)
+            elif row.draft.reasons[0].code in SKIP_CODES:
+                counts.skips[row.draft.reasons[0].code] += 1
+            else:
+                counts.notes.append(self._rows.note(row, row.draft.reasons))
+        await asyncio.gather(*(self._write_group(group, counts) for group in groups.values()))
+        counts.notes.sort(key=lambda note: note.line)
+        return counts
+
+    async def _write_group(self, group: list[RecordRow], counts: ChunkCounts) -> None:
+        async with self._slots:
+            for row in group:
+                await self._write_row(row, counts)
+
+    async def _write_row(self, row: RecordRow, counts: ChunkCounts) -> None:
+        record = row.draft.record
+        assert record is not None, "rows without a record are in no group"  # noqa: S101 - an invariant
+        try:
+            is_new = await retry_while_unavailable(
+                lambda: self._commands.run(record, row.draft.governed_input)
+            )
+        except _ROW_ERRORS as error:
+            reasons = (self._rows.reader.to_reason(one, row.source) for one in _list_errors(error))
+            counts.notes.append(self._rows.note(row, tuple(reasons)))
+            return
+        if is_new:
+            counts.changes += 1
+        else:
+            counts.repeats += 1
+
+
 class _RecordImport:
     """One running import and its checkpoint."""
 
@@ -95,11 +144,7 @@ class _RecordImport:
         self._rows = rows
         self._import = aggregate
         self._mapping = mapping
-        on_existing = OnExisting.SKIP_IF_IDENTICAL if mapping is None else mapping.on_existing
-        self._commands = RecordCommands(
-            dependencies, _build_principal(aggregate.state), on_existing
-        )
-        self._slots = asyncio.Semaphore(CONCURRENT_GROUPS)
+        self._writer = RecordWriter(dependencies, rows, aggregate.state)
 
     async def finish(self) -> None:
         """Write all remaining rows, and the end of the job."""
@@ -107,49 +152,13 @@ class _RecordImport:
         try:
             while chunk := await loop.run_in_executor(self._executor, self._rows.next_chunk):
                 await load_running_job(self._dependencies, self._import.id)
-                counts = await self._write_chunk(chunk)
+                counts = await self._writer.write_chunk(chunk)
                 await self._save_checkpoint(counts, chunk[-1].record.end)
             await self._end()
         except JobEnded:
             return
 
-    async def _write_chunk(self, chunk: list[RecordRow]) -> _ChunkCounts:
-        counts = _ChunkCounts()
-        groups: dict[object, list[RecordRow]] = {}
-        for row in chunk:
-            record = row.draft.record
-            if record is not None:
-                groups.setdefault(_group_of(record), []).append(row)
-            elif row.draft.reasons[0].code in SKIP_CODES:
-                counts.skips[row.draft.reasons[0].code] += 1
-            else:
-                counts.notes.append(self._rows.note(row, row.draft.reasons))
-        await asyncio.gather(*(self._write_group(group, counts) for group in groups.values()))
-        counts.notes.sort(key=lambda note: note.line)
-        return counts
-
-    async def _write_group(self, group: list[RecordRow], counts: _ChunkCounts) -> None:
-        async with self._slots:
-            for row in group:
-                await self._write_row(row, counts)
-
-    async def _write_row(self, row: RecordRow, counts: _ChunkCounts) -> None:
-        record = row.draft.record
-        assert record is not None, "rows without a record are in no group"  # noqa: S101 - an invariant
-        try:
-            is_new = await retry_while_unavailable(
-                lambda: self._commands.run(record, row.draft.governed_input)
-            )
-        except _ROW_ERRORS as error:
-            reasons = (self._rows.reader.to_reason(one, row.source) for one in _list_errors(error))
-            counts.notes.append(self._rows.note(row, tuple(reasons)))
-            return
-        if is_new:
-            counts.changes += 1
-        else:
-            counts.repeats += 1
-
-    async def _save_checkpoint(self, counts: _ChunkCounts, end: int) -> None:
+    async def _save_checkpoint(self, counts: ChunkCounts, end: int) -> None:
         before = self._import.state
         state = msgspec.structs.replace(
             before,

@@ -40,7 +40,7 @@ class RecordRows:
         workers: Workers,
     ) -> None:
         self._state = state
-        self._mapping = mapping
+        self.mapping = mapping
         self._validator = validator
         self._source = RecordSource(file, state, mapping, workers)
         self.reader = RecordReader(state.kind, mapping, validator=validator)
@@ -57,7 +57,7 @@ class RecordRows:
         self._source.read_header()
         self._parser = RecordParser(self._source.layout)
         self.reader = RecordReader(
-            self._state.kind, self._mapping, self._source.columns, self._validator
+            self._state.kind, self.mapping, self._source.columns, self._validator
         )
         records = self._source.read_records()
         self._records = (one for one in records if one.end > self._state.offset)

@@ -307,9 +307,6 @@ async def post_import(request: StrictRequest) -> Response | Result:
     from_export = _read_switch(request, "from_export")
     kind = read_choice(request.query, "kind", ImportKind) or ImportKind.PROJECT
     _check_approvals(request, kind)
-    if kind is not ImportKind.PROJECT and _read_switch(request, "dry_run"):
-        detail = "serves projects: rows of this kind depend on those before them"
-        raise InvalidInput.at("/dry_run", "not_applicable", detail)
     if _read_switch(request, "dry_run"):
         run = await request.http_state[_DRY_RUNS].run(
             request.dependencies,
@@ -318,6 +315,7 @@ async def post_import(request: StrictRequest) -> Response | Result:
             file_format=FORMATS[media_type],
             mapping_name=mapping_name,
             from_export=from_export,
+            kind=kind,
         )
         return Result(DryRunView.of_run(run), status=200)
     check_import(request.http_state.approval_policy, request.principal)
