@@ -304,3 +304,37 @@ def test_fees_that_fall_due_later_are_debt(fees: FacilityFees, debt: str) -> Non
     last = ledger.fold(date(2060, 1, 1))
     assert str(last.fees_due) == debt
     assert last.accrued_fee == 0
+
+
+@pytest.mark.parametrize("day_count", list(DayCount))
+def test_the_parts_of_a_period_add_up_to_it(day_count: DayCount) -> None:
+    """Small prepayments on any days, among them a 31st and a 29 February, add no day."""
+    is_counted = day_count is DayCount.BUS_252
+    calendar = BusinessCalendar(base="weekends") if is_counted else BusinessCalendar()
+    dates = PaymentDateTerms(
+        start=date(2027, 10, 15),
+        end=date(2032, 10, 15),
+        frequency=PaymentFrequency.SEMI_ANNUAL,
+        calendar=calendar,
+    )
+    terms = {"payment_dates": dates, "availability_start": date(2027, 10, 15)}
+    facility = a_facility(day_count=day_count.value, availability_end=date(2027, 12, 31), **terms)
+    ledger = LedgerBuilder(facility)
+    ledger.add(EntryKind.DRAW, date(2027, 10, 15), "1000000.00")
+    end = date(2028, 4, 15)
+    whole = ledger.fold(end).interest_due
+    for day in ((2027, 10, 31), (2027, 12, 31), (2028, 1, 30), (2028, 1, 31), (2028, 2, 29)):
+        ledger.add(EntryKind.PREPAYMENT, date(*day), "0.01")
+    assert whole - ledger.fold(end).interest_due in {Decimal("0.00"), Decimal("0.01")}
+
+
+def test_a_loan_that_is_taken_over_owes_no_earlier_fees() -> None:
+    fees = FacilityFees(
+        upfront_fee=Decimal("0.01"), commitment_fee=Decimal("0.01"), agency_fee=Decimal(25)
+    )
+    ledger = LedgerBuilder(a_facility(fees=fees, day_count="30E/360"))
+    ledger.add(EntryKind.OPENING, date(2026, 12, 31), "400000.00")
+    opened = ledger.fold(date(2026, 12, 31))
+    assert (opened.fees_due, opened.accrued_fee) == (Decimal("0.00"), Decimal("0.00"))
+    # 600,000 are undrawn for a quarter of a year, and the agency fee is due on the anniversary.
+    assert ledger.fold(date(2027, 3, 31)).fees_due == Decimal("1525.00")

@@ -142,6 +142,13 @@ def test_an_external_key_is_unique_in_its_ledger(ledger: LedgerBuilder) -> None:
     LedgerBuilder(ledger.facility).add(EntryKind.DRAW, MAY, "1", external_key="D-1")
 
 
+def test_a_fee_falls_in_the_time_of_the_facility(ledger: LedgerBuilder) -> None:
+    found = rejected(ledger, EntryKind.FEE, date(2026, 3, 30), "5.00")
+    assert found[:2] == ("/value_date", "out_of_range")
+    assert ledger.add(EntryKind.FEE, START, "5.00").number == 1
+    assert ledger.add(EntryKind.FEE, date(2040, 1, 1), "5.00").number == 2  # the loan is overdue
+
+
 def test_an_entry_in_a_closed_period_is_a_restatement_with_a_reason(
     ledger: LedgerBuilder,
 ) -> None:

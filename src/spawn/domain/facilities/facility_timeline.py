@@ -36,6 +36,10 @@ RATE_UNITS: Final = 10**12
 _MAX_ICMA_DENOMINATOR: Final = 200_000
 _YEAR_DAYS: Final = {DayCount.ACT_360: 360, DayCount.ACT_365F: 365}
 _COMMERCIAL_YEAR_DAYS: Final = 360
+_RULES_OF_WHOLE_PERIODS: Final = frozenset(
+    {DayCount.THIRTY_360, DayCount.THIRTY_U_360, DayCount.ACT_ACT_AFB, DayCount.ACT_365L}
+)
+"""Conventions by which the parts of a period may count more, or less, than the whole."""
 _CALENDAR_YEARS: Final = 1_200
 """Three times the years after which the calendar repeats: from 9999 to before `LAST_YEAR`."""
 
@@ -79,14 +83,34 @@ class FacilityTimeline(msgspec.Struct, frozen=True, kw_only=True):
         if schedule is None or last <= first:
             return 0
         if self.thirty_360 is not None and schedule.accrual_dates is not None:
-            maturity = schedule.accrual_dates[-1]
-            days = count_thirty_360_days(self.thirty_360, first, last, maturity)
+            days = self._count_thirty_360_days(start, first, last)
             return days * (self.year_units // _COMMERCIAL_YEAR_DAYS)
         number = min(bisect_right(self.due_dates, start) + 1, len(self.due_dates))
         if schedule.convention is DayCount.ACT_ACT_ICMA:
             return self._count_icma_units(schedule, number, first, last)
-        part = schedule.count_part(number, first, last)
-        return round(part * YEAR_UNITS) * (self.year_units // YEAR_UNITS)
+        part = round(schedule.count_part(number, first, last) * YEAR_UNITS)
+        if schedule.convention in _RULES_OF_WHOLE_PERIODS and schedule.accrual_dates is not None:
+            begin = min(schedule.accrual_dates[number - 1], first)
+            part = round(schedule.count_part(number, begin, last) * YEAR_UNITS)
+            part -= round(schedule.count_part(number, begin, first) * YEAR_UNITS)
+        return part * (self.year_units // YEAR_UNITS)
+
+    def _count_thirty_360_days(self, start: date, first: date, last: date) -> int:
+        """Count the days of a part so that the parts of a period add up to it.
+
+        Under 30/360 and 30U/360 a 31st is a day of its own after a start before the 30th, and the
+        30th as a start: the definitions mean the start of the period. A part is what it adds to
+        the days since then: a cent that is prepaid on a 31st costs no day of interest.
+        """
+        rule, dates = self.thirty_360, self.schedule.accrual_dates if self.schedule else None
+        assert rule is not None, "only called for a convention of 30-day months"  # noqa: S101 - an invariant
+        assert dates is not None, "a facility has dates"  # noqa: S101 - likewise
+        if rule not in _RULES_OF_WHOLE_PERIODS:
+            return count_thirty_360_days(rule, first, last, dates[-1])
+        number = min(bisect_right(self.due_dates, start), len(self.due_dates) - 1)
+        begin = min(dates[number], first)
+        whole = count_thirty_360_days(rule, begin, last, dates[-1])
+        return whole - count_thirty_360_days(rule, begin, first, dates[-1])
 
     def _count_icma_units(
         self, schedule: PeriodSchedule, number: int, first: date, last: date

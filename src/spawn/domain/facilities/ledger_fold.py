@@ -215,8 +215,8 @@ class LedgerFold:
     def _pending_interest(self, day: date) -> int | Fraction:
         """Return the interest since the balance, the rate or the base changed.
 
-        Days are counted from change to change, and from payment date to payment date, because
-        some conventions count more or fewer days in parts.
+        Days are counted from change to change, and from payment date to payment date; the parts
+        of a period add up to it (`FacilityTimeline.count_units`).
         """
         state, start = self.state, self._interest_from
         if not (state.balance and state.rate_units) or day <= start:
@@ -301,7 +301,10 @@ class LedgerFold:
         self._trace_entry(entry, amount, principal=amount)
 
     def _open(self, entry: LedgerEntry, amount: int) -> None:
+        """Take over a running loan: the fees of the terms until then are not of this ledger."""
         self._draw(entry, amount)
+        self.state.fees_due = 0
+        self.state.settled_fee += self.state.accrued_fee
         if entry.accrued_interest is not None:
             accrued = self.to_units(entry.accrued_interest)
             self.state.interest_parts += accrued * self.state.parts

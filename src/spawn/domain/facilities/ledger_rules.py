@@ -296,6 +296,10 @@ def _check_day(facility: Facility, facts: EntryFacts, errors: list[FieldError]) 
         detail = f"a draw falls in the availability period, from {first} to {last}"
         errors.append(FieldError("/value_date", "outside_availability", detail))
     schedule = build_timeline(facility).schedule
+    start = first if schedule is None or schedule.dates is None else schedule.dates[0]
+    if kind is EntryKind.FEE and day < start:
+        detail = f"must not be before {start}, when the facility begins"
+        errors.append(FieldError("/value_date", "out_of_range", detail))
     if kind is EntryKind.OPENING and schedule is not None and schedule.dates is not None:
         start, end = schedule.dates[0], schedule.dates[-1]
         if not start <= day < end:
