@@ -132,6 +132,7 @@ def test_a_project_with_fees_to_come_is_not_completed(client: httpx.Client) -> N
     body = {
         "availability_end": "2020-04-30",
         "payment_dates": {"end": "2021-03-31"},
+        "maturity_date": None,
         "repayment": {"grace_periods": 1},
     }
     etag = client.get(ledger.path).headers["etag"]

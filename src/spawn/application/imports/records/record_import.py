@@ -47,7 +47,7 @@ _CONFLICT: Final = "Another runner has the import."
 _ROW_ERRORS: Final = (InvalidInput, NotFound, Forbidden, Conflict)
 
 
-class ChunkCounts(msgspec.Struct):
+class _ChunkCounts(msgspec.Struct):
     """Results of the rows of a chunk."""
 
     changes: int = 0
@@ -90,9 +90,9 @@ class RecordWriter:
         self._commands = RecordCommands(dependencies, _build_principal(state), on_existing)
         self._slots = asyncio.Semaphore(CONCURRENT_GROUPS)
 
-    async def write_chunk(self, chunk: list[RecordRow]) -> ChunkCounts:
+    async def write_chunk(self, chunk: list[RecordRow]) -> _ChunkCounts:
         """Run the commands of a chunk, and return what came of its rows."""
-        counts = ChunkCounts()
+        counts = _ChunkCounts()
         groups: dict[object, list[RecordRow]] = {}
         for row in chunk:
             record = row.draft.record
@@ -106,12 +106,12 @@ class RecordWriter:
         counts.notes.sort(key=lambda note: note.line)
         return counts
 
-    async def _write_group(self, group: list[RecordRow], counts: ChunkCounts) -> None:
+    async def _write_group(self, group: list[RecordRow], counts: _ChunkCounts) -> None:
         async with self._slots:
             for row in group:
                 await self._write_row(row, counts)
 
-    async def _write_row(self, row: RecordRow, counts: ChunkCounts) -> None:
+    async def _write_row(self, row: RecordRow, counts: _ChunkCounts) -> None:
         record = row.draft.record
         assert record is not None, "rows without a record are in no group"  # noqa: S101 - an invariant
         try:
@@ -158,7 +158,7 @@ class _RecordImport:
         except JobEnded:
             return
 
-    async def _save_checkpoint(self, counts: ChunkCounts, end: int) -> None:
+    async def _save_checkpoint(self, counts: _ChunkCounts, end: int) -> None:
         before = self._import.state
         state = msgspec.structs.replace(
             before,

@@ -23,7 +23,7 @@ from spawn.domain.imports.mapping import ImportMapping
 
 
 class RecordTrial(msgspec.Struct, frozen=True, kw_only=True):
-    """What an import of records would do; `is_complete` is false if the time ended first."""
+    """The result of a trial; `is_complete` is false if the time ended before the file."""
 
     counts: RowCounts
     is_complete: bool

@@ -1,5 +1,6 @@
 """A store for a trial: commands see what earlier ones have written, and nothing is stored."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -46,6 +47,7 @@ class TrialStore:
         self._reads = dependencies.reads
         self._clock = dependencies.clock
         self._written: dict[tuple[str, str], StoredAggregate[Any]] = {}
+        self._created: dict[str, list[str]] = defaultdict(list)
 
     async def commit(self, change: Change) -> CommitResult:
         """Write a change to memory; see `CommandStore.commit`."""
@@ -59,6 +61,8 @@ class TrialStore:
         now = self._clock.now()
         for write in change.writes:
             earlier = before.get((write.kind, write.id))
+            if earlier is None:
+                self._created[write.kind].append(write.id)
             self._written[write.kind, write.id] = StoredAggregate(
                 kind=write.kind,
                 id=write.id,
@@ -114,11 +118,8 @@ class TrialStore:
             return page
         items = [self._written.get((one.kind, one.id), one) for one in page.items]
         if page.next is None:
-            items += [
-                one
-                for one in self._written.values()
-                if one.kind == query.kind and one.version == 1 and _matches(one, query)
-            ]
+            created = (self._written[query.kind, key] for key in self._created[query.kind])
+            items += [one for one in created if _matches(one, query)]
         return Page(tuple(items), page.next)
 
     async def count(self, query: Query) -> int:
