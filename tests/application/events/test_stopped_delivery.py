@@ -8,7 +8,12 @@ import pytest
 from tests.application.conftest import open_test_dependencies
 from tests.application.events.test_relay import ProjectWriter
 
-from spawn.application.events.delivery_pace import FREE_DELIVERIES, PAUSE_S, DeliveryPace
+from spawn.application.events.delivery_pace import (
+    FREE_DELIVERIES,
+    MAX_PAUSE_S,
+    PAUSE_S,
+    DeliveryPace,
+)
 from spawn.application.events.journal_watch import WAKE_AT_ONCE, JournalWatch
 from spawn.application.events.publisher_status import list_publishers, resume_publisher
 from spawn.application.events.relay import Relay
@@ -140,6 +145,24 @@ async def test_many_deliveries_start_one_by_one_with_pauses() -> None:
     await asyncio.gather(*(start(number) for number in range(FREE_DELIVERIES + 5)))
     assert [number for number, _ in starts] == list(range(FREE_DELIVERIES + 5))
     assert starts[-1][1] - starts[0][1] >= 4 * PAUSE_S * 0.9
+
+
+async def test_a_pause_lasts_as_long_as_the_event_loop_was_late() -> None:
+    """On a busy machine each delivery takes many times the shortest pause."""
+    pace, loop = DeliveryPace(), asyncio.get_running_loop()
+    starts: list[float] = []
+
+    async def start() -> None:
+        await pace.wait_for_turn()
+        starts.append(loop.time())
+
+    def occupy_loop(until_s: float) -> None:
+        while loop.time() < until_s:
+            pass
+
+    loop.call_later(PAUSE_S / 2, occupy_loop, loop.time() + 6 * PAUSE_S)
+    await asyncio.gather(*(start() for _ in range(FREE_DELIVERIES + 3)))
+    assert starts[1] - starts[0] >= min(4 * PAUSE_S, MAX_PAUSE_S)
 
 
 async def test_few_deliveries_start_at_once() -> None:
