@@ -322,6 +322,10 @@ def test_invalid_parameters_are_named(reader: httpx.Client, path: str, expected:
 def test_a_misspelt_name_is_suggested_and_an_unknown_suffix_is_not_found(
     reader: httpx.Client,
 ) -> None:
+    for path in ("projects.csv?total_amount[gt]=1,000", "holdings.csv?version=1.5"):
+        (error,) = reader.get(f"/v1/data/{path}").json()["errors"]
+        assert (error["code"], error["detail"][:8]) == ("wrong_type", "must be ")
+        assert "not a string" not in error["detail"]
     assert "Only the dataset projects has it" in reader.get("/v1/data/history?sort=version").text
     assert "one file of all rows" in reader.get("/v1/data/quality?limit=10").text
     assert "Did you mean 'value'" in reader.get("/v1/data/quality?fields=valu").text

@@ -14,6 +14,7 @@ from spawn.application.projects.list_query import (
     ORDER_OPERATORS,
     build_column_filters,
     read_bound,
+    read_operand,
     read_operator,
     read_typed_filter,
 )
@@ -88,7 +89,8 @@ def _read_filter(
 def _read_operand(column_type: ColumnType, operator: Operator, pointer: str, text: str) -> Value:
     if column_type.name is TypeName.TIMESTAMP and operator in ORDER_OPERATORS:
         return read_bound(operator, pointer, text)
-    return type_reader(column_type)(token_from_text(column_type, text), pointer)
+    read = type_reader(column_type)
+    return read_operand(lambda one: read(token_from_text(column_type, one), pointer), pointer, text)
 
 
 async def filter_rows(

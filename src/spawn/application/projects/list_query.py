@@ -185,18 +185,29 @@ def _read_column_filter(
     """Read a filter on a column, which the name is one of."""
     canonical = validator.canonical_name(name) or name
     type_name = validator.fields[canonical].type.name
-    read_value: Callable[[str], Value] = partial(_read_operand, validator, name, pointer)
+    read_value: Callable[[str], Value] = partial(
+        read_operand, partial(validator.read_value, name), pointer
+    )
     if type_name is TypeName.TIMESTAMP and operator in ORDER_OPERATORS:
         read_value = partial(read_bound, operator, pointer)
     return read_typed_filter(Filter(canonical, operator, (text,)), type_name, pointer, read_value)
 
 
-def _read_operand(validator: SchemaValidator, name: str, pointer: str, text: str) -> Value:
-    """Return a value of a column's type; errors are at the parameter, operator included."""
+def read_operand(read_value: Callable[[str], Value], pointer: str, text: str) -> Value:
+    """Return the value of an operand; its errors are at the parameter, operator included.
+
+    Raises:
+        InvalidInput: the text is not of the type.
+    """
     try:
-        return validator.read_value(name, text)
+        return read_value(text)
     except InvalidInput as error:
-        errors = [msgspec.structs.replace(one, pointer=pointer) for one in error.errors]
+        # Each text of a query is a string, so that this says nothing of it.
+        details = [one.detail.removesuffix(", not a string") for one in error.errors]
+        errors = [
+            msgspec.structs.replace(one, pointer=pointer, detail=detail)
+            for one, detail in zip(error.errors, details, strict=True)
+        ]
         raise InvalidInput(errors) from error
 
 

@@ -95,10 +95,18 @@ class RecordParser:
         try:
             tokens = parse_object(raw)
         except MalformedBody as error:
-            return RowReason("", "malformed_line", error.detail)
+            return RowReason("", "malformed_line", error.detail + _suggest_format(raw))
         except InvalidInput as error:
-            return RowReason("", "malformed_line", error.errors[0].detail)
+            detail = error.errors[0].detail + _suggest_format(raw)
+            return RowReason("", "malformed_line", detail)
         return _open_envelope(tokens) if tokens.keys() == QUARANTINE_ENVELOPE else tokens
+
+
+def _suggest_format(raw: bytes) -> str:
+    """Return what to do with a line of an array of objects; empty for another line."""
+    line = raw.strip()
+    is_array = line.startswith((b"[", b"]")) or line.endswith(b",")
+    return "; post an array of objects as application/json" if is_array else ""
 
 
 class CellSelector:

@@ -67,7 +67,13 @@ def test_a_row_is_read_as_it_was_written(dialect: CsvDialect) -> None:
     assert list(dialect.read(line.splitlines(keepends=True))) == [row]
 
 
-@pytest.mark.parametrize("member", [{"quote": "`"}, {"escape": "/"}, {"quote": ""}])
+def test_a_row_without_marks_has_no_delimiter_in_a_cell() -> None:
+    dialect = CsvDialect(";", "")
+    line = dialect.format(["5; 6", '"so"', "two\nlines", "it's"])
+    assert list(dialect.read([line])) == [["5  6", '"so"', "two lines", "it's"]]
+
+
+@pytest.mark.parametrize("member", [{"quote": "`"}, {"escape": "/"}, {"quote": " "}])
 def test_other_marks_are_rejected(tmp_path: Path, member: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput) as caught:
         read_rows(tmp_path, b"name,amount\n", **member)

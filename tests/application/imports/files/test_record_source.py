@@ -12,7 +12,7 @@ from spawn.application.imports.files.text_stream import open_text
 from spawn.domain.errors import InvalidInput
 from spawn.domain.imports.import_state import FileFormat, ImportState, RowReason
 from spawn.domain.imports.mapping_reader import read_mapping
-from spawn.domain.imports.record_parser import RecordParser
+from spawn.domain.imports.record_parser import FileLayout, Record, RecordParser
 from spawn.domain.json_tokens import parse_object
 
 COLUMNS = [
@@ -113,6 +113,16 @@ def test_ndjson_may_have_a_mark_and_utf_16(tmp_path: Path) -> None:
     line = json.dumps(ROW, ensure_ascii=False) + "\n"
     for data in (line.encode("utf-8-sig"), line.encode("utf-16")):
         assert read_rows(tmp_path, data, FileFormat.NDJSON) == [ROW]
+
+
+def test_ndjson_may_have_record_separators_and_an_array_is_named(tmp_path: Path) -> None:
+    line = json.dumps(ROW, ensure_ascii=False).encode()
+    assert read_rows(tmp_path, b"\x1e%s\n\x1e%s\n" % (line, line), FileFormat.NDJSON) == [ROW] * 2
+    layout = FileLayout(FileFormat.NDJSON, None, ())
+    for raw in (b"[%s,\n", b"%s,\n", b"[%s]\n"):
+        reason = RecordParser(layout).parse(Record(1, 0, raw % line))
+        assert isinstance(reason, RowReason)
+        assert reason.detail.endswith("; post an array of objects as application/json")
 
 
 @pytest.mark.parametrize("members", [{"header_row": 4}, {"skip_rows": 3}, {}])

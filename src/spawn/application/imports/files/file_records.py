@@ -26,6 +26,8 @@ RAW_PREFIX_BYTES = 4096
 _END_OF_TEXT = b"\x1a"
 """Control-Z, by which tools of DOS and CP/M mark the end of a text, repeated to fill a block."""
 
+_RECORD_SEPARATOR = b"\x1e"
+
 PhysicalLine = tuple[int, int, bytes, bool]
 """A physical line: number from 1, offset after it, its bytes, and whether they are complete."""
 
@@ -49,8 +51,12 @@ def read_physical_lines(file: BinaryIO, start: int = 0) -> Iterator[PhysicalLine
 
 
 def read_json_records(lines: Iterator[PhysicalLine]) -> Iterator[Record]:
-    """Yield one record per line; skip blank lines."""
-    for number, end, raw, is_complete in lines:
+    """Yield one record per line; skip blank lines.
+
+    A record separator may precede each record, as in a JSON text sequence (RFC 7464).
+    """
+    for number, end, text, is_complete in lines:
+        raw = text.removeprefix(_RECORD_SEPARATOR)
         if not is_complete:
             yield Record(number, end, raw[:RAW_PREFIX_BYTES], (), TOO_LONG)
         elif not raw.isspace():

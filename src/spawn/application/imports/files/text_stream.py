@@ -59,7 +59,7 @@ def open_text(source: ReadableFile, encodings: tuple[str, ...]) -> TextStream:
     sample = file.read(_SAMPLE_BYTES)
     if (name := _name_other_format(sample)) is not None:
         file.close()
-        raise InvalidInput.at("", "not_text", f"The file is {name}, and no text.")
+        raise InvalidInput.at("", "not_text", f"The file is no text: it is {name}.")
     mark, encoding = _find_encoding(sample, encodings)
     file.seek(len(mark))
     if encoding is None:
