@@ -112,7 +112,7 @@ async def test_a_file_of_another_kind_is_rejected_by_its_name(
     await put_mapping(client, "text", MAPPING)
     for media_type in ("text/csv", "application/x-ndjson"):
         result = await run_import(client, content, media_type, mapping="text")
-        assert f"The file is {detail}" in result["error"]
+        assert f"The file is no text: it is {detail}" in result["error"]
         assert result["rows"] == 0
 
 
