@@ -58,8 +58,8 @@ from spawn.domain.projects.project import (
 )
 from spawn.domain.query import MAX_LIMIT, Filter, Operator, Query
 
-CONCURRENT_PROJECTS: Final = 32
-"""Sample projects that are written at a time."""
+CONCURRENT_PROJECTS: Final = 128
+"""Sample projects that are written at a time: their commands share the commits of a group."""
 
 PORTFOLIOS: Final = (("Core infrastructure", "USD", "50"), ("Euro renewables", "EUR", "25"))
 """Name, currency and share of each facility of the sample portfolios."""
@@ -152,6 +152,7 @@ class _BookWriter:
         dependencies, principal = self._dependencies, self._principal
         on = dependencies.clock.now().date()
         project_id = await write_sample_project(dependencies, principal, sample)
+        is_new = project_id is not None
         if project_id is None:
             project = await self._find_project(sample)
             if project is None:
@@ -165,15 +166,11 @@ class _BookWriter:
             self._report(self._count)
         terms = build_loan_terms(sample, seed, on)
         if terms is not None:
-            facility = await self._find_loan(project_id) or await self._create_loan(
-                project_id, terms
-            )
+            loans = [] if is_new else await self._list(FACILITY_KIND, "project_id", project_id)
+            facility = loans[0] if loans else await self._create_loan(project_id, terms)
             self._holdings.append(SampleHolding(facility, sample))
             financing = generate_financing(sample, facility, seed, on, operating)
-            await self._write_financing(facility, financing)
-
-    async def _find_loan(self, project_id: str) -> Facility | None:
-        return next(iter(await self._list(FACILITY_KIND, "project_id", project_id)), None)
+            await self._write_financing(facility, financing, is_new=is_new)
 
     async def _list(self, kind: str, field: str, value: str) -> list[Any]:
         """Return the states of a kind whose field has a value, oldest first, one page of them."""
@@ -190,28 +187,38 @@ class _BookWriter:
             raise RuntimeError("a command without an idempotency key is never replayed")
         return result.aggregate.state
 
-    async def _write_financing(self, facility: Facility, financing: SampleFinancing) -> None:
-        ledger = await load_ledger(self._dependencies, facility.facility_id)
-        for facts in financing.entries[ledger.version :]:
+    async def _write_financing(
+        self, facility: Facility, financing: SampleFinancing, *, is_new: bool
+    ) -> None:
+        """Write what is missing of a financing; a new project lacks all of it.
+
+        A list is as new as the journal, so each would wait for all tables to be level with it.
+        """
+        count = 0
+        if not is_new:
+            count = (await load_ledger(self._dependencies, facility.facility_id)).version
+        for facts in financing.entries[count:]:
             await record_entry(
                 self._dependencies, self._principal, facility.facility_id, facts, _CONTEXT
             )
         if financing.case is not None:
-            await self._write_covenant(facility.project_id, financing)
+            await self._write_covenant(facility.project_id, financing, is_new=is_new)
 
-    async def _write_covenant(self, project_id: str, financing: SampleFinancing) -> None:
+    async def _write_covenant(
+        self, project_id: str, financing: SampleFinancing, *, is_new: bool
+    ) -> None:
         dependencies, principal = self._dependencies, self._principal
         case, covenant, tested_on = financing.case, financing.covenant, financing.tested_on
         if case is None or covenant is None or tested_on is None:
             return
         context = CommandContext()
-        cases = await self._list(CASE_KIND, "project_id", project_id)
+        cases = [] if is_new else await self._list(CASE_KIND, "project_id", project_id)
         case_id = (
             cases[0].case_id
             if cases
             else _id_of(await create_case(dependencies, principal, project_id, case, context))
         )
-        covenants = await self._list(COVENANT_KIND, "project_id", project_id)
+        covenants = [] if is_new else await self._list(COVENANT_KIND, "project_id", project_id)
         covenant_id = (
             covenants[0].covenant_id
             if covenants
