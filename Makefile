@@ -28,7 +28,7 @@ PARALLEL = -n $(WORKERS) --dist loadgroup
 export PYTHONDONTWRITEBYTECODE :=
 IMAGE ?= spawn:dev
 
-.PHONY: help run extras test test-core test-properties mutants lint types contracts bench drill histories power-loss docs site schemathesis conformance sbom audit wheel test-lowest lock image image-test manifests clean
+.PHONY: help run extras test test-core test-properties mutants lint types contracts bench drill histories simulate power-loss docs site schemathesis conformance sbom audit wheel test-lowest lock image image-test manifests clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-13s\033[0m %s\n", $$1, $$2 }' Makefile
@@ -113,6 +113,9 @@ drill: $(VENV)/runtime.stamp ## Demonstrate schema evolution with eight clients 
 ROUNDS ?= 5
 histories: $(VENV)/dev.stamp ## Check histories of 16 clients under kills, stops and migrations (ROUNDS=40 SEED=1)
 	@$(BIN)/python -m tests.histories --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+simulate: $(VENV)/dev.stamp ## Simulate a store and its backups on a disk that fails, for a million steps (STEPS=1000000 SEED=1)
+	@$(BIN)/python -m tests.simulation $(if $(STEPS),--steps $(STEPS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 power-loss: $(VENV)/dev.stamp ## Open what a power cut may leave of a store, at each of its writes (needs strace)
 	@$(BIN)/python -m tests.power_loss $(if $(SEED),--seed $(SEED)) $(ARGS)

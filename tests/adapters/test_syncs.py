@@ -74,7 +74,9 @@ class TestHighWaterMark:
         self, database: Path, syncs: list[Sync]
     ) -> None:
         store = await open_store(f"duckdb:///{database}", clock=ManualClock())
-        new_database, mark, folder = syncs
+        new_database, found_database, *logs, mark, folder = syncs
+        assert found_database.path == database
+        assert [log.path.name for log in logs] == ["store.duckdb.wal"] * len(logs)
         assert new_database == Sync(database.parent, frozenset({database.name, mark.path.name}))
         assert mark == Sync(database.with_name("store.duckdb.mark"), mark.content)
         assert isinstance(mark.content, bytes)

@@ -42,8 +42,13 @@ class FolderArchive:
         return self.folder.resolve() in path.resolve().parents
 
     def lock(self) -> AbstractContextManager[None]:
-        """Create the folder, and hold its lock."""
+        """Create the folder, and hold its lock.
+
+        The folders of sets are made durable: a backup that was killed may have left them in memory.
+        """
         create_folder(self.folder)
+        sync_folder(self.folder)
+        sync_folder(self.folder.parent)
         return lock_folder(self.folder)
 
     def require_space(self, reserve_bytes: int) -> None:

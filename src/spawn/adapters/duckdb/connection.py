@@ -341,6 +341,22 @@ class Engine:
         except FileNotFoundError:
             return 0
 
+    def sync_files(self) -> None:
+        """Make durable what the engine has read of its file and its log.
+
+        A process that was killed before its sync has left it in the memory of the system.
+
+        Raises:
+            OSError: the disk did not confirm it.
+        """
+        for suffix in ("", ".wal"):
+            with suppress(FileNotFoundError):
+                descriptor = os.open(f"{self.path}{suffix}", os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+
     def sync_new_log(self) -> None:
         """Make the name of a log durable that is not the one of the call before.
 

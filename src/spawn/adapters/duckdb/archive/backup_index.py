@@ -244,6 +244,17 @@ def read_epoch_claims(archive: Archive, store_id: str) -> list[EpochClaim]:
     return claims
 
 
+def find_claimed_epoch(archive: Archive, store_id: str) -> int:
+    """Return the highest epoch of a store of which there is a claim, also one that is cut short.
+
+    Raises:
+        OSError: the archive cannot be read.
+    """
+    prefix = f"{_EPOCH_PREFIX}{store_id[:8]}-"
+    numbers = [name[len(prefix) :].partition(".")[0] for name in archive.list_names(prefix)]
+    return max((int(number) for number in numbers if number.isdecimal()), default=0)
+
+
 def claim_epoch(archive: Archive, claim: EpochClaim) -> None:
     """Claim an epoch of a store, which no other process can claim again.
 

@@ -4,7 +4,11 @@ import errno
 from pathlib import Path
 from typing import Final
 
-from spawn.adapters.duckdb.archive.backup_index import EpochClaim, claim_epoch, read_epoch_claims
+from spawn.adapters.duckdb.archive.backup_index import (
+    EpochClaim,
+    claim_epoch,
+    find_claimed_epoch,
+)
 from spawn.adapters.duckdb.connection import Cursor
 from spawn.adapters.embedded.archive import Archive
 from spawn.domain.errors import StorageIncompatible, Unavailable
@@ -18,8 +22,7 @@ _READ_ONLY: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 def choose_epoch(archive: Archive, store_id: str, epoch: int) -> int:
     """Return the epoch after the present one and after every claim in the archive."""
-    claims = read_epoch_claims(archive, store_id)
-    return max([epoch, *(claim.epoch for claim in claims)]) + 1
+    return max(epoch, find_claimed_epoch(archive, store_id)) + 1
 
 
 def claim_new_epoch(archive: Archive, store_id: str, epoch: int, clock: Clock) -> bool:

@@ -91,13 +91,23 @@ class HighWaterMark:
             Unavailable: the disk did not confirm it.
         """
         self.write(position_record)
+        self.confirm(position_record)
+
+    def confirm(self, position_record: JournalPosition) -> None:
+        """Write the position at a start, and sync the file and its folder.
+
+        A process that was killed while it created the mark has left it in memory only.
+
+        Raises:
+            Unavailable: the disk did not confirm it.
+        """
         self.write(position_record)
         try:
             self.sync()
             sync_folder(self.path.parent)
         except (MarkNotSynced, OSError) as failure:
             raise Unavailable(
-                f"The disk did not confirm the new high-water mark {self.path.name}: check the disk"
+                f"The disk did not confirm the high-water mark {self.path.name}: check the disk"
                 " and the system's log, then start again."
             ) from failure
 

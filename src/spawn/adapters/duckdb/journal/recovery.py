@@ -182,6 +182,7 @@ class RecoverableJournal:
         self.schema_table = SchemaTable(self._cursor)
         self._tail = find_tail(self._cursor, self._engine.path.name)
         self.store_id = find_store_id(self._cursor, self._engine.path.name)
+        self._sync_files()
         check_mark(self._cursor, self._tail, self._mark, self._engine.path.name)
         merge_core_names(self._cursor, self.schema_table.history)
         check_versions(self._cursor, self.schema_table.history)
@@ -191,6 +192,18 @@ class RecoverableJournal:
         self.receipts.load(self._cursor, self._clock.now())
         self.governed_position = self.position
         self.is_loading = False
+
+    def _sync_files(self) -> None:
+        """Make the end of the journal durable before the mark, which must not lead it.
+
+        Raises:
+            Unavailable: the disk did not confirm it.
+        """
+        try:
+            self._engine.sync_files()
+        except OSError as failure:
+            self._engine.note_failed_sync()
+            raise Unavailable(_NOT_CONFIRMED) from failure
 
     def _restore_state(self) -> None:
         """Bring the state tables level with the journal; rebuild those that differ from it.

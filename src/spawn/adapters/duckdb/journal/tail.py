@@ -82,7 +82,7 @@ def check_mark(cursor: Cursor, tail: Tail, mark: HighWaterMark, file: str) -> No
     Raises:
         StorageDamaged: acknowledged changes are missing, or they are others, or no mark proves
             that there are none.
-        Unavailable: the disk did not confirm a new mark.
+        Unavailable: the disk did not confirm the mark.
     """
     marked_position = mark.read()
     if marked_position is None:
@@ -103,7 +103,7 @@ def check_mark(cursor: Cursor, tail: Tail, mark: HighWaterMark, file: str) -> No
                 f"The database {file} and its high-water mark {mark.path.name} belong to"
                 " different histories: put the matching mark back, or restore a backup."
             )
-    mark.write(tail.journal_position())
+    mark.confirm(tail.journal_position())
 
 
 def renew_mark(cursor: Cursor, mark: HighWaterMark, file: str) -> None:
