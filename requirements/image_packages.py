@@ -64,6 +64,8 @@ UNUSED_PARTS = (
     "numpy/fft",
     "numpy/polynomial",
     "numpy/testing",
+    "obstore/auth",
+    "obstore/fsspec.py",
     "spawn/testing",  # needs test tools
     "urllib3/contrib/emscripten",  # of Python in a browser
     "uvicorn/protocols/websockets",
@@ -80,6 +82,7 @@ OPTIONAL_MODULES = (
     "joserfc.jwt",
     "nanoarrow.ipc",
     "nats",
+    "obstore.store",
     "opentelemetry.exporter.otlp.proto.http.trace_exporter",
     "pyarrow.ipc",
     "python_calamine",
@@ -87,6 +90,12 @@ OPTIONAL_MODULES = (
     "xlsxwriter",
 )
 """Modules that the service imports when they are first needed."""
+
+PACKED_MODULES = (
+    "cryptography/hazmat/bindings/_rust.abi3.so",  # for OpenID Connect, signatures and encryption
+    "obstore/_obstore.abi3.so",  # for backups in a bucket
+)
+"""Extension modules that a service needs only where it is configured to, and that are large."""
 
 READ_SOURCES = frozenset({"nanoarrow/_static_version.py"})
 """Modules whose text another module reads, so that they stay as they are."""
@@ -218,15 +227,29 @@ def _remove_docstrings(tree: ast.Module) -> None:
 
 
 def compress_extensions(packages: Path) -> None:
-    """Compress the extensions of the engine, which the service unpacks to memory.
+    """Compress large libraries that few services need, which are unpacked to memory on demand.
 
-    The filter for addresses of machine code makes 4.9 MB of 21.6, gzip 7.4; unpacking takes 0.5 s.
+    The service unpacks the extensions of the engine, and `packed_modules.py` the modules. The
+    filter for addresses of machine code makes 4.9 MB of 21.6, gzip 7.4; unpacking takes 0.5 s.
     """
-    filters = [{"id": lzma.FILTER_X86}, {"id": lzma.FILTER_LZMA2, "preset": 6}]
     for path in sorted(packages.rglob("*.duckdb_extension")):
-        packed = lzma.compress(path.read_bytes(), filters=filters)
-        path.with_name(f"{path.name}.xz").write_bytes(packed)
-        path.unlink()
+        _compress(path)
+    modules = [packages / name for name in PACKED_MODULES if (packages / name).exists()]
+    for path in modules:
+        # A folder of the module's stubs would be taken for a package without code.
+        shutil.rmtree(path.with_name(path.name.split(".")[0]), ignore_errors=True)
+        _compress(path)
+    if modules:
+        finder = Path(__file__).with_name("packed_modules.py")
+        shutil.copyfile(finder, packages / finder.name)
+        (packages / "packed_modules.pth").write_text("import packed_modules\n", encoding="utf-8")
+
+
+def _compress(path: Path) -> None:
+    filters = [{"id": lzma.FILTER_X86}, {"id": lzma.FILTER_LZMA2, "preset": 6}]
+    packed = lzma.compress(path.read_bytes(), filters=filters)
+    path.with_name(f"{path.name}.xz").write_bytes(packed)
+    path.unlink()
 
 
 def remove_descriptions(packages: Path) -> None:
@@ -254,6 +277,8 @@ def main(environment: Path) -> None:
     remove_descriptions(packages)
     compress_extensions(packages)
     replace_sources(packages)
+    if (packages / "packed_modules.pth").exists():
+        importlib.import_module("packed_modules")  # other processes do so at their start
     import_every_module()
     set_dates(environment, int(os.environ["SOURCE_DATE_EPOCH"]))
 

@@ -30,6 +30,20 @@ from spawn.entrypoints.cli import main
 main(["--help"])
 """
 
+_USE_OF_CRYPTOGRAPHY = """
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+cipher, nonce = AESGCM(bytes(32)), bytes(12)
+assert cipher.decrypt(nonce, cipher.encrypt(nonce, b"text", None), None) == b"text"
+"""
+_USE_OF_OBSTORE = """
+from obstore.exceptions import BaseError
+from obstore.store import MemoryStore
+assert issubclass(BaseError, Exception)
+store = MemoryStore()
+store.put("name", b"text")
+assert store.get("name").bytes() == b"text"
+"""
+
 
 def test_every_module_of_the_service_is_imported_without_the_unused_packages() -> None:
     names = {
@@ -182,6 +196,37 @@ def test_an_extension_of_the_engine_is_compressed_and_not_kept_twice(tmp_path: P
     PACKAGES["compress_extensions"](tmp_path)
     assert [file.name for file in folder.iterdir()] == ["x.duckdb_extension.xz"]
     assert lzma.decompress((folder / "x.duckdb_extension.xz").read_bytes()) == b"code" * 1000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no files in memory")
+@pytest.mark.parametrize(
+    ("package", "use"),
+    [("cryptography", _USE_OF_CRYPTOGRAPHY), ("obstore", _USE_OF_OBSTORE)],
+    ids=["cryptography", "obstore"],
+)
+def test_a_compressed_module_is_imported_from_memory(
+    package: str, use: str, tmp_path: Path
+) -> None:
+    found = importlib.util.find_spec(package)
+    if found is None or found.origin is None:
+        pytest.skip(f"{package} is an extra")
+    packages = tmp_path / "site-packages"
+    shutil.copytree(
+        Path(found.origin).parent,
+        packages / package,
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
+    PACKAGES["compress_extensions"](packages)
+    assert [file.name for file in (packages / package).rglob("*.so*")] == [
+        Path(name).name + ".xz" for name in PACKAGES["PACKED_MODULES"] if name.startswith(package)
+    ]
+    folder = str(packages)
+    program = f"import site, sys; sys.path.insert(0, {folder!r}); site.addsitedir({folder!r})\n"
+    program += f"{use}\nimport {package}; assert {package}.__file__.startswith({folder!r})"
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have other formats")
