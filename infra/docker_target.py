@@ -8,13 +8,13 @@ import pulumi
 import pulumi_docker as docker
 from stack_config import (
     BACKUP_FOLDER,
-    BACKUP_SIGNING_KEY,
     DATA_FOLDER,
     GRAFANA_PASSWORD,
     METRICS_KEY,
     ONTOLOGY_PORT,
     SECRETS_FOLDER,
     SERVICE_PORT,
+    SERVICE_SECRETS,
     USER_ID,
     MonitoringConfig,
     StackConfig,
@@ -117,7 +117,7 @@ class DockerTarget(pulumi.ComponentResource):
         ontology = self.ontology_server
         files = {
             f"{SECRETS_FOLDER}/{secret}": self._secrets[secret]
-            for secret in (BACKUP_SIGNING_KEY,)
+            for secret in SERVICE_SECRETS
             if secret in self._secrets
         }
         url: pulumi.Input[str] = self._config.service.ontology_url

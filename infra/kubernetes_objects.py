@@ -7,12 +7,12 @@ from urllib.parse import urlsplit
 import monitoring_files
 from stack_config import (
     BACKUP_FOLDER,
-    BACKUP_SIGNING_KEY,
     DATA_FOLDER,
     METRICS_KEY,
     ONTOLOGY_PORT,
     SECRETS_FOLDER,
     SERVICE_PORT,
+    SERVICE_SECRETS,
     USER_ID,
     StackConfig,
     build_environment,
@@ -23,7 +23,7 @@ ONTOLOGY_NAME = "spawn-ontology"
 SECRET_NAME = "spawn-secrets"  # noqa: S105  # the name of an object
 DATA_CLAIM = "spawn-data"
 BACKUP_CLAIM = "spawn-backups"
-USED_SECRETS = (METRICS_KEY, BACKUP_SIGNING_KEY)
+USED_SECRETS = (METRICS_KEY, *SERVICE_SECRETS)
 SMALL_MIB = 256
 
 Object = dict[str, Any]
@@ -179,7 +179,7 @@ def _build_ontology_server(config: StackConfig) -> list[Object]:
 
 def _build_stateful_set(config: StackConfig, secrets: frozenset[str]) -> Object:
     """Return the one writer: an update stops it before it starts its successor."""
-    key_mounts, key_volumes = _mount_signing_key(secrets)
+    key_mounts, key_volumes = _mount_keys(secrets)
     mounts = [
         {"name": "data", "mountPath": DATA_FOLDER},
         {"name": "backups", "mountPath": BACKUP_FOLDER},
@@ -213,11 +213,11 @@ def _build_stateful_set(config: StackConfig, secrets: frozenset[str]) -> Object:
     return _object("apps/v1", "StatefulSet", NAME, spec=spec)
 
 
-def _mount_signing_key(secrets: frozenset[str]) -> tuple[list[Object], list[Object]]:
-    """Return the mount and the volume of the key of backups; no other secret is mounted."""
-    if BACKUP_SIGNING_KEY not in secrets:
+def _mount_keys(secrets: frozenset[str]) -> tuple[list[Object], list[Object]]:
+    """Return the mount and the volume of the keys of the service; no other secret is mounted."""
+    items = [{"key": name, "path": name} for name in SERVICE_SECRETS if name in secrets]
+    if not items:
         return [], []
-    items = [{"key": BACKUP_SIGNING_KEY, "path": BACKUP_SIGNING_KEY}]
     secret = {"secretName": SECRET_NAME, "defaultMode": 0o440, "items": items}
     mount = {"name": "secrets", "mountPath": SECRETS_FOLDER, "readOnly": True}
     return [mount], [{"name": "secrets", "secret": secret}]
@@ -318,13 +318,14 @@ def _build_disruption_budget() -> Object:
 
 def _build_verification(config: StackConfig, secrets: frozenset[str]) -> Object:
     """Return the job that reads the backups again each night; it fails if one is not good."""
-    key_mounts, key_volumes = _mount_signing_key(secrets)
+    key_mounts, key_volumes = _mount_keys(secrets)
+    variables = _build_variables(config, secrets)
     container = _build_container(
         config,
         "verify",
         SMALL_MIB,
         args=["verify", BACKUP_FOLDER],
-        env=[each for each in _build_variables(config, secrets) if "BACKUP" in each["name"]],
+        env=[each for each in variables if each["name"] in SERVICE_SECRETS.values()],
         mounts=[{"name": "backups", "mountPath": BACKUP_FOLDER, "readOnly": True}, *key_mounts],
     )
     volumes = [_claim_volume("backups", BACKUP_CLAIM), *key_volumes]

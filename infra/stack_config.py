@@ -15,9 +15,16 @@ SECRETS_FOLDER = "/run/spawn"
 
 METRICS_KEY = "metrics_key"
 BACKUP_SIGNING_KEY = "backup_signing_key"
+ENCRYPTION_KEY = "encryption_key"
 GRAFANA_PASSWORD = "grafana_password"  # noqa: S105  # the name of a secret
-SECRET_NAMES = (METRICS_KEY, BACKUP_SIGNING_KEY, GRAFANA_PASSWORD)
+SECRET_NAMES = (METRICS_KEY, BACKUP_SIGNING_KEY, ENCRYPTION_KEY, GRAFANA_PASSWORD)
 """Secrets of a stack, each set with `pulumi config set --secret spawn:<name>`."""
+
+SERVICE_SECRETS = {
+    BACKUP_SIGNING_KEY: "SPAWN_BACKUP_SIGNING_KEY_FILE",
+    ENCRYPTION_KEY: "SPAWN_ENCRYPTION_KEY_FILE",
+}
+"""Variable of the service that names the file of each of its secrets."""
 
 _MOVING_TAGS = ("", "latest", "dev", "main", "edge", "nightly", "stable")
 
@@ -160,6 +167,7 @@ def build_environment(
         variables["SPAWN_ALLOWED_HOSTS"] = ",".join(hosts)
     if service.public_url:
         variables["SPAWN_PUBLIC_URL"] = service.public_url
-    if BACKUP_SIGNING_KEY in secrets:
-        variables["SPAWN_BACKUP_SIGNING_KEY_FILE"] = f"{SECRETS_FOLDER}/{BACKUP_SIGNING_KEY}"
+    for secret, variable in SERVICE_SECRETS.items():
+        if secret in secrets:
+            variables[variable] = f"{SECRETS_FOLDER}/{secret}"
     return variables

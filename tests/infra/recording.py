@@ -35,6 +35,7 @@ MODULES = (
 SECRETS = {
     "spawn:metrics_key": "spn_live_prometheus_secret_of_the_test",
     "spawn:backup_signing_key": "0123456789abcdef" * 4,
+    "spawn:encryption_key": "fedcba9876543210" * 4,
     "spawn:grafana_password": "correct horse battery staple",
 }
 _DIGEST = "sha256:" + "1" * 64

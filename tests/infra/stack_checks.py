@@ -44,7 +44,7 @@ def check_secrets(deployment: Deployment) -> None:
         for registration in deployment.resources.values():
             assert text not in registration.plain_text, (registration.name, name)
         assert text not in json.dumps(deployment.outputs)
-    for name in ("spawn:metrics_key", "spawn:backup_signing_key"):
+    for name in ("spawn:metrics_key", "spawn:backup_signing_key", "spawn:encryption_key"):
         assert any(SECRETS[name] in inputs for inputs in revealed), name
 
 
@@ -127,8 +127,9 @@ def check_docker_service(service: Registration, stack: str) -> None:
     assert "/monitoring/ready" in inputs["healthcheck"]["tests"][-1]
     assert inputs["ports"] == [{"internal": 8000, "external": 8000, "ip": LOOPBACK}]
     check_environment(dict(each.split("=", 1) for each in inputs["envs"]), stack)
-    signing_key = reveal_uploads(service)["/run/spawn/backup_signing_key"]
-    assert signing_key == SECRETS["spawn:backup_signing_key"]
+    uploads = reveal_uploads(service)
+    for name in ("backup_signing_key", "encryption_key"):
+        assert uploads[f"/run/spawn/{name}"] == SECRETS[f"spawn:{name}"]
 
 
 def check_environment(variables: dict[str, str], stack: str) -> None:
@@ -144,6 +145,7 @@ def check_environment(variables: dict[str, str], stack: str) -> None:
     assert settings.backup_interval_s > 0
     assert int(variables["SPAWN_BACKUP_RETENTION"]) == settings.backup_retention
     assert settings.backup_signing_key_file == "/run/spawn/backup_signing_key"
+    assert settings.encryption_key_file == "/run/spawn/encryption_key"
     if stack == "dev":
         assert settings.ontology_url.endswith("spawn-ontology:8100")
     else:
@@ -233,7 +235,11 @@ def check_objects(objects: list[dict[str, Any]], stack: str, namespace: str) -> 
     assert found["ConfigMap"][0]["data"]
     assert found["PodDisruptionBudget"][0]["spec"]["maxUnavailable"] == 1
     assert len(found.get("Deployment", [])) == (1 if stack == "dev" else 0)
-    assert set(found["Secret"][0]["stringData"]) == {"metrics_key", "backup_signing_key"}
+    assert set(found["Secret"][0]["stringData"]) == {
+        "metrics_key",
+        "backup_signing_key",
+        "encryption_key",
+    }
 
 
 def find_workloads(found: dict[str, list[Any]]) -> list[Any]:
@@ -261,6 +267,7 @@ def check_verification(pod: dict[str, Any]) -> None:
     assert mounts["/run/spawn"]["readOnly"] is True
     variables = {each["name"]: each["value"] for each in container["env"]}
     assert variables["SPAWN_BACKUP_SIGNING_KEY_FILE"] == "/run/spawn/backup_signing_key"
+    assert variables["SPAWN_ENCRYPTION_KEY_FILE"] == "/run/spawn/encryption_key"
     assert pod["restartPolicy"] == "Never"
     assert pod["affinity"]["podAffinity"]
 
@@ -294,7 +301,7 @@ def check_writer(spec: dict[str, Any], stack: str) -> None:
     assert claims[mounts["/data"]] == "spawn-data"
     assert claims[mounts["/backups"]] == "spawn-backups"
     secrets = next(volume["secret"] for volume in pod["volumes"] if "secret" in volume)
-    assert [item["key"] for item in secrets["items"]] == ["backup_signing_key"]
+    assert [item["key"] for item in secrets["items"]] == ["backup_signing_key", "encryption_key"]
     assert mounts["/run/spawn"] == "secrets"
     check_environment({each["name"]: each["value"] for each in container["env"]}, stack)
 

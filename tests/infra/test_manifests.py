@@ -81,7 +81,7 @@ def test_a_fault_in_a_manifest_is_found(path: tuple[Any, ...], value: Any) -> No
 
 
 def test_the_command_writes_the_objects_and_no_secret() -> None:
-    result = run("prod", "--secrets", "metrics_key,backup_signing_key")
+    result = run("prod", "--secrets", "metrics_key,backup_signing_key,encryption_key")
     assert result.returncode == 0, result.stderr
     documents = [msgspec.yaml.decode(text) for text in re.split(r"(?m)^---\n", result.stdout)]
     objects, namespace = build_plain_objects("prod")
@@ -89,6 +89,7 @@ def test_the_command_writes_the_objects_and_no_secret() -> None:
     assert not any(text in result.stdout for text in SECRETS.values())
     first = result.stdout.splitlines()[0]
     assert f"--namespace {namespace} --from-file=metrics_key --from-file=backup_signing" in first
+    assert "--from-file=encryption_key" in first
 
 
 def test_without_secrets_the_service_runs_and_needs_none() -> None:

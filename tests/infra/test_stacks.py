@@ -112,7 +112,16 @@ KUBERNETES_FAULTS: list[Fault] = [
         '"mountPath": BACKUP_FOLDER, "readOnly": True}',
         '"mountPath": BACKUP_FOLDER}',
     ),
-    ("kubernetes_objects", 'if "BACKUP" in each["name"]', 'if "BACKUP_URL" in each["name"]'),
+    (
+        "kubernetes_objects",
+        'if each["name"] in SERVICE_SECRETS.values()',
+        'if "BACKUP" in each["name"]',
+    ),
+    (
+        "kubernetes_objects",
+        'if each["name"] in SERVICE_SECRETS.values()',
+        'if "ENCRYPTION" in each["name"]',
+    ),
     ("kubernetes_objects", ', "ephemeral-storage": "256Mi"}', "}"),
     ("kubernetes_objects", '"emptyDir": {"sizeLimit": "64Mi"}', '"emptyDir": {}'),
     ("kubernetes_objects", '"cpu": "100m", "memory": memory,', '"cpu": "100m", "memory": "64Mi",'),
