@@ -119,7 +119,7 @@ def test_failed_import_has_its_reason(client: httpx.Client) -> None:
 def test_export_has_every_project_and_records_a_run(client: httpx.Client) -> None:
     client.post("/v1/ops/projects", json=WIND)
     imported(client)
-    answer = client.get("/v1/data/projects")
+    answer = client.get("/v1/data/projects", params={"nested": "json"})
     assert answer.headers["content-type"] == "application/x-ndjson; charset=utf-8"
     documents = [json.loads(line) for line in answer.text.splitlines()]
     assert documents == client.get("/v1/ops/projects").json()["items"]
