@@ -2,9 +2,9 @@
 
 import asyncio
 import re
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import suppress
 from itertools import islice
 from typing import Final, Protocol, TypeVar
 
@@ -64,13 +64,25 @@ Source = TypeVar("Source", bound=Closable)
 
 async def open_in_thread(build: Callable[[], Source], executor: Executor | None = None) -> Source:
     """Build an owner of open files in a thread; close it if the caller is cancelled meanwhile."""
-    building = asyncio.get_running_loop().run_in_executor(executor, build)
+    lock, is_abandoned, built = threading.Lock(), False, list[Source]()
+
+    def build_or_close() -> Source:
+        source = build()
+        with lock:
+            built.append(source)
+            if is_abandoned:
+                source.close()
+        return source
+
     try:
-        return await asyncio.shield(building)
+        return await asyncio.get_running_loop().run_in_executor(executor, build_or_close)
     except asyncio.CancelledError:
-        # The thread goes on, and nobody else would have what it opens.
-        with suppress(Exception):
-            (await building).close()
+        # The thread goes on, and nobody else would have what it opens. To wait for it could be
+        # cancelled once more.
+        with lock:
+            is_abandoned = True
+            for source in built:
+                source.close()
         raise
 
 
@@ -92,6 +104,7 @@ class RecordSource:
         self._required_columns = mapping.source_columns if mapping else frozenset[str]()
         if self._from_export:
             self._required_columns = EXPORT_COLUMNS
+        self._lock, self._is_closed = threading.Lock(), False
         self._stream: TextStream | None = None
         self._sheet: SheetRecords | None = None
         if self._format is FileFormat.XLSX:
@@ -108,9 +121,11 @@ class RecordSource:
         return FileLayout(self._format, self._mapping, self.columns, encodings, self._from_export)
 
     def close(self) -> None:
-        """Close the file; idempotent."""
-        if self._stream is not None:
-            self._stream.file.close()
+        """Close the file; idempotent, and from any thread: one that reads opens it no more."""
+        with self._lock:
+            self._is_closed = True
+            if self._stream is not None:
+                self._stream.file.close()
         if self._sheet is not None:
             self._sheet.close()
 
@@ -165,13 +180,17 @@ class RecordSource:
         return (distinguish_null(row, self._dialect.delimiter) for row in rows)
 
     def _open_stream(self) -> None:
-        if self._stream is not None:
-            self._stream.file.close()
-        if self._format in {FileFormat.XML, FileFormat.XLSX}:
-            # The document declares its encoding itself.
-            self._stream = TextStream(self._file.open("rb"), ("utf-8",), 0)
-            return
-        self._stream = open_text(self._file, list_encodings(self._format, self._mapping))
+        with self._lock:
+            if self._is_closed:
+                raise ValueError("The source of the records is closed.")
+            if self._stream is not None:
+                self._stream.file.close()
+            if self._format in {FileFormat.XML, FileFormat.XLSX}:
+                # The document declares its encoding itself.
+                self._stream = TextStream(self._file.open("rb"), ("utf-8",), 0)
+            else:
+                encodings = list_encodings(self._format, self._mapping)
+                self._stream = open_text(self._file, encodings)
 
     def _get_stream(self) -> TextStream:
         assert self._stream is not None, "the stream is open from the construction on"  # noqa: S101 - an invariant
