@@ -232,3 +232,11 @@ def test_parts_count_against_the_budget_of_reads_and_a_head_against_that_of_expo
         statuses = [read_part(client, PARQUET, "0-3").status_code for _ in range(20)]
         assert statuses == [206] * 20
         assert any(client.head(PARQUET).status_code == 429 for _ in range(20))
+
+
+@pytest.mark.parametrize("ranges", [{}, {"range": "bytes=0-1"}, {"range": "bytes=-3,5-9"}])
+def test_an_if_match_without_a_tag_names_no_edition(
+    client: httpx.Client, ranges: dict[str, str]
+) -> None:
+    response = client.get("/v1/data/projects", headers={"if-match": "", **ranges})
+    assert (response.status_code, response.json()["code"]) == (412, "stale_version")

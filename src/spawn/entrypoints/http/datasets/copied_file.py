@@ -42,6 +42,8 @@ async def respond_with_copy(request: StrictRequest, file: DatasetFile) -> "CopyR
     """
     copies, key = request.http_state[COPIES], _build_key(request, file)
     text = request.header(b"range")
+    if request.header(b"if-match") == "":
+        raise RequestProblem("stale_version", "If-Match names no edition: send an ETag or *.")
     if request.header(b"if-match") and (request.context.is_head or text is None):
         copy = await _find_for_range(request, copies, key, file, "")
         return CopyResponse(file, copy, None, is_head=request.context.is_head)
