@@ -51,12 +51,22 @@ async def print_project(
     print_fields(document, as_json=as_json)
 
 
-def print_fields(document: bytes, *, as_json: bool) -> None:
-    """Print a JSON object, a field a line or as JSON."""
+def print_report(
+    document: bytes, write: Callable[[Mapping[str, Any]], None], *, as_json: bool
+) -> None:
+    """Print a report, as `write` writes it as text or as JSON."""
     if as_json:
         sys.stdout.write(document.decode() + "\n")
-        return
-    fields: dict[str, Any] = msgspec.json.decode(document)
+    else:
+        write(msgspec.json.decode(document))
+
+
+def print_fields(document: bytes, *, as_json: bool) -> None:
+    """Print a JSON object, a field a line or as JSON."""
+    print_report(document, _write_fields, as_json=as_json)
+
+
+def _write_fields(fields: Mapping[str, Any]) -> None:
     width = max(map(len, fields))
     for name, value in fields.items():
         sys.stdout.write(f"{name.ljust(width)}  {_format_value(value)}\n")

@@ -5,11 +5,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
-import msgspec
-
 from spawn.domain.text import escape_unprintable, shorten
 from spawn.entrypoints.cli.backend import open_backend
-from spawn.entrypoints.cli.projects import print_page
+from spawn.entrypoints.cli.projects import print_page, print_report
 from spawn.entrypoints.settings import Settings
 
 _MAX_NAME: Final = 40
@@ -32,10 +30,10 @@ async def print_certificate(
     path = f"projects/{quote(project_id, safe='')}/compliance-certificate"
     async with open_backend(settings) as backend:
         document = await backend.read_financing(path, parameters)
-    if as_json:
-        sys.stdout.write(document.decode() + "\n")
-        return
-    certificate = msgspec.json.decode(document)
+    print_report(document, _write_certificate, as_json=as_json)
+
+
+def _write_certificate(certificate: Mapping[str, Any]) -> None:
     for one in certificate["covenants"]:
         test = one["test"] or {}
         ratio = test.get("printed_ratio") or test.get("untested_reason") or "no test"

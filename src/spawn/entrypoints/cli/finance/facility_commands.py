@@ -9,7 +9,7 @@ import msgspec
 
 from spawn.domain.text import escape_unprintable, shorten
 from spawn.entrypoints.cli.backend import open_backend
-from spawn.entrypoints.cli.projects import print_fields, print_page
+from spawn.entrypoints.cli.projects import print_fields, print_page, print_report
 from spawn.entrypoints.settings import Settings
 
 _MAX_NAME: Final = 60
@@ -63,10 +63,10 @@ async def print_statement(
             facility = msgspec.json.decode(await backend.read_financing(path, {}))
             start = facility["availability_start"]
         document = await backend.read_financing(f"{path}/statement", {"from": start, **options})
-    if as_json:
-        sys.stdout.write(document.decode() + "\n")
-        return
-    statement = msgspec.json.decode(document)
+    print_report(document, _write_statement, as_json=as_json)
+
+
+def _write_statement(statement: Mapping[str, Any]) -> None:
     code = statement["currency_code"]
     _write_balance(statement["start"], "opening balance", statement["opening_balance"], code)
     for line in statement["lines"]:
@@ -81,10 +81,10 @@ async def print_schedule(
     """Print the periods of a schedule: date, payment, interest, principal, and the balance."""
     async with open_backend(settings) as backend:
         document = await backend.read_financing(f"{_build_path(facility_id)}/schedule", parameters)
-    if as_json:
-        sys.stdout.write(document.decode() + "\n")
-        return
-    schedule = msgspec.json.decode(document)
+    print_report(document, _write_schedule, as_json=as_json)
+
+
+def _write_schedule(schedule: Mapping[str, Any]) -> None:
     sys.stdout.write(
         f"{'':10} {'payment':>18} {'interest':>18} {'principal':>18} {'balance':>18}\n"
     )

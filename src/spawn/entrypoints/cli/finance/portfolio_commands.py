@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-import msgspec
-
 from spawn.domain.text import escape_unprintable, shorten
 from spawn.entrypoints.cli.backend import open_backend
-from spawn.entrypoints.cli.projects import print_page, read_document
+from spawn.entrypoints.cli.projects import print_page, print_report, read_document
 from spawn.entrypoints.settings import Settings
 
 _MAX_NAME: Final = 40
@@ -33,10 +31,10 @@ async def print_exposure(
     path = f"portfolios/{quote(portfolio_id, safe='')}/exposure"
     async with open_backend(settings) as backend:
         document = await backend.read_financing(path, parameters)
-    if as_json:
-        sys.stdout.write(document.decode() + "\n")
-        return
-    exposure = msgspec.json.decode(document)
+    print_report(document, _write_exposure, as_json=as_json)
+
+
+def _write_exposure(exposure: Mapping[str, Any]) -> None:
     for group in exposure["groups"]:
         name = group["keys"][exposure["by"][group["level"] - 1]]
         _write_amounts("  " * (group["level"] - 1) + _format_name(name), group, group["share"])
@@ -54,10 +52,11 @@ async def print_concentration(
     path = f"portfolios/{quote(portfolio_id, safe='')}/concentration"
     async with open_backend(settings) as backend:
         document = await backend.read_financing(path, parameters)
-    if as_json:
-        sys.stdout.write(document.decode() + "\n")
-        return
-    for one in msgspec.json.decode(document)["concentration"]:
+    print_report(document, _write_concentration, as_json=as_json)
+
+
+def _write_concentration(report: Mapping[str, Any]) -> None:
+    for one in report["concentration"]:
         sys.stdout.write(f"{one['by']:40} HHI {one['hhi']:>8}  {one['groups']} groups\n")
         for group in one["largest"]:
             name = f"  {_format_name(group['value'])}"
@@ -71,10 +70,10 @@ async def print_forecast(
     path = f"portfolios/{quote(portfolio_id, safe='')}/forecast"
     async with open_backend(settings) as backend:
         document = await backend.read_financing(path, parameters)
-    if as_json:
-        sys.stdout.write(document.decode() + "\n")
-        return
-    forecast = msgspec.json.decode(document)
+    print_report(document, _write_forecast, as_json=as_json)
+
+
+def _write_forecast(forecast: Mapping[str, Any]) -> None:
     sys.stdout.write(f"{'':24} {'amortisation':>18} {'principal':>18} {'interest':>18}\n")
     for period in forecast["periods"]:
         amounts = (period[name] for name in ("amortisation", "principal", "interest"))
@@ -97,10 +96,10 @@ async def print_stress(
     target = f"portfolios/{quote(portfolio_id, safe='')}/stress"
     async with open_backend(settings) as backend:
         document = await backend.send_financing(target, parameters, terms)
-    if as_json:
-        sys.stdout.write(document.decode() + "\n")
-        return
-    stress = msgspec.json.decode(document)
+    print_report(document, _write_stress, as_json=as_json)
+
+
+def _write_stress(stress: Mapping[str, Any]) -> None:
     sys.stdout.write(f"{'':40} {'DSCR':>8} {'P5':>8} {'uncovered':>10} {'mean shortfall':>18}\n")
     for project in stress["projects"]:
         _write_cover(_format_name(project["name"]), project["figures"])
