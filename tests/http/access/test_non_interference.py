@@ -34,6 +34,8 @@ from spawn.application.events.event_streams import EventStreams
 from spawn.domain.principal import WHOLE_STORE_SCOPES, RowScope
 
 ROWS = RowScope.of({"country_code": ["ESP", "PRT"], "x_desk": ["iberia"]})
+POLICY = {"rules": [{"command": "createFacility", "amount_from": "1000000000"}]}
+FACILITIES = "/v1/ops/projects/{project_id}/facilities"
 HIDDEN_REFERENCE = {"source": "erp", "id": "H-1"}
 
 
@@ -63,6 +65,7 @@ async def write_hidden(world: World) -> None:
     await post("POST", "/v1/governance/quality/runs")
     hidden |= await send_financing(world, post, {"project_id": hidden["hidden_id"]})
     await hide_portfolio(world)
+    await ask_hidden(world)
     await post("GET", "/v1/data/projects.ndjson")
 
 
@@ -74,6 +77,19 @@ async def hide_portfolio(world: World) -> None:
     share = {"facility_id": hidden["facility_id"], "share": "50", "since": "2026-01-01"}
     address = f"/v1/ops/portfolios/{hidden['portfolio_id']}/holdings"
     hidden["holding_id"] = (await post("POST", address, json=share)).json()["holding_id"]
+
+
+def large_facility(world: World) -> Json:
+    """Return the body of a facility that needs an approval."""
+    return {**typical_body(world.paths[FACILITIES]["post"]), "commitment": "2000000000.00"}
+
+
+async def ask_hidden(world: World) -> None:
+    """Ask for an approval of a command on a hidden project."""
+    address = FACILITIES.format(project_id=world.hidden["hidden_id"])
+    asked = await world.as_others("POST", address, json=large_facility(world))
+    assert asked.status_code == 202, asked.text
+    world.hidden["hidden_approval"] = asked.json()["approval_id"]
 
 
 async def amend_hidden(world: World) -> None:
@@ -324,6 +340,39 @@ def list_visited(world: World) -> set[str]:
     return VISITED | portfolios | list_financing_operations(world)
 
 
+async def use_approvals(world: World) -> None:
+    """Ask for approvals of own commands, among those of others, and withdraw one."""
+    send, path = world.send, "/v1/ops/approvals"
+    asked = []
+    for name in ("beta", "gamma"):
+        await world.hide(ask_hidden)
+        headers = {"idempotency-key": f"large-{name}"}
+        for _ in range(2):
+            address = FACILITIES.format(project_id=world.ids[name])
+            response = await send("POST", address, json=large_facility(world), headers=headers)
+            assert response.status_code == 202, response.text
+        asked.append(response.json()["approval_id"])
+    for query in ("", "?state=pending", "?maker=key:everything", "?limit=1", "?state=stale"):
+        page = (await send("GET", path + query)).json()
+        assert {one["approval_id"] for one in page["items"]} <= set(asked)
+        while page["next"]:
+            await world.hide(ask_hidden)
+            page = (await send("GET", f"{path}{query}&after={page['next']}")).json()
+    withdrawal = {"decision": "withdraw", "reason": "a mistake"}
+    for key, status in ((asked[0], 200), ("{hidden_approval}", 404)):
+        assert (await send("GET", f"{path}/{key}")).status_code == status
+        response = await send("POST", f"{path}/{key}/decision", json=withdrawal)
+        assert response.status_code == status, response.text
+    agreed = {"decision": "approve", "reason": "mine"}
+    assert (await send("POST", f"{path}/{asked[1]}/decision", json=agreed)).status_code == 403
+    # The row of a command leaves the scope.
+    world.step()
+    address, headers = f"/v1/ops/projects/{world.ids['gamma']}", {"if-match": "*"}
+    await world.as_others("PATCH", address, json={"x_desk": "nordics"}, headers=headers)
+    assert (await send("GET", f"{path}/{asked[1]}")).status_code == 404
+    assert len((await send("GET", path)).json()["items"]) == 1
+
+
 async def run_simulation(world: World) -> None:
     body = typical_body(world.paths["/v1/analysis/simulation"]["post"])
     started = await world.send("POST", "/v1/analysis/simulation", json=body)
@@ -347,6 +396,7 @@ VISITED = {
     *("getSchemaVersionJsonSchema", "diffSchemaVersions"),
     *("startSimulation", "getSimulation", "getJob", "cancelJob"),
     *("listMilestones", "addMilestone", "decideMilestone"),
+    *("listApprovals", "getApproval", "decideApproval"),
 }
 """Operations that the functions above request."""
 
@@ -413,6 +463,7 @@ async def play(world: World, *, has_calculators: bool) -> list[tuple[str, Any]]:
     await read_datasets(world)
     await read_schemas(world)
     await use_financing(world)
+    await use_approvals(world)
     await run_simulation(world)
     await request_other_operations(world, has_calculators=has_calculators)
     await follow_events(world)
@@ -426,10 +477,13 @@ async def test_rows_outside_the_scope_change_no_response(
     def storage_url(name: str) -> str:
         return "memory://" if engine == "memory" else f"duckdb:///{tmp_path}/{name}/store.duckdb"
 
-    async with open_world(storage_url("with"), None, monkeypatch, ROWS) as world:
+    policy = tmp_path / "approvals.json"
+    policy.write_text(json.dumps(POLICY))
+    options: Json = {"approvals_file": str(policy)}
+    async with open_world(storage_url("with"), None, monkeypatch, ROWS, **options) as world:
         with_hidden = await play(world, has_calculators=engine == "memory")
         hidden = world.hidden
-    async with open_world(storage_url("without"), hidden, monkeypatch, ROWS) as world:
+    async with open_world(storage_url("without"), hidden, monkeypatch, ROWS, **options) as world:
         without = await play(world, has_calculators=engine == "memory")
     assert len(with_hidden) == len(without) > 200
     for (what, response), (_, other) in zip(with_hidden, without, strict=True):

@@ -144,13 +144,14 @@ async def open_world(
     hidden: dict[str, str] | None,
     monkeypatch: pytest.MonkeyPatch,
     rows: RowScope | None = None,
+    **options: Any,
 ) -> AsyncIterator[World]:
     """Open a service; without the ids of hidden rows it is the one that has them."""
     SteppedClock.time = datetime(2026, 3, 1, 12, tzinfo=UTC)
     LaneIds.counters, LaneIds.lane = {1: count(1), 2: count(1)}, 1
     monkeypatch.setattr("spawn.entrypoints.composition.SystemClock", SteppedClock)
     monkeypatch.setattr("spawn.entrypoints.composition.Uuid7Ids", LaneIds)
-    settings = Settings(storage_url=storage_url, rate_limit=0.0, quality_interval_s=0.0)
+    settings = Settings(storage_url=storage_url, rate_limit=0.0, quality_interval_s=0.0, **options)
     async with open_composition(settings) as composition:
         transport = httpx.ASGITransport(composition.app)  # type: ignore[arg-type]  # an ASGI application
         async with httpx.AsyncClient(transport=transport, base_url=settings.base_url) as client:

@@ -29,7 +29,7 @@ from spawn.domain.approvals.approval import (
     MAX_PENDING,
     CommandPreview,
 )
-from spawn.domain.principal import LOCAL_PRINCIPAL, Principal, RowScope, Scope
+from spawn.domain.principal import LOCAL_PRINCIPAL, Principal, Scope
 from spawn.domain.projects.project import PROJECT_KIND
 from spawn.entrypoints.settings import SettingsError
 
@@ -287,21 +287,6 @@ async def test_undecided_commands_of_a_maker_are_bounded(
     project = await desk.create()
     statuses = [(await desk.amend(project)).status_code for _ in range(3)]
     assert statuses == [202, 202, 409]
-
-
-async def test_caller_with_a_row_scope_gets_a_dry_run_but_no_approval(desk: Desk) -> None:
-    project = await desk.create()
-    rows = RowScope.of({"country_code": ["ESP"]})
-    await desk.add("limited", Scope.PROJECTS_READ, Scope.PROJECTS_WRITE, row_scope=rows)
-    tag = (await desk.send("limited", "GET", project)).headers["etag"]
-    send = ("limited", "PATCH")
-    assert (await desk.send(*send, project, LARGE, if_match=tag)).status_code == 403
-    dry = await desk.send(*send, f"{project}?dry_run=true", LARGE, if_match=tag)
-    assert dry.json()["needs_approval"] is True
-    leaving = {"country_code": "FRA"}
-    outside = await desk.send(*send, f"{project}?dry_run=true", leaving, if_match=tag)
-    assert outside.status_code == 403
-    assert (await desk.send("limited", "GET", APPROVALS)).status_code == 403
 
 
 async def test_transition_of_a_kind_needs_an_approval(desk: Desk) -> None:

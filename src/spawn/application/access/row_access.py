@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from spawn.application.access.held_rows import HeldRowLookup
+from spawn.application.access.own_approvals import OwnApprovals
 from spawn.application.access.scoped_financing import (
     READABLE_KINDS,
     ScopedFinancing,
@@ -24,6 +25,7 @@ from spawn.application.access.scoped_rows import (
 )
 from spawn.application.dependencies import Dependencies
 from spawn.domain.aggregates import AGGREGATE_TYPES
+from spawn.domain.approvals.approval import APPROVAL_KIND
 from spawn.domain.change import (
     Change,
     CommitResult,
@@ -94,6 +96,7 @@ _PROJECT_EVENTS: Final = AGGREGATE_TYPES[PROJECT_KIND].event_types
 _AFTER_EVERY_ROW: Final = 2**62
 _ADOPTED: Final = frozenset({SchemaState.ACTIVE, SchemaState.RETIRED})
 _OWN_KINDS: Final = frozenset({JOB_KIND, SIMULATION_KIND})
+_WITH_OWNER: Final = _OWN_KINDS | {APPROVAL_KIND}
 
 
 def limit_to_rows(dependencies: Dependencies, principal: Principal) -> Dependencies:
@@ -157,6 +160,7 @@ class ScopedReads:
             self._check_project,
             self._list_projects,
         )
+        self._own_approvals = OwnApprovals(dependencies.reads, row_scope, principal_id, self.get)
 
     async def find_visible_rows(self) -> VisibleRows:
         """Return the rules by the names of the active schema, and what is held now."""
@@ -174,6 +178,8 @@ class ScopedReads:
         if kind in _OWN_KINDS:
             await self._check_own_simulation(key)
             return await self._reads.get(kind, key, version=version, as_of=as_of)
+        if kind == APPROVAL_KIND:
+            return await self._own_approvals.get(key, version)
         if kind == RUN_KIND:
             raise NotFound("There is no such run.")  # simulations have none
         return await self.financing.get(kind, key, version, as_of)
@@ -240,12 +246,21 @@ class ScopedReads:
 
     async def page(self, query: Query) -> Page[StoredAggregate[Any]]:
         """Return a page of visible aggregates; see `ReadStore.page`."""
+        if query.kind == APPROVAL_KIND:
+            return await self._page_approvals(query)
         scoped_query = await self.limit_query(query)
         if scoped_query is None:
             return Page(())
         after = None if query.after is None else (*query.after, _AFTER_EVERY_ROW)
         page = await self.financing.page(msgspec.structs.replace(scoped_query, after=after))
         return Page(page.items, None if page.next is None else page.next[:-1])
+
+    async def _page_approvals(self, query: Query) -> Page[StoredAggregate[Any]]:
+        order = (*query.sort, Sort(AGGREGATE_TYPES[APPROVAL_KIND].id_column))
+        after = None if query.after is None else (*query.after, _AFTER_EVERY_ROW)
+        return await self._own_approvals.page(
+            msgspec.structs.replace(query, sort=order, after=after)
+        )
 
     async def limit_query(self, query: Query) -> Query | None:
         """Return the query for the visible aggregates; None if there are none."""
@@ -425,7 +440,7 @@ class ScopedCommands:
         elif write.kind == RESERVATION_KIND and isinstance(state, ExternalRefReservation):
             if state.project_id is not None:
                 raise Forbidden(REFERENCES)
-        elif write.kind in _OWN_KINDS:
+        elif write.kind in _WITH_OWNER:
             if write.expected_version:
                 await self._reads.get(write.kind, write.id)
         else:

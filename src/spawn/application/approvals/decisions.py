@@ -9,7 +9,11 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from spawn.application.approvals.makers import check_independence, load_maker
+from spawn.application.approvals.makers import (
+    NOT_PERMITTED,
+    check_independence,
+    load_maker,
+)
 from spawn.application.approvals.previews import list_moved, list_versions
 from spawn.application.approvals.requests import READER_SCOPES
 from spawn.application.commands import Decision, commit
@@ -32,7 +36,7 @@ from spawn.domain.change import (
     VersionReference,
     Write,
 )
-from spawn.domain.errors import Conflict, NotFound, SpawnError, StaleVersion
+from spawn.domain.errors import Conflict, Forbidden, NotFound, SpawnError, StaleVersion
 from spawn.domain.events.event import DomainEvent
 from spawn.domain.principal import SERVICE_PRINCIPAL, Principal, Scope
 from spawn.domain.query import MAX_LIMIT, Filter, Operator, Query
@@ -190,6 +194,8 @@ class _Decider:
         except SpawnError as error:
             if not joint_commands.is_committed:
                 await self._end_if_stale(error)
+                if maker.row_scope is not None and isinstance(error, Forbidden | NotFound):
+                    raise Conflict(NOT_PERMITTED) from error  # its rows are others now
                 raise
         if not joint_commands.is_committed:
             await self._end_as_stale(_STALE)  # it would change nothing any more

@@ -7,6 +7,7 @@ from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import Conflict, Forbidden, NotFound
 from spawn.domain.principal import Principal, PrincipalKind, Scope
 
+NOT_PERMITTED = "The maker may no longer make this command: reject it."
 _KEY_PREFIX = "key:"
 _HISTORY_PAGE = 100
 
@@ -29,9 +30,10 @@ async def load_maker(
             id=approval.maker,
             kind=approval.maker_kind,
             scopes=frozenset(approval.maker_scopes),
+            row_scope=approval.maker_rows,
         )
-    if maker is None or maker.scopes.isdisjoint(scopes) or maker.row_scope is not None:
-        raise Conflict("The maker may no longer make this command: reject it.")
+    if maker is None or maker.scopes.isdisjoint(scopes):
+        raise Conflict(NOT_PERMITTED)
     return maker
 
 

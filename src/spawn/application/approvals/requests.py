@@ -53,6 +53,8 @@ class CommandText(msgspec.Struct, frozen=True, kw_only=True):
     body: str
     content_type: str
     if_match: str | None
+    kind: str = ""
+    amount: str = ""
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of everything that decides what the command does."""
@@ -93,10 +95,13 @@ async def request_approval(
         body=text.body,
         content_type=text.content_type,
         if_match=text.if_match,
+        kind=text.kind,
+        amount=text.amount,
         fingerprint=text.fingerprint(),
         maker=principal.id,
         maker_kind=principal.kind,
         maker_scopes=tuple(sorted(principal.scopes)),
+        maker_rows=principal.row_scope,
         preview=preview,
         expires_at=now + lifetime,
     )

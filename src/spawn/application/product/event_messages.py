@@ -11,7 +11,7 @@ import msgspec
 
 from spawn.application.product.snapshot import Json, ProductSnapshot
 from spawn.domain.aggregates import AGGREGATE_TYPES
-from spawn.domain.approvals.approval import DECIDED_EVENT, REQUESTED_EVENT, Approval
+from spawn.domain.approvals.approval import DECIDED_EVENT, REQUESTED_EVENT
 from spawn.domain.covenants.cfads_actuals import ACTUALS_RECORDED_EVENT, CfadsActuals
 from spawn.domain.covenants.cfads_case import (
     CASE_CREATED_EVENT,
@@ -34,6 +34,7 @@ from spawn.domain.covenants.project_reserve import (
     ReserveAccountState,
 )
 from spawn.domain.events.cloudevents import MEDIA_TYPE, format_event_type
+from spawn.domain.events.published_states import PUBLISHED_STATES
 from spawn.domain.facilities.facility import FACILITY_AMENDED_EVENT, FACILITY_CREATED_EVENT
 from spawn.domain.facilities.ledger import ENTRY_RECORDED_EVENT, LedgerEntry
 from spawn.domain.lineage.run import ENDED_EVENTS, STARTED_EVENT, Run, RunState
@@ -173,10 +174,14 @@ EVENTS_BY_MESSAGE: Final[Mapping[str, EventDescription]] = {
         RECOVERED_EVENT, "A service level of the data is met again.", "ServiceLevelStatus"
     ),
     "approvalRequested": EventDescription(
-        REQUESTED_EVENT, "A command waits for the decision of another person.", "Approval"
+        REQUESTED_EVENT,
+        "A command waits for the decision of another person.",
+        "PublishedApproval",
     ),
     "approvalDecided": EventDescription(
-        DECIDED_EVENT, "A command was approved, rejected, withdrawn, or was stale.", "Approval"
+        DECIDED_EVENT,
+        "A command was approved, rejected, withdrawn, or was stale.",
+        "PublishedApproval",
     ),
     "lineageStarted": EventDescription(
         STARTED_EVENT, "A run of an import, export or migration started.", "Run"
@@ -205,13 +210,13 @@ def build_schemas(snapshot: ProductSnapshot) -> Json:
         *(
             CfadsActuals,
             CfadsCase,
-            Approval,
             LedgerEntry,
             ServiceLevelStatus,
             SchemaStatus,
         ),
         *(Run, CovenantSet, FxRateSet, Portfolio, Holding, RecordedCovenantTest),
         ReserveAccountState,
+        *PUBLISHED_STATES.values(),
         *(one.terms_type for one in AGGREGATE_TYPES.values() if one.terms_type is not None),
     )
     _, components = msgspec.json.schema_components(states, ref_template=_REFERENCE)

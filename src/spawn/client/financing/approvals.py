@@ -56,7 +56,7 @@ class ApprovalRecord(ClientRecord, frozen=True, kw_only=True):
     maker: str
     command: str
     target: str
-    body: dict[str, Json]
+    body: dict[str, Json] | None
     fingerprint: str
     rests_on: tuple[VersionRecord, ...]
     moved_versions: tuple[VersionRecord, ...]

@@ -13,7 +13,7 @@ import msgspec
 
 from spawn.domain.change import Guard
 from spawn.domain.errors import Conflict, Forbidden
-from spawn.domain.principal import PrincipalKind, Scope
+from spawn.domain.principal import PrincipalKind, RowScope, Scope
 
 APPROVAL_KIND: Final = "approval"
 REQUESTED_EVENT: Final = "approval.requested"
@@ -94,8 +94,10 @@ class Approval(msgspec.Struct, frozen=True, kw_only=True):
 
     `command` is the id of an operation, `target` the path that it was sent to and `parameters` the
     parts of that path. `body` is its JSON with sorted keys and exact numbers, `fingerprint` the
-    SHA-256 of command, target, precondition and body. `preview` is what the maker would have
-    changed. `detail` is why the command did not take effect, or empty.
+    SHA-256 of command, target, precondition and body. A command without a body has an empty one.
+    `kind` and `amount` are those that rules read in the body, or empty. `maker_rows` are the rows
+    to which the maker was limited. `preview` is what the maker would have changed. `detail` is why
+    the command did not take effect, or empty.
     """
 
     approval_id: str
@@ -105,10 +107,13 @@ class Approval(msgspec.Struct, frozen=True, kw_only=True):
     body: str
     content_type: str
     if_match: str | None
+    kind: str = ""
+    amount: str = ""
     fingerprint: str
     maker: str
     maker_kind: PrincipalKind
     maker_scopes: tuple[Scope, ...]
+    maker_rows: RowScope | None = None
     preview: CommandPreview
     expires_at: datetime
     state: ApprovalState = ApprovalState.PENDING

@@ -1,6 +1,7 @@
 """The approval policy: the commands that need an approval, by kind, amount and caller."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Final
@@ -104,6 +105,15 @@ def needs_approval(
     A value that cannot be read counts as one that needs an approval.
     """
     return any(_applies(rule, facts, body, principal) for rule in rules)
+
+
+def read_facts(facts: CommandFacts, body: Mapping[str, Token]) -> tuple[str, str]:
+    """Return kind and amount of a command; empty texts for those that it does not state."""
+    kind, amount = "", body.get(facts.amount)
+    if facts.kind in body:
+        with suppress(InvalidInput):
+            kind = facts.read_kind(body[facts.kind], f"/{facts.kind}")
+    return kind, str(amount) if isinstance(amount, str) else ""
 
 
 def _applies(

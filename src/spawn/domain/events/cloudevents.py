@@ -1,7 +1,7 @@
 """Journal entries as CloudEvents 1.0, the one rendering for feed, stream, webhook and broker.
 
 `id` is the entry's position in its store and the key for deduplication; `subject` is the aggregate
-and `sequence` its version; the state in `data` is as encoded at commit.
+and `sequence` its version; the state in `data` is as encoded at commit, or the published part.
 """
 
 import re
@@ -15,6 +15,7 @@ from msgspec import UNSET, Meta, UnsetType
 from spawn.domain.errors import CursorInvalid
 from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.events.position import Position, VersionCursor
+from spawn.domain.events.published_states import publish_state
 from spawn.domain.projects.project import PROJECT_KIND
 
 MEDIA_TYPE = "application/cloudevents+json"
@@ -124,7 +125,11 @@ class EventEnvelope(msgspec.Struct, frozen=True):
             sequence=f"{entry.version:010d}",
             storeid=self.store_id,
             traceparent=UNSET if entry.traceparent is None else entry.traceparent,
-            data=EventData(entry.version - 1, entry.changed, msgspec.Raw(entry.document)),
+            data=EventData(
+                entry.version - 1,
+                entry.changed,
+                msgspec.Raw(publish_state(entry.kind, entry.document)),
+            ),
         )
 
     def encode_structured(self, entry: JournalEntry) -> bytes:

@@ -22,6 +22,7 @@ from spawn.domain.approvals.approval import (
 from spawn.domain.approvals.approval_policy import (
     CommandFacts,
     needs_approval,
+    read_facts,
     write_exactly,
 )
 from spawn.domain.change import (
@@ -29,7 +30,7 @@ from spawn.domain.change import (
     ResponseRecipe,
     StoredAggregate,
 )
-from spawn.domain.errors import Forbidden, InvalidInput, NotFound
+from spawn.domain.errors import InvalidInput, NotFound
 from spawn.domain.json_tokens import parse_object
 from spawn.domain.principal import Principal
 from spawn.entrypoints.http.approvals.wire import PATH, ApprovalView, CommandDryRunView
@@ -105,7 +106,8 @@ class _Command:
     async def run(self, *, is_dry_run: bool) -> object:
         """Run the command, or its dry run, or request an approval of it."""
         request, principal = self._request, self._request.principal
-        body = await request.read_body()
+        has_body = self._route.operation.body is not None
+        body = await request.read_body() if has_body else b""
         request.complete_body = body
         # A dry run stores no response under its key, and rejects a wrong one all the same.
         key = read_idempotency_key(request, self._target, body)
@@ -114,21 +116,20 @@ class _Command:
             return stored_response
         policy = request.http_state.approval_policy
         rules = policy.rules_for(self._route.operation.id)
-        tokens = parse_object(body)
+        tokens = parse_object(body) if has_body else {}
         needs = needs_approval(rules, self._approvable.facts, tokens, principal)
         if not (needs or is_dry_run):
             return await self._route.handler(request, **self._path_params)
-        if not is_dry_run and principal.row_scope is not None:
-            raise Forbidden(
-                "The command needs an approval, and callers with a row scope cannot ask for one."
-            )
+        kind, amount = read_facts(self._approvable.facts, tokens)
         text = CommandText(
             command=self._route.operation.id,
             target=self._target,
             parameters=self._path_params,
-            body=write_exactly(tokens),
+            body=write_exactly(tokens) if has_body else "",
             content_type=request.header(b"content-type") or "",
             if_match=request.header(b"if-match"),
+            kind=kind,
+            amount=amount,
         )
         preview = await self._preview(text)
         if is_dry_run:

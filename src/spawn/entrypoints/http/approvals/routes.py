@@ -58,6 +58,7 @@ _NAME: Final = {"type": "string"}
     PATH,
     "listApprovals",
     scopes=READER_SCOPES,
+    serves_row_scopes=True,
     tag=_TAG,
     summary="List approvals",
     description=(
@@ -98,6 +99,7 @@ async def get_approval_page(request: StrictRequest) -> Result:
     _APPROVAL,
     "getApproval",
     scopes=READER_SCOPES,
+    serves_row_scopes=True,
     tag=_TAG,
     summary="Get an approval",
     returns=Success(ApprovalView, "The approval, with every field that the command changes."),
@@ -115,6 +117,7 @@ async def read_approval(request: StrictRequest, approval_id: str) -> ApprovalVie
     _APPROVAL + "/decision",
     "decideApproval",
     scopes=READER_SCOPES,
+    serves_row_scopes=True,
     tag=_TAG,
     summary="Decide about a command",
     description=(

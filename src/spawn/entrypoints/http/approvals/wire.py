@@ -77,8 +77,8 @@ class ApprovalView(WireStruct, frozen=True, kw_only=True):
     """A command that waits for a decision, or the record of one.
 
     `changes` is what it changes, decided from the versions in `rests_on`; `moved_versions`
-    are those that have changed since, as they are now: the command is then stale. `fingerprint`
-    is the SHA-256 of command, target, If-Match and body.
+    are those that have changed since, as they are now: the command is then stale. `body` is null
+    for a command without one. `fingerprint` is the SHA-256 of command, target, If-Match and body.
     """
 
     approval_id: ResourceId
@@ -86,7 +86,7 @@ class ApprovalView(WireStruct, frozen=True, kw_only=True):
     maker: str
     command: str
     target: str
-    body: JsonObject
+    body: JsonObject | None
     fingerprint: str
     rests_on: tuple[VersionView, ...]
     moved_versions: tuple[VersionView, ...]
@@ -122,7 +122,7 @@ class ApprovalView(WireStruct, frozen=True, kw_only=True):
         return cls.of(
             approval,
             state=state,
-            body=msgspec.Raw(approval.body.encode()),
+            body=msgspec.Raw(approval.body.encode()) if approval.body else None,
             rests_on=_view_versions(approval.preview),
             moved_versions=moved_versions,
             changes=_view_changes(approval.preview),

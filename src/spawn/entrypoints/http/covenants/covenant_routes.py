@@ -131,6 +131,7 @@ def _get_patch_schema() -> Any:
     body=Body(Computed(_get_terms_schema), example=_EXAMPLE),
     returns=Success(CovenantView, "Created.", status=201, headers=("Location", "ETag")),
     problems=COMMAND_PROBLEMS,
+    approval=Approvable(),
 )
 async def post_covenant(request: StrictRequest, project_id: str) -> Response:
     """Create a covenant under a new id."""
@@ -201,6 +202,7 @@ async def read_covenant(request: StrictRequest, covenant_id: str) -> Response:
     ),
     returns=Success(CovenantView, "Amended.", headers=("ETag",)),
     problems=CHANGE_PROBLEMS,
+    approval=Approvable(),
 )
 async def patch_covenant(request: StrictRequest, covenant_id: str) -> Response:
     """Amend a covenant by a JSON merge patch."""
@@ -287,6 +289,7 @@ async def post_waiver(request: StrictRequest, covenant_id: str) -> Response:
     ),
     returns=Success(RecordedTestView, "Tested.", status=201, headers=("Location", "ETag")),
     problems=COMMAND_PROBLEMS,
+    approval=Approvable(),
 )
 async def post_covenant_test(request: StrictRequest, covenant_id: str) -> Response:
     """Test a covenant and record the test."""

@@ -15,6 +15,7 @@ from spawn.application.covenants.reserve_accounts import (
     record_reserve_balance,
 )
 from spawn.application.struct_schemas import input_schema
+from spawn.domain.approvals.approval_policy import CommandFacts
 from spawn.domain.covenants.project_reserve import (
     RESERVE_KIND,
     ReserveAccountState,
@@ -45,6 +46,7 @@ from spawn.entrypoints.http.protocol.operation import (
     IDEMPOTENCY_KEY,
     IF_MATCH,
     JSON,
+    Approvable,
     Body,
     Computed,
     Parameter,
@@ -122,6 +124,7 @@ def _get_patch_schema() -> Any:
     ),
     returns=Success(ReserveAccountView, "Opened.", status=201, headers=("Location", "ETag")),
     problems=COMMAND_PROBLEMS,
+    approval=Approvable(),
 )
 async def post_reserve(request: StrictRequest, project_id: str) -> Response:
     """Open a reserve account under a new id."""
@@ -201,6 +204,7 @@ async def read_reserve_account(request: StrictRequest, account_id: str) -> Resul
     ),
     returns=Success(ReserveAccountView, "Amended.", headers=("ETag",)),
     problems=CHANGE_PROBLEMS,
+    approval=Approvable(),
 )
 async def patch_reserve(request: StrictRequest, account_id: str) -> Response:
     """Amend a reserve account by a JSON merge patch."""
@@ -239,6 +243,7 @@ async def patch_reserve(request: StrictRequest, account_id: str) -> Response:
     ),
     returns=Success(ReserveAccountView, "Recorded.", status=201, headers=("ETag",)),
     problems=COMMAND_PROBLEMS,
+    approval=Approvable(CommandFacts(amount="amount")),
 )
 async def post_balance(request: StrictRequest, account_id: str) -> Response:
     """Record a balance of a reserve account."""

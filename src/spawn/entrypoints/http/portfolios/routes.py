@@ -307,6 +307,7 @@ async def patch_holding(request: StrictRequest, portfolio_id: str, holding_id: s
         *("not_found", "conflict", "stale_version", "precondition_required", "overloaded"),
         *("storage_full", "idempotency_key_reused"),
     ),
+    approval=Approvable(),
 )
 async def delete_holding(request: StrictRequest, portfolio_id: str, holding_id: str) -> Response:
     """Remove a holding that was recorded in error."""

@@ -194,6 +194,7 @@ async def read_milestones(request: StrictRequest, project_id: str) -> MilestoneL
     ),
     returns=Success("Project", "The project.", status=200, headers=PROJECT_HEADERS),
     problems=CHANGE_PROBLEMS,
+    approval=Approvable(),
 )
 async def post_milestone(request: StrictRequest, project_id: str) -> Response:
     """Add a milestone to a project."""
