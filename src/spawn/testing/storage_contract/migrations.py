@@ -143,6 +143,30 @@ class TestColumns:
         assert await find_names(harness, "hub", Decimal("120.5")) == ["one"]
         assert await project_names(harness, Query(sort=(Sort("hub"),))) == ["one", "two"]
 
+    async def test_a_new_column_takes_extension_values_of_any_version(
+        self, harness: StorageHarness
+    ) -> None:
+        hub, grid = {"name": "hub", "type": "integer"}, {"name": "grid", "type": "string"}
+        nested = {"x_kept": msgspec.Raw(b'{"x_hub":1}')}
+        one = await harness.create(
+            project_name="one",
+            extensions={"x_hub": msgspec.Raw(b"7"), "x_grid": msgspec.Raw(b'"a"')},
+        )
+        two = await harness.create(project_name="two", extensions=nested)
+        await migrate_to(harness, revise_columns(grid))
+        three = harness.project(
+            project_name="three", attributes={"grid": "b"}, extensions={"x_hub": msgspec.Raw(b"9")}
+        )
+        await harness.store.commit(harness.change((three, 0), schema_version=2))
+        migration = await migrate_to(harness, revise_columns(grid, hub), version=3)
+        assert migration.rows == 2
+        for number, name in ((7, "one"), (9, "three")):
+            assert await find_names(harness, "hub", number) == [name]
+        assert await read_attributes(harness, one) == {"grid": "a", "hub": 7}
+        assert await read_attributes(harness, three) == {"grid": "b", "hub": 9}
+        assert dict((await harness.get(two)).state.extensions) == nested
+        assert await find_names(harness, "hub", value=False, operator=Operator.EXISTS) == ["two"]
+
     async def test_an_extension_value_overrides_the_default(self, harness: StorageHarness) -> None:
         await harness.create(project_name="one", extensions={"x_hub": msgspec.Raw(b"7")})
         await harness.create(project_name="two")
