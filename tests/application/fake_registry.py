@@ -18,7 +18,8 @@ ID = "project_schema"
 class FakeRegistry:
     """A registry that serves what the test puts on it, or nothing but the bundled schema."""
 
-    def __init__(self) -> None:
+    def __init__(self, schema_id: str = ID, kind: str = "project") -> None:
+        self.schema_id, self.kind = schema_id, kind
         self.documents: dict[int, bytes] = {}
         self.latest: bytes | None = None
         self.error: RegistryError | None = None
@@ -29,7 +30,11 @@ class FakeRegistry:
             {"name": c, "type": "date"} if isinstance(c, str) else c for c in columns or "a"
         ]
         document: dict[str, Any] = {"columns": column_documents, **members}
-        document |= {"name": ID} if version is None else {"id": ID, "version": version}
+        document |= (
+            {"name": self.schema_id}
+            if version is None
+            else {"id": self.schema_id, "version": version}
+        )
         self.latest = json.dumps(document).encode()
         if version is not None:
             self.documents[version] = self.latest
@@ -58,7 +63,7 @@ class FakeRegistry:
 
     async def list_schemas(self) -> tuple[PublishedSchema, ...]:
         latest = max(self.documents, default=None)
-        return (PublishedSchema(schema_id=ID, title="Projects", latest_version=latest),)
+        return (PublishedSchema(schema_id=self.schema_id, title="All", latest_version=latest),)
 
     def _find(self, schema_id: str, version: int | None) -> FetchedSchema:
         if self.error is not None:
@@ -67,7 +72,7 @@ class FakeRegistry:
         if document is None:
             raise NotFound("none")
         try:
-            schema = read_schema(document, schema_id=schema_id)
+            schema = read_schema(document, schema_id=schema_id, kind=self.kind)
         except InvalidInput as error:
             raise InvalidSchemaDocument(document, error) from None
         return FetchedSchema(
@@ -87,6 +92,35 @@ class FakeRegistry:
             last_error=detail,
             consecutive_failures=0 if self.error is None else 1,
         )
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+
+class FakeRegistries:
+    """One registry of several schemas: each call is that of the registry of its schema."""
+
+    def __init__(self, *registries: FakeRegistry) -> None:
+        self._registries = {one.schema_id: one for one in registries}
+
+    async def fetch(
+        self, schema_id: str, version: int | None = None, *, kind: str = "project"
+    ) -> FetchedSchema:
+        return await self._registries[schema_id].fetch(schema_id, version, kind=kind)
+
+    async def refresh(
+        self, schema_id: str, version: int | None = None, *, kind: str = "project"
+    ) -> FetchedSchema:
+        return await self._registries[schema_id].refresh(schema_id, version, kind=kind)
+
+    async def list_versions(self, schema_id: str) -> tuple[int, ...] | None:
+        return await self._registries[schema_id].list_versions(schema_id)
+
+    async def list_schemas(self) -> tuple[PublishedSchema, ...]:
+        return tuple([p for one in self._registries.values() for p in await one.list_schemas()])
+
+    def status(self) -> RegistryStatus:
+        return next(iter(self._registries.values())).status()
 
     async def close(self) -> None:
         """Do nothing."""

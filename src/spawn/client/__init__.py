@@ -92,6 +92,12 @@ from spawn.client.records import (
     ProjectRecord,
 )
 from spawn.client.retries import ClientRetries
+from spawn.client.schemas.schema_records import (
+    SchemaColumnRecord,
+    SchemaConsumerRecord,
+    SchemaSummaryRecord,
+    SchemaVersionRecord,
+)
 from spawn.client.sync_client import SpawnClient
 from spawn.client.uploads import FinishedImport, UploadOptions
 
@@ -161,6 +167,10 @@ __all__ = [
     "ReserveBalanceDocument",
     "ReserveOnDayRecord",
     "ReversalRequestDocument",
+    "SchemaColumnRecord",
+    "SchemaConsumerRecord",
+    "SchemaSummaryRecord",
+    "SchemaVersionRecord",
     "SpawnClient",
     "SpawnClientError",
     "StaleVersionProblem",

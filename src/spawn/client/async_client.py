@@ -40,6 +40,7 @@ from spawn.client.records import (
     read_project,
 )
 from spawn.client.retries import ClientRetries
+from spawn.client.schemas.async_schema_methods import AsyncSchemaMethods
 from spawn.client.uploads import (
     EventParser,
     FinishedImport,
@@ -54,7 +55,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class AsyncSpawnClient(AsyncFinancingMethods):
+class AsyncSpawnClient(AsyncFinancingMethods, AsyncSchemaMethods):
     """Client of one service; close it, or use it as a context manager.
 
     Requests that may be sent twice are repeated as `retries` says: reads, calculations, and

@@ -40,6 +40,7 @@ from spawn.client.records import (
     read_project,
 )
 from spawn.client.retries import ClientRetries
+from spawn.client.schemas.sync_schema_methods import SchemaMethods
 from spawn.client.uploads import (
     EventParser,
     FinishedImport,
@@ -54,7 +55,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class SpawnClient(FinancingMethods):
+class SpawnClient(FinancingMethods, SchemaMethods):
     """Client of one service; close it, or use it as a context manager.
 
     Requests that may be sent twice are repeated as `retries` says: reads, calculations, and

@@ -1,6 +1,5 @@
 """A refresh walks every published version in order, whatever lies between two refreshes."""
 
-import random
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -8,13 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from tests.application.conftest import build_dependencies, open_engine_dependencies
+from tests.application.conftest import open_engine_dependencies
 from tests.application.fake_registry import POLICY, FakeRegistry, pinned_policy
 
-from spawn.adapters.local.clock import SystemClock
-from spawn.adapters.memory.store import MemoryStore
 from spawn.application.dependencies import Dependencies
 from spawn.application.projects.commands import create_project
 from spawn.application.projects.queries import get_project
@@ -392,70 +387,3 @@ async def test_a_pulled_sunset_is_quarantined_with_the_removal_that_it_would_all
     assert [o.verdict for o in result.outcomes] == [ADOPTED, QUARANTINED, QUARANTINED]
     assert "too little notice" in result.outcomes[1].detail
     assert "too early" in result.outcomes[2].detail
-
-
-TYPES = ("string(3)", "string(5)", "integer", "bigint", "date")
-NAMES = ("aa", "bb", "cc", "dd")
-
-
-def random_version(rng: random.Random, before: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Change some columns at random: good and bad changes alike."""
-    columns = [dict(column) for column in before]
-    for _ in range(rng.randrange(1, 3)):
-        change = rng.randrange(6)
-        names = {column["name"] for column in columns}
-        free = [name for name in NAMES if name not in names]
-        column = rng.choice(columns) if columns else None
-        if change == 0 and free:
-            columns.append({"name": rng.choice(free), "type": rng.choice(TYPES)})
-        elif change == 1 and column:
-            columns.remove(column)
-        elif change == 2 and column and free:
-            column["aliases"] = [*column.get("aliases", []), column["name"]]
-            column["name"] = rng.choice(free)
-        elif change == 3 and column:
-            column["type"] = rng.choice(TYPES)
-        elif change == 4 and column:
-            column["description"] = str(rng.randrange(9))
-        elif change == 5 and column:
-            column.pop("aliases", None)
-    return columns
-
-
-async def play(
-    histories: list[list[dict[str, Any]]], looks: set[int], folder: Path
-) -> tuple[list[int], dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Publish the versions in order, refresh after some of them and at the end."""
-    registry = FakeRegistry()
-    dependencies = build_dependencies(MemoryStore(SystemClock()), registry, folder)
-    values = {"aa": "abc", "bb": 5}
-    project = await begin(dependencies, registry, *histories[0], **values)
-    for number, columns in enumerate(histories[1:], start=2):
-        registry.serve(number, *(columns or [{"name": "none", "type": "date"}]))
-        if number in looks:
-            await refresh_schema(dependencies, POLICY)
-    await refresh_schema(dependencies, POLICY)
-    aggregate = await get_project(dependencies, STEWARD, project)
-    first = (await convert_to_version(dependencies, aggregate, 1)).state.attributes
-    history = [schema.version for schema in await dependencies.schemas.version_history()]
-    state = aggregate.state
-    return history, dict(state.attributes), dict(state.hidden_attributes), dict(first)
-
-
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(seed=st.integers(0, 2**32), looks=st.sets(st.integers(2, 7)))
-async def test_the_end_does_not_depend_on_the_moments_of_refreshing(
-    seed: int, looks: set[int], tmp_path: Path
-) -> None:
-    rng = random.Random(seed)
-    histories = [[{"name": "aa", "type": "string(3)"}, {"name": "bb", "type": "integer"}]]
-    for _ in range(6):
-        histories.append(random_version(rng, histories[-1]))
-    always = await play(histories, set(range(2, 8)), tmp_path)
-    assert await play(histories, looks, tmp_path) == always
-    _, attributes_after, hidden, first = always
-    # No value is lost: each is served, or hidden and served to the clients of version 1.
-    assert {*map(str, (*attributes_after.values(), *hidden.values()))} >= {"abc", "5"}
-    assert first == {"aa": "abc", "bb": 5}

@@ -1,0 +1,1 @@
+"""Schemas, contracts and consumers of a service as typed values."""
