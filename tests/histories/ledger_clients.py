@@ -21,7 +21,8 @@ VALUE_DATE: Final = "2020-06-30"
 _TIMEOUT_S: Final = 5.0
 _PAUSE_S: Final = 0.05
 _ATTEMPTS: Final = 400
-_REJECTIONS: Final = frozenset({409, 412, 422})
+_CONFLICT: Final = 409
+_REJECTIONS: Final = frozenset({_CONFLICT, 412, 422})
 _TERMS: Final[dict[str, Any]] = {
     "name": "Term loan",
     "kind": "senior",
@@ -36,9 +37,9 @@ _TERMS: Final[dict[str, Any]] = {
 }
 
 
-def _milestone(**fields: str) -> dict[str, Any]:
-    stop = {"milestone_id": MILESTONE, "title": "Permit", "draw_stop": True, **fields}
-    return {"milestones": [stop]}
+_STOP: Final = {"milestones": [{"milestone_id": MILESTONE, "title": "Permit", "draw_stop": True}]}
+_MET: Final = {"milestone_id": MILESTONE, "decision": "MET", "on": "2020-01-31"}
+_REOPENED: Final = {"milestone_id": MILESTONE, "decision": "REOPENED", "reason": "appeal"}
 
 
 class LedgerRound:
@@ -58,7 +59,7 @@ class LedgerRound:
 
     async def create(self) -> None:
         """Create the project and its facility."""
-        body = {"project_name": "Sierra", "total_amount": "2000000.00", **_milestone()}
+        body = {"project_name": "Sierra", "total_amount": "2000000.00", **_STOP}
         response = await self._http.post("/v1/ops/projects", json=body)
         self._project = response.raise_for_status().headers["location"]
         response = await self._http.post(f"{self._project}/facilities", json=_TERMS)
@@ -147,16 +148,18 @@ class LedgerRound:
     async def _toggle(self) -> None:
         """Meet and reopen the milestone, time and again."""
         while not self.has_ended:
-            body = _milestone() if self.toggles % 2 else _milestone(met_on="2020-01-31")
+            body = _REOPENED if self.toggles % 2 else _MET
+            path = f"{self._project}/milestones/decisions"
             try:
                 headers = {"if-match": "*"}
-                response = await self._http.patch(
-                    self._project, json=body, headers=headers, timeout=_TIMEOUT_S
+                response = await self._http.post(
+                    path, json=body, headers=headers, timeout=_TIMEOUT_S
                 )
             except httpx.TransportError:
                 await asyncio.sleep(_PAUSE_S)
                 continue
-            self.toggles += response.is_success
+            # A decision whose response was lost is a 409 now: the next one is the other.
+            self.toggles += response.is_success or response.status_code == _CONFLICT
             await asyncio.sleep(self._random.uniform(0.02, 0.3))
 
     async def _read_account(self) -> LedgerAccount:

@@ -20,17 +20,19 @@ from spawn.application.facilities.ledger_queries import (
     sum_outstanding_debt,
     view_ledger,
 )
-from spawn.application.projects.commands import amend_project
+from spawn.application.projects.commands import (
+    CommandContext,
+    MilestoneOrder,
+    decide_project_milestone,
+)
 from spawn.domain.change import Change, CommitResult
 from spawn.domain.errors import Conflict, Forbidden, Infeasible, StaleVersion
 from spawn.domain.facilities.facility import FacilityKind
 from spawn.domain.facilities.ledger import EntryKind
 from spawn.domain.principal import LOCAL_PRINCIPAL, Principal, Scope
-from spawn.domain.projects.milestones import Milestone
-from spawn.domain.schemas.validator import ProjectInput
+from spawn.domain.projects.milestones import Milestone, MilestoneDecision
 
 MET = Milestone(milestone_id="permit", title="Permit", draw_stop=True, met_on=date(2026, 1, 1))
-OPEN = msgspec.structs.replace(MET, met_on=None)
 
 
 class Interloper:
@@ -62,8 +64,12 @@ async def test_a_draw_against_a_milestone_that_is_reopened_loses(
     facility_id = await create_stored_facility(dependencies, project_id=project_id)
 
     async def reopen() -> None:
-        attributes = ProjectInput(core={"milestones": (OPEN,)}, governed={}, extensions={})
-        await amend_project(dependencies, LOCAL_PRINCIPAL, project_id, attributes=attributes)
+        order = MilestoneOrder(
+            milestone_id=MET.milestone_id, decision=MilestoneDecision.REOPENED, reason="appeal"
+        )
+        await decide_project_milestone(
+            dependencies, LOCAL_PRINCIPAL, project_id, order, CommandContext()
+        )
 
     with pytest.raises(Conflict, match="'permit'"):
         await record(interrupt(dependencies, reopen), facility_id, EntryKind.DRAW, START, "1")

@@ -122,10 +122,18 @@ def test_a_sculpted_loan_has_one_llcr_at_every_date() -> None:
         assert format_fraction(value) == "5/4"
 
 
+@pytest.mark.parametrize(("unpaid", "is_tested"), [("0", True), ("0.0002", True), ("50", False)])
+def test_a_case_that_ends_while_debt_is_owed_has_no_llcr(unpaid: str, *, is_tested: bool) -> None:
+    rows = half_years(2, cfads="150", interest="10", principal="100")
+    ratio = LoanLife(rows, 200 + Decimal(unpaid)).compute_llcr(rows[0].ends_on)
+    assert (ratio.value is not None) is is_tested
+    assert ratio.untested_reason is (None if is_tested else UntestedReason.CASE_TOO_SHORT)
+
+
 def test_a_later_period_without_interest_has_no_rate() -> None:
     rows = half_years(4)
     rows[2] = msgspec.structs.replace(rows[2], interest=None, principal=None)
-    life = LoanLife(rows, Decimal(200))
+    life = LoanLife(rows, Decimal(84))
     assert life.compute_llcr(rows[0].ends_on).untested_reason is UntestedReason.NO_FIGURES
     assert life.compute_llcr(rows[2].ends_on).value is not None
     assert life.compute_llcr(date(2027, 5, 1)).untested_reason is UntestedReason.WINDOW_NOT_FULL

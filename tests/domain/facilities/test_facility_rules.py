@@ -21,6 +21,7 @@ from spawn.domain.facilities.facility import (
     FacilityKind,
     FacilityRepayment,
     FacilityTermSheet,
+    LenderShare,
     RateBasis,
 )
 from spawn.domain.facilities.facility_rules import (
@@ -67,6 +68,10 @@ def test_a_grant_or_equity_has_no_terms_of_debt(kind: FacilityKind) -> None:
     }
 
 
+def lenders_named(*names: str) -> tuple[LenderShare, ...]:
+    return tuple(LenderShare(lender=name, share=Decimal(100) / len(names)) for name in names)
+
+
 STEPS = (
     DatedMargin(from_date=date(2030, 1, 1), margin=Decimal("0.02")),
     DatedMargin(from_date=date(2030, 1, 1), margin=Decimal("0.03")),
@@ -77,6 +82,13 @@ VIOLATIONS: list[tuple[dict[str, Any], set[tuple[str, str]]]] = [
     ({"commitment": Decimal("NaN")}, {("/commitment", "not_finite")}),
     ({"currency_code": "XXQ"}, {("/currency_code", "unknown_currency")}),
     ({"name": " "}, {("/name", "empty")}),
+    ({"name": "Loan\u202eA"}, {("/name", "invisible_character")}),
+    (
+        {"lenders": lenders_named("A\u200bB", "AB")},
+        {("/lenders/0/lender", "invisible_character")},
+    ),
+    # One name in two normalization forms.
+    ({"lenders": lenders_named("Caf\u00e9", "Cafe\u0301")}, {("/lenders/1/lender", "duplicate")}),
     ({"rank": 0}, {("/rank", "out_of_range")}),
     ({"availability_end": date(2026, 3, 30)}, {("/availability_end", "out_of_order")}),
     ({"availability_end": END}, {("/availability_end", "out_of_order")}),

@@ -154,6 +154,10 @@ def test_no_day_ever_has_more_than_the_whole(
             assert max(held.values()) <= 1
 
 
+def limit_of(key: ExposureKey, value: str) -> dict[str, object]:
+    return {"limits": (ExposureLimit(by=key, value=value, max_share=Decimal(10)),)}
+
+
 @pytest.mark.parametrize(
     ("changes", "pointer", "code"),
     [
@@ -183,6 +187,11 @@ def test_no_day_ever_has_more_than_the_whole(
             "/limits/1",
             "duplicate",
         ),
+        (limit_of(ExposureKey.COUNTRY, "ZZZ"), "/limits/0/value", "unknown_country"),
+        (limit_of(ExposureKey.COUNTRY, "esp"), "/limits/0/value", "unknown_country"),
+        (limit_of(ExposureKey.CURRENCY, "eur"), "/limits/0/value", "unknown_currency"),
+        (limit_of(ExposureKey.KIND, "snior"), "/limits/0/value", "not_in_enum"),
+        (limit_of(ExposureKey.SPONSOR, "A\u200bB"), "/limits/0/value", "invisible_character"),
     ],
 )
 def test_an_invalid_portfolio_is_rejected_by_field(
@@ -192,3 +201,14 @@ def test_an_invalid_portfolio_is_rejected_by_field(
     with pytest.raises(InvalidInput) as failure:
         check_portfolio(msgspec.structs.replace(portfolio, **changes))
     assert [(e.pointer, e.code) for e in failure.value.errors] == [(pointer, code)]
+
+
+def test_a_limit_names_its_group_as_exposures_do() -> None:
+    portfolio = Portfolio(portfolio_id="p", name="Debt", currency_code="EUR")
+    for key, text, value in (
+        (ExposureKey.COUNTRY, "ES", "ESP"),
+        (ExposureKey.KIND, "senior", "senior"),
+        (ExposureKey.SPONSOR, "Cafe\u0301", "Caf\u00e9"),
+    ):
+        checked = check_portfolio(msgspec.structs.replace(portfolio, **limit_of(key, text)))
+        assert [limit.value for limit in checked.limits] == [value]

@@ -158,11 +158,15 @@ async def test_nobody_decides_about_a_command_of_its_own(
     assert (await desk.send("maker", "GET", approval)).json()["state"] == "pending"
 
 
-async def test_key_that_the_maker_has_issued_does_not_decide(desk: Desk) -> None:
+@pytest.mark.parametrize("chain", [["accomplice"], ["between", "accomplice"]])
+async def test_key_that_the_maker_has_issued_does_not_decide(desk: Desk, chain: list[str]) -> None:
     approval = await desk.request(await desk.create())
-    await desk.add("accomplice", Scope.APPROVALS_DECIDE)
-    maker = Principal(id="key:maker", scopes=frozenset({Scope.ADMIN}))
-    issued = await rotate_key(desk.dependencies, maker, "accomplice", environment="test")
+    issuer = "maker"
+    for name in chain:
+        await desk.add(name, Scope.APPROVALS_DECIDE)
+        principal = Principal(id=f"key:{issuer}", scopes=frozenset({Scope.ADMIN}))
+        issued = await rotate_key(desk.dependencies, principal, name, environment="test")
+        issuer = name
     desk.headers["accomplice"] = {"Authorization": f"Bearer {issued.text}"}
     response = await desk.decide("accomplice", approval)
     assert response.status_code == 403

@@ -46,6 +46,7 @@ def test_every_invalid_member_is_named(create_case: Create) -> None:
     assert pointers == ["/periods/1/intrest", "/periods/2/cfads"]
     assert create_case(periods=[]).json()["errors"][0]["pointer"] == "/periods"
     assert create_case(currency_code="EURO").json()["errors"][0]["pointer"] == "/currency_code"
+    assert create_case(name="P\u202e50").json()["errors"][0]["code"] == "invisible_character"
 
 
 def test_a_case_of_no_project_is_404_and_writes_nothing(client: httpx.Client) -> None:

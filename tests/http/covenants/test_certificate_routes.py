@@ -142,7 +142,7 @@ def test_the_page_has_the_figures_of_the_certificate_and_escapes_texts(
 def test_an_explanation_evaluates_to_the_figure_for_each_metric(
     client: httpx.Client, project_id: str, create_case: Create
 ) -> None:
-    made = create_case().json()["case_id"]
+    made = create_case(opening_debt="280").json()["case_id"]
     path = f"/v1/ops/projects/{project_id}/covenants"
     for metric, level in (("DSCR", "1.05"), ("LLCR", "1.1"), ("GEARING", "0.9")):
         body = {"name": metric, "metric": metric, "default_level": level, "test_dates": [DAY]}

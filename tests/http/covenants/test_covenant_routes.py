@@ -203,14 +203,23 @@ def test_other_metrics_come_from_the_debt_of_a_case(
     gearing = client.post(
         path, json={**common, "metric": "GEARING", "lockup_level": "0.7", "default_level": "0.8"}
     ).json()
-    case_id = create_case().json()["case_id"]
+    # Its ten repayments of 28 leave a rest of a debt of 320.10.
+    partial = create_case().json()["case_id"]
+    repaid = create_case(opening_debt="280").json()["case_id"]
     bare = create_case(opening_debt=None, equity=None).json()["case_id"]
-    for covenant, ratio in ((llcr, None), (gearing, "2641/3841")):
+    for covenant, case_id, ratio in ((llcr, repaid, None), (gearing, partial, "2641/3841")):
         address = f"/v1/ops/covenants/{covenant['covenant_id']}/tests"
         body = {"tested_on": "2027-12-31", "figures": "CASE", "case_id": case_id}
         test = client.post(address, json=body).json()
         assert ratio in {None, test["ratio"]}
         assert test["band"] in {"CLEAR", "DEFAULT"}
+        if covenant is llcr:
+            again = {**body, "case_id": partial, "reason": "another case"}
+            untested = client.post(address, json=again).json()
+            assert (untested["band"], untested["untested_reason"]) == (
+                "NOT_TESTED",
+                "CASE_TOO_SHORT",
+            )
         assert pointers(client.post(address, json={**body, "case_id": bare})) == ["/case_id"]
         record(client, project_id, period(0, "1", reason="again"))
         actuals = client.post(address, json={"tested_on": "2027-12-31", "figures": "ACTUALS"})

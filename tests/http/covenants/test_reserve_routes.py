@@ -74,6 +74,7 @@ def test_a_balance_is_corrected_for_a_reason_and_read_as_of_a_time(
         ({"target_months": None, "target_amount": "-5"}, "/target_amount"),
         ({"currency_code": "XAU"}, "/currency_code"),
         ({"name": ""}, "/name"),
+        ({"name": "DS\u200bRA"}, "/name"),
     ],
 )
 def test_terms_that_break_a_rule_name_their_field(

@@ -3,7 +3,6 @@
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -262,21 +261,24 @@ def test_writers_with_one_tag_draw_once(service: Service) -> None:
         assert ledger.read("balance").json()["drawn"] == "100000.00"
 
 
-def a_draw_stop(**fields: Any) -> dict[str, Any]:
-    stop = {"milestone_id": "permit", "title": "Permit", "draw_stop": True, **fields}
-    return {"milestones": [stop]}
+DRAW_STOP = {"milestones": [{"milestone_id": "permit", "title": "Permit", "draw_stop": True}]}
 
 
 def test_an_open_milestone_stops_draws_and_nothing_else(client: httpx.Client) -> None:
-    ledger = LedgerClient(client, project=a_draw_stop())
+    ledger = LedgerClient(client, project=DRAW_STOP)
     stopped = ledger.send(DRAW)
     assert problem(stopped) == (409, "conflict")
     assert "'permit'" in stopped.json()["detail"]
     ledger.record("fee", "2020-06-01", "1.00")
-    met = a_draw_stop(met_on="2020-05-01")
-    client.patch(ledger.project, json=met, headers={"if-match": "*"})
+
+    def decide(**decision: str) -> None:
+        path, body = f"{ledger.project}/milestones/decisions", {"milestone_id": "permit"}
+        response = client.post(path, json={**body, **decision}, headers={"if-match": "*"})
+        assert response.status_code == 200, response.text
+
+    decide(decision="MET", on="2020-05-01")
     ledger.record("draw", "2020-06-01", "1.00")
-    client.patch(ledger.project, json=a_draw_stop(), headers={"if-match": "*"})
+    decide(decision="REOPENED", reason="appeal")
     assert problem(ledger.send(DRAW)) == (409, "conflict")
 
 

@@ -73,6 +73,8 @@ def test_a_milestone_opens_again_for_a_reason_that_the_history_keeps(
         ("REOPENED", {"on": "2026-01-01", "reason": "x"}, ["/on"]),
         ("DONE", {}, ["/decision"]),
         ("MET", {"on": "2026-02-30", "size": 1}, ["/on", "/size"]),
+        ("MET", {"on": "2999-01-01"}, ["/on"]),
+        ("WAIVED", {"on": "2999-01-01", "reason": "early"}, ["/on"]),
     ],
 )
 def test_a_decision_names_what_it_lacks(
@@ -121,3 +123,52 @@ def test_no_close_wins_against_a_condition_that_opens_again(
     for entry in entries:
         if entry["type"] == "project.transitioned" and entry["document"]["status"] != "MANDATED":
             assert entry["document"]["milestones"][0]["met_on"] == "2026-09-12"
+
+
+@pytest.mark.parametrize(
+    ("milestones", "pointers"),
+    [
+        ([], ["/milestones"]),
+        ([{**PERMIT, "met_on": "2026-09-12"}], ["/milestones/0/met_on"]),
+        ([{**PERMIT, "waived_on": "2026-09-12"}], ["/milestones/0/waived_on"]),
+        ([{**PERMIT, "draw_stop": False}], ["/milestones/0/draw_stop"]),
+        ([{**PERMIT, "kind": "MILESTONE"}], ["/milestones/0/kind"]),
+        ([{**PERMIT, "milestone_id": "cp-2"}], ["/milestones"]),
+    ],
+)
+def test_a_patch_does_not_decide_about_a_milestone(
+    client: httpx.Client, path: str, milestones: list[dict[str, Any]], pointers: list[str]
+) -> None:
+    project = path.removesuffix("/milestones")
+    patched = client.patch(project, json={"milestones": milestones}, headers=ANY)
+    errors = patched.json()["errors"]
+    assert [error["pointer"] for error in errors] == pointers
+    assert {error["code"] for error in errors} == {"use_decision"}
+    assert client.get(path).json()["draw_stops"] == ["cp-permit"]
+
+
+def test_a_patch_changes_what_needs_no_decision(client: httpx.Client, path: str) -> None:
+    project = path.removesuffix("/milestones")
+    opening = {"milestone_id": "m-1", "title": "Opening"}
+    changed = [{**PERMIT, "title": "Permit of the district", "due_date": "2026-10-31"}, opening]
+    assert client.patch(project, json={"milestones": changed}, headers=ANY).status_code == 200
+    assert decide(client, path, "MET", on="2026-09-12").status_code == 200
+    reopened = client.patch(project, json={"milestones": changed}, headers=ANY)
+    assert [one["pointer"] for one in reopened.json()["errors"]] == ["/milestones/0/met_on"]
+    removed = client.patch(project, json={"milestones": [opening]}, headers=ANY)
+    assert removed.status_code == 200, removed.text
+
+
+def test_no_milestone_is_met_on_a_day_that_is_still_to_come(client: httpx.Client) -> None:
+    body = {**WIND, "milestones": [{**PERMIT, "met_on": "2999-01-01"}]}
+    (error,) = client.post("/v1/ops/projects", json=body).json()["errors"]
+    assert (error["pointer"], error["code"]) == ("/milestones/0/met_on", "in_the_future")
+
+
+def test_no_status_is_effective_on_a_day_that_is_still_to_come(
+    client: httpx.Client, path: str
+) -> None:
+    body = {"to": "MANDATED", "reason": "signed", "effective_on": "2999-01-01"}
+    response = client.post(path.replace("/milestones", "/transitions"), json=body, headers=ANY)
+    (error,) = response.json()["errors"]
+    assert (error["pointer"], error["code"]) == ("/effective_on", "in_the_future")

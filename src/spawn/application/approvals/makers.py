@@ -51,17 +51,36 @@ async def check_independence(dependencies: Dependencies, checker: Principal, mak
     """Check that the checker's credentials are not the maker's own work.
 
     Raises:
-        Forbidden: the maker created the client of the checker, or one of its keys.
+        Forbidden: the maker created the client of the checker or one of its keys, itself or by a
+            client whose credentials are its work.
     """
     if checker.kind is not PrincipalKind.KEY:
         return
-    name, version = checker.id.removeprefix(_KEY_PREFIX), 0
+    unseen, seen = [checker.id], {checker.id}
+    while unseen:
+        issuers = await _list_issuers(dependencies, unseen.pop().removeprefix(_KEY_PREFIX))
+        if maker in issuers:
+            raise Forbidden(
+                "The maker of the command has issued your key, or the key of its issuer: another "
+                "must decide."
+            )
+        # Callers with tokens, commands and the service have no history of keys.
+        unseen += [one for one in issuers - seen if one.startswith(_KEY_PREFIX)]
+        seen |= issuers
+
+
+async def _list_issuers(dependencies: Dependencies, name: str) -> set[str]:
+    """Return the actors of every change of a client, but itself; none if there is none."""
+    issuers: set[str] = set()
+    version = 0
     while True:
-        entries = await dependencies.reads.history(
-            API_CLIENT_KIND, name, after_version=version, limit=_HISTORY_PAGE
-        )
-        if any(entry.actor == maker for entry in entries):
-            raise Forbidden("The maker of the command has issued your key: another must decide.")
+        try:
+            entries = await dependencies.reads.history(
+                API_CLIENT_KIND, name, after_version=version, limit=_HISTORY_PAGE
+            )
+        except NotFound:
+            return issuers
+        issuers.update(entry.actor for entry in entries)
         if len(entries) < _HISTORY_PAGE:
-            return
+            return issuers - {f"{_KEY_PREFIX}{name}"}
         version = entries[-1].version

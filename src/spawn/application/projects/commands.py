@@ -22,6 +22,7 @@ from spawn.domain.change import (
 )
 from spawn.domain.errors import (
     Duplicate,
+    InvalidInput,
     NotFound,
     SchemaVersionChanged,
     SpawnError,
@@ -36,6 +37,7 @@ from spawn.domain.projects.milestones import (
     Milestone,
     MilestoneDecision,
     add_milestone,
+    check_amended_milestones,
     decide_milestone,
 )
 from spawn.domain.projects.project import (
@@ -175,7 +177,8 @@ async def amend_project(
 
     Raises:
         NotFound: no such project.
-        InvalidInput: an invariant of the project is violated; each field is named.
+        InvalidInput: an invariant of the project is violated, or a milestone changes that needs a
+            decision (`use_decision`); each field is named.
         Duplicate: the external reference belongs to another project.
         StaleVersion: the project is not at the expected version.
         SchemaVersionChanged: the project and the attributes have different schema versions.
@@ -191,6 +194,7 @@ async def amend_project(
         after = apply_amendment(
             before.state, attributes.core, attributes.governed, attributes.extensions
         )
+        check_amended_milestones(before.state.milestones, after.milestones)
         return await _build_decision(
             dependencies, before, after, AMENDED_EVENT, before.schema_version
         )
@@ -210,10 +214,11 @@ async def transition_project(
     effective_on: date | None = None,
     context: CommandContext | None = None,
 ) -> CommandResult:
-    """Change the status of a project.
+    """Change the status of a project; it changes now, by a decision of a day up to today.
 
     Raises:
         NotFound: no such project.
+        InvalidInput: the reason is invalid, or `effective_on` is still to come.
         IllegalTransition, Conflict: the status machine, an open condition precedent, or debt that
             is outstanding on the day of completion forbids it.
         StaleVersion: the project is not at the expected version.
@@ -224,9 +229,12 @@ async def transition_project(
 
     async def decide() -> ProjectDecision:
         before = await _load(dependencies, project_id, context)
-        debt = OutstandingDebt()
+        debt, today = OutstandingDebt(), dependencies.clock.now().date()
+        if effective_on is not None and effective_on > today:
+            detail = f"is after today, {today}: a status changes when its day has come"
+            raise InvalidInput.at("/effective_on", "in_the_future", detail)
         if to is ProjectStatus.COMPLETED:
-            on = effective_on or dependencies.clock.now().date()
+            on = effective_on or today
             debt = await read_outstanding_debt(dependencies, principal, project_id, on)
         after = apply_transition(
             before.state,
@@ -296,6 +304,7 @@ async def decide_project_milestone(
             on=order.on,
             evidence=order.evidence,
             reason=order.reason,
+            today=dependencies.clock.now().date(),
         )
 
     return await _change_milestones(

@@ -44,6 +44,10 @@ class WindowDirection(StrEnum):
     FORWARD = "FORWARD"
 
 
+_UNPAID_ROUNDING: Final = Decimal("1E-6")
+"""Share of the debt that the rounded repayments of a case may leave unpaid."""
+
+
 class UntestedReason(StrEnum):
     """The reason for which there is no ratio."""
 
@@ -51,6 +55,7 @@ class UntestedReason(StrEnum):
     NO_DEBT = "NO_DEBT"
     WINDOW_NOT_FULL = "WINDOW_NOT_FULL"
     NO_FIGURES = "NO_FIGURES"
+    CASE_TOO_SHORT = "CASE_TOO_SHORT"
 
 
 class Quotient(msgspec.Struct, frozen=True):
@@ -164,7 +169,8 @@ class LoanLife:
 
     The rate of a period is its interest / its opening balance, so that the discount factor is the
     product of balance / (balance + interest). Maturity is the last period with a balance. A later
-    period without a figure of interest has no rate, so that there is no ratio.
+    period without a figure of interest has no rate, so that there is no ratio; neither is there
+    one if the case ends while debt is owed, since the cash flow until maturity is unknown.
     """
 
     def __init__(self, periods: Sequence[CashPeriod], opening_debt: Decimal) -> None:
@@ -207,6 +213,8 @@ class LoanLife:
         value = self._values.get(number + 1)
         if value is None:
             return ExactRatio(formula=formula, untested_reason=UntestedReason.NO_FIGURES)
+        if self._balances[-1] > self._balances[0] * _UNPAID_ROUNDING:
+            return ExactRatio(formula=formula, untested_reason=UntestedReason.CASE_TOO_SHORT)
         return ExactRatio(
             formula=formula,
             numerator=value,

@@ -28,7 +28,7 @@ from spawn.domain.finance.loans.loan_terms import check_loan_terms
 from spawn.domain.money import DECIMAL_CONTEXT, fit_amount
 from spawn.domain.projects.extensions import check_extensions
 from spawn.domain.schema_version import Value
-from spawn.domain.text import check_line
+from spawn.domain.text import check_line, check_visible, normalize
 
 V = TypeVar("V")
 
@@ -118,8 +118,9 @@ def _list_differences(before: Mapping[str, object], after: Mapping[str, object])
 
 
 def _complete(facility: Facility) -> Facility:
-    """Return the facility with amounts at their scale and its maturity; check every rule."""
+    """Return the facility with texts and amounts in canonical form; check every rule."""
     errors: list[FieldError] = []
+    facility = _normalize_names(facility)
     commitment = _fit(facility.commitment, facility, "/commitment", errors)
     fee = _fit(facility.fees.agency_fee, facility, "/fees/agency_fee", errors)
     _check_general_terms(facility, errors)
@@ -139,6 +140,24 @@ def _complete(facility: Facility) -> Facility:
     return _check_time(facility) if facility.kind.is_debt else facility
 
 
+def _normalize_names(facility: Facility) -> Facility:
+    """Return the facility with its names in the form in which equal names are equal."""
+    steps = tuple(
+        msgspec.structs.replace(step, lenders=_normalize_lenders(step.lenders))
+        for step in facility.lender_steps
+    )
+    return msgspec.structs.replace(
+        facility,
+        name=normalize(facility.name),
+        lenders=_normalize_lenders(facility.lenders),
+        lender_steps=steps,
+    )
+
+
+def _normalize_lenders(lenders: tuple[LenderShare, ...]) -> tuple[LenderShare, ...]:
+    return tuple(msgspec.structs.replace(one, lender=normalize(one.lender)) for one in lenders)
+
+
 def _fit(amount: Decimal, facility: Facility, pointer: str, errors: list[FieldError]) -> Decimal:
     try:
         return fit_amount(
@@ -151,6 +170,7 @@ def _fit(amount: Decimal, facility: Facility, pointer: str, errors: list[FieldEr
 
 def _check_general_terms(facility: Facility, errors: list[FieldError]) -> None:
     check_line(facility.name, "/name", MAX_NAME, errors)
+    check_visible(facility.name, "/name", errors)
     if facility.commitment.is_finite() and facility.commitment <= 0:
         errors.append(FieldError("/commitment", "not_positive", "must be above 0"))
     if facility.availability_end < facility.availability_start:
@@ -190,6 +210,7 @@ def _check_lenders(
     for index, lender in enumerate(lenders):
         at = f"{pointer}/{index}"
         check_line(lender.lender, f"{at}/lender", MAX_NAME, errors)
+        check_visible(lender.lender, f"{at}/lender", errors)
         if lender.lender.casefold() in names:
             errors.append(FieldError(f"{at}/lender", "duplicate", "names a lender twice"))
         names.add(lender.lender.casefold())

@@ -1,5 +1,6 @@
 """Portfolios: their currency, the source of their exchange rates, and their limits."""
 
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final
@@ -7,8 +8,10 @@ from typing import Final
 import msgspec
 
 from spawn.domain.errors import FieldError, InvalidInput
+from spawn.domain.facilities.facility import FacilityKind
 from spawn.domain.money import DECIMAL_CONTEXT, fit_amount, get_exponent
 from spawn.domain.portfolios.fx_rate_set import MAX_AGE_DAYS, check_source
+from spawn.domain.projects.codes import CODE_FIELDS
 from spawn.domain.text import check_line, check_visible, normalize
 
 PORTFOLIO_KIND: Final = "portfolio"
@@ -47,7 +50,8 @@ class ExposureKey(StrEnum):
 class ExposureLimit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The most exposure that a group may have: an amount, or a share of the portfolio in per cent.
 
-    `value` names the group, such as ESP of `country`; without it every group has the limit.
+    `value` names the group, such as ESP of `country`; without it every group has the limit, also
+    what has no value. Codes of countries, currencies and kinds are those that exposures have.
     """
 
     by: ExposureKey
@@ -118,9 +122,7 @@ def _check_currency(code: str, errors: list[FieldError]) -> bool:
 def _check_limit(
     limit: ExposureLimit, currency_code: str, pointer: str, errors: list[FieldError]
 ) -> ExposureLimit:
-    value = None if limit.value is None else normalize(limit.value)
-    if value is not None:
-        check_line(value, f"{pointer}/value", MAX_PORTFOLIO_NAME, errors)
+    value = _check_limit_value(limit, f"{pointer}/value", errors)
     if (limit.max_amount is None) == (limit.max_share is None):
         detail = "give exactly one of max_amount and max_share"
         errors.append(FieldError(f"{pointer}/max_amount", "ambiguous", detail))
@@ -138,6 +140,40 @@ def _check_limit(
     if limit.max_share is not None:
         _check_max_share(limit.max_share, f"{pointer}/max_share", errors)
     return msgspec.structs.replace(limit, value=value, max_amount=amount)
+
+
+def _check_limit_value(limit: ExposureLimit, pointer: str, errors: list[FieldError]) -> str | None:
+    """Return the value as exposures have it: one that no exposure can have would limit nothing."""
+    if limit.value is None:
+        return None
+    try:
+        return _VALUE_READERS.get(limit.by, _read_name)(limit.value, pointer=pointer)
+    except InvalidInput as error:
+        errors.extend(error.errors)
+        return limit.value
+
+
+def _read_name(text: str, *, pointer: str) -> str:
+    name = normalize(text)
+    errors: list[FieldError] = []
+    check_line(name, pointer, MAX_PORTFOLIO_NAME, errors)
+    check_visible(name, pointer, errors)
+    if errors:
+        raise InvalidInput(errors)
+    return name
+
+
+def _read_kind(text: str, *, pointer: str) -> str:
+    if text not in set(FacilityKind):
+        raise InvalidInput.at(pointer, "not_in_enum", f"must be one of {', '.join(FacilityKind)}")
+    return text
+
+
+_VALUE_READERS: Final[Mapping[ExposureKey, Callable[..., str]]] = {
+    ExposureKey.COUNTRY: CODE_FIELDS["country_code"].parse,
+    ExposureKey.CURRENCY: CODE_FIELDS["currency_code"].parse,
+    ExposureKey.KIND: _read_kind,
+}
 
 
 def _check_max_share(share: Decimal, pointer: str, errors: list[FieldError]) -> None:

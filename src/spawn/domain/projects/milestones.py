@@ -1,7 +1,9 @@
 """Milestones and conditions precedent of a project."""
 
+from collections.abc import Iterable
 from datetime import date
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
@@ -12,6 +14,9 @@ MAX_MILESTONES = 200
 """Milestones of one project."""
 MAX_ID_LENGTH, MAX_TITLE_LENGTH, MAX_EVIDENCE_LENGTH = 64, 200, 2_000
 """Characters of a milestone's texts."""
+
+_DECIDED_DAYS: Final = ("met_on", "waived_on")
+_DECISION_HINT: Final = "changes by a decision about the milestone: POST …/milestones/decisions"
 
 
 class MilestoneKind(StrEnum):
@@ -79,21 +84,24 @@ def decide_milestone(
     on: date | None,
     evidence: str | None,
     reason: str | None,
+    today: date,
 ) -> tuple[Milestone, ...]:
     """Return the milestones after a decision about one of them.
 
-    A milestone is met on a day, with evidence if there is any; it is waived on a day, or opened
-    again, for a reason. One that is open again has neither day nor evidence; the history has both.
+    A milestone is met on a day up to today, with evidence if there is any; it is waived on a day,
+    or opened again, for a reason. One that is open again has neither day nor evidence; the history
+    has both.
 
     Raises:
         NotFound: there is no milestone of this id.
-        InvalidInput: the day or the reason is missing, or a member does not go with the decision.
+        InvalidInput: the day or the reason is missing, the day is still to come, or a member does
+            not go with the decision.
         Conflict: the milestone is in this state already.
     """
     before = next((one for one in milestones if one.milestone_id == milestone_id), None)
     if before is None:
         raise NotFound("The project has no milestone of this id.")
-    _check_decision(decision, on=on, evidence=evidence, reason=reason)
+    _check_decision(decision, on=on, evidence=evidence, reason=reason, today=today)
     state, is_reopened = get_state(before), decision is MilestoneDecision.REOPENED
     if is_reopened is (state is MilestoneState.OPEN):
         hint = "" if is_reopened else "; reopen it first"
@@ -108,12 +116,19 @@ def decide_milestone(
 
 
 def _check_decision(
-    decision: MilestoneDecision, *, on: date | None, evidence: str | None, reason: str | None
+    decision: MilestoneDecision,
+    *,
+    on: date | None,
+    evidence: str | None,
+    reason: str | None,
+    today: date,
 ) -> None:
     errors: list[FieldError] = []
     is_reopened = decision is MilestoneDecision.REOPENED
     if on is None and not is_reopened:
         errors.append(FieldError("/on", "missing", f"is required for {decision}"))
+    elif on is not None and not is_reopened:
+        _check_decided_day(on, "/on", today, errors)
     if reason is None and decision is not MilestoneDecision.MET:
         errors.append(FieldError("/reason", "missing", f"is required for {decision}"))
     for name, value in (("on", on), ("evidence", evidence)):
@@ -121,6 +136,63 @@ def _check_decision(
             errors.append(FieldError(f"/{name}", "not_applicable", f"does not go with {decision}"))
     if errors:
         raise InvalidInput(errors)
+
+
+def check_decided_days(
+    milestones: Iterable[Milestone], today: date, errors: list[FieldError]
+) -> None:
+    """Append an error for each milestone that is met or waived on a day that is still to come."""
+    for index, milestone in enumerate(milestones):
+        for name in _DECIDED_DAYS:
+            if (day := getattr(milestone, name)) is not None:
+                _check_decided_day(day, f"/milestones/{index}/{name}", today, errors)
+
+
+def _check_decided_day(day: date, pointer: str, today: date, errors: list[FieldError]) -> None:
+    if day > today:
+        detail = f"is after today, {today}: a milestone stays open until its day has come"
+        errors.append(FieldError(pointer, "in_the_future", detail))
+
+
+def check_amended_milestones(before: tuple[Milestone, ...], after: tuple[Milestone, ...]) -> None:
+    """Check that an amendment of the list decides about no milestone that it changes.
+
+    A milestone is met, waived or opened again by a decision, which has its day and its reason, and
+    which may need an approval. An open one that stops draws or the financial close stays, and
+    stops as it did.
+
+    Raises:
+        InvalidInput: `use_decision` for each such change.
+    """
+    errors: list[FieldError] = []
+    places = {one.milestone_id: (index, one) for index, one in enumerate(after)}
+    for earlier in before:
+        if earlier.milestone_id not in places:
+            if is_open(earlier) and _list_stops(earlier):
+                detail = f"{earlier.milestone_id} is open and may not be removed: waive it"
+                errors.append(FieldError("/milestones", "use_decision", detail))
+            continue
+        index, later = places[earlier.milestone_id]
+        errors.extend(
+            FieldError(f"/milestones/{index}/{name}", "use_decision", _DECISION_HINT)
+            for name in _list_decided_members(earlier, later)
+        )
+    if errors:
+        raise InvalidInput(errors)
+
+
+def _list_decided_members(earlier: Milestone, later: Milestone) -> list[str]:
+    """Return the members of a changed milestone that only a decision may change."""
+    names = [name for name in _DECIDED_DAYS if getattr(earlier, name) != getattr(later, name)]
+    if is_open(earlier):
+        names += [name for name in _list_stops(earlier) if name not in _list_stops(later)]
+    return names
+
+
+def _list_stops(milestone: Milestone) -> list[str]:
+    """Return the members by which an open milestone stops draws or the financial close."""
+    is_condition = milestone.kind is MilestoneKind.CONDITION_PRECEDENT
+    return ["draw_stop"] * milestone.draw_stop + ["kind"] * is_condition
 
 
 def is_open(milestone: Milestone) -> bool:

@@ -19,6 +19,7 @@ from spawn.domain.json_tokens import Token, format_token
 from spawn.domain.money import DECIMAL_CONTEXT, Rounding, fit_amount
 from spawn.domain.projects.codes import CODE_FIELDS
 from spawn.domain.projects.extensions import check_extensions
+from spawn.domain.projects.milestones import check_decided_days
 from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.schema_version import Column, ColumnType, RetiredColumn, Schema, TypeName, Value
 from spawn.domain.schemas.core_columns import (
@@ -188,6 +189,12 @@ class _BodyReader:
             detail = f"{removal_text}; its Sunset was {column.sunset}"
             self.errors.append(FieldError(f"/{name}", "retired", detail))
 
+    def check_days(self) -> None:
+        """Check the days of milestones against the day on which the body is read."""
+        milestones = self.core.get("milestones")
+        if self.on_date is not None and isinstance(milestones, tuple | list):
+            check_decided_days(milestones, self.on_date, self.errors)
+
     def round_amount(self, rounding: Rounding) -> None:
         """Round the amount once, to the scale of the body's currency."""
         amount, code = self.core.get("total_amount"), self.core.get("currency_code")
@@ -250,7 +257,7 @@ class SchemaValidator:
         `may_lack` are required core fields that this body may omit.
 
         A value of a retired column is ignored with a warning, and rejected from its Sunset on;
-        without a day no Sunset applies.
+        a milestone is met or waived up to that day. Without a day neither is checked.
 
         With `rounding`, numbers may have up to 30 decimals and are rounded once: amounts to the
         scale of the body's currency (USD if it has none), others to the scale of their column.
@@ -266,6 +273,8 @@ class SchemaValidator:
         if reader.extensions:
             extensions = {n: raw for n, raw in reader.extensions.items() if raw is not None}
             check_extensions(extensions, reader.errors)
+        if "milestones" in reader.core:
+            reader.check_days()
         if rounding is not None and not reader.errors:
             reader.round_amount(rounding)
         if reader.errors:

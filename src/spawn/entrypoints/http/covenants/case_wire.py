@@ -13,12 +13,20 @@ from spawn.domain.change import StoredAggregate
 from spawn.domain.covenants.case_comparison import ComparedPeriod, PeriodVariance
 from spawn.domain.covenants.cash_periods import CashPeriod
 from spawn.domain.covenants.cfads_actuals import ActualPeriod, CfadsActuals
-from spawn.domain.covenants.cfads_case import CaseKind, CaseStatus, CaseTerms, CfadsCase
+from spawn.domain.covenants.cfads_case import (
+    MAX_CASE_NAME,
+    CaseKind,
+    CaseStatus,
+    CaseTerms,
+    CfadsCase,
+)
 from spawn.domain.json_tokens import Token, parse_object
 from spawn.domain.struct_reader import TokenReader, compile_reader, line_reader, prose_reader
 from spawn.entrypoints.http.wire import Count, Instant, ResourceId, Version, WireStruct
 
-_read_terms: Final[TokenReader] = compile_reader(CaseTerms, null_is_absent=True)
+_read_terms: Final[TokenReader] = compile_reader(
+    CaseTerms, {"name": line_reader(MAX_CASE_NAME)}, null_is_absent=True
+)
 _read_reason: Final = prose_reader(1_000, allows_blank=False)
 
 

@@ -26,6 +26,7 @@ from spawn.domain.covenants.covenant_record import (
     RecordedCovenantTest,
 )
 from spawn.domain.covenants.covenant_set import (
+    MAX_COVENANT_NAME,
     CovenantBand,
     CovenantSet,
     CovenantStanding,
@@ -69,7 +70,9 @@ def parse_id(text: str) -> str:
     return text
 
 
-_read_terms: Final[TokenReader] = compile_reader(CovenantTermSheet, null_is_absent=True)
+_read_terms: Final[TokenReader] = compile_reader(
+    CovenantTermSheet, {"name": line_reader(MAX_COVENANT_NAME)}, null_is_absent=True
+)
 _read_prose: Final = prose_reader(1_000, allows_blank=False)
 _PRINTED = "Decimals of the exact ratio, cut after six and not rounded."
 Printed = Annotated[str, Meta(description=_PRINTED)]

@@ -17,6 +17,7 @@ from spawn.application.covenants.reserve_accounts import (
 from spawn.application.struct_schemas import input_schema
 from spawn.domain.approvals.approval_policy import CommandFacts
 from spawn.domain.covenants.project_reserve import (
+    MAX_RESERVE_NAME,
     RESERVE_KIND,
     ReserveAccountState,
     ReserveAccountTerms,
@@ -24,7 +25,7 @@ from spawn.domain.covenants.project_reserve import (
 )
 from spawn.domain.json_tokens import parse_object
 from spawn.domain.principal import Scope
-from spawn.domain.struct_reader import compile_reader, prose_reader
+from spawn.domain.struct_reader import compile_reader, line_reader, prose_reader
 from spawn.entrypoints.http.covenants.case_routes import (
     CHANGE_PROBLEMS,
     COMMAND_PROBLEMS,
@@ -68,7 +69,9 @@ _ACCOUNT: Final = RESERVES + "/{account_id}"
 _DAY: Final = Parameter(
     "on", {"type": "string", "format": "date"}, "The day of the balance; by default today, in UTC."
 )
-_read_terms: Final = compile_reader(ReserveAccountTerms, null_is_absent=True)
+_read_terms: Final = compile_reader(
+    ReserveAccountTerms, {"name": line_reader(MAX_RESERVE_NAME)}, null_is_absent=True
+)
 _read_balance: Final = compile_reader(
     ReserveBalance, {"reason": prose_reader(1_000, allows_blank=False)}, null_is_absent=True
 )

@@ -2,7 +2,7 @@
 
 from datetime import date
 from decimal import Decimal
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 import msgspec
 from msgspec import Meta
@@ -10,12 +10,13 @@ from msgspec import Meta
 from spawn.application.facilities.ledger_queries import Balance, LedgerView
 from spawn.domain.facilities.ledger import EntryFacts, EntryKind, LedgerEntry, RecordedEntry
 from spawn.domain.facilities.ledger_fold import LedgerPosition
+from spawn.domain.facilities.ledger_rules import MAX_EXTERNAL_KEY
 from spawn.domain.facilities.statement import Statement
 from spawn.domain.finance.loans.loan_results import LoanEventKind, LoanSchedule
 from spawn.domain.finance.loans.loan_settlement import round_to_minor_units
 from spawn.domain.json_tokens import parse_object
 from spawn.domain.money import get_exponent
-from spawn.domain.struct_reader import TokenReader, compile_reader
+from spawn.domain.struct_reader import TokenReader, compile_reader, line_reader
 from spawn.entrypoints.http.wire import Count, Day, Instant, Reason, ResourceId, WireStruct
 
 
@@ -148,8 +149,9 @@ class StatementView(Statement, frozen=True, kw_only=True):
         )
 
 
-_read_facts: TokenReader = compile_reader(EntryFacts, null_is_absent=True)
-_read_reversal: TokenReader = compile_reader(ReversalRequestView, null_is_absent=True)
+_KEY_READERS: Final = {"external_key": line_reader(MAX_EXTERNAL_KEY)}
+_read_facts: TokenReader = compile_reader(EntryFacts, _KEY_READERS, null_is_absent=True)
+_read_reversal: TokenReader = compile_reader(ReversalRequestView, _KEY_READERS, null_is_absent=True)
 
 
 def read_entry_facts(document: bytes) -> EntryFacts:
