@@ -48,11 +48,11 @@ def test_the_curve_steps_from_movement_to_movement(client: httpx.Client) -> None
     curve = re.search(r'class="curve" d="([^"]+)"', text)
     assert curve is not None
     # 182 of 365 days at half of the highest balance, the rest at the top of the drawing.
-    assert curve[1].startswith("M110 194 H110 V104 H459 V14")
-    assert curve[1].endswith("H810 V14")
-    assert "is 200,000.00 at most" in text
+    assert curve[1].startswith("M45 180 H45 V95 H289.8 V10")
+    assert curve[1].endswith("H536 V10")
+    assert "Balance of each day, EUR thousand" in text
     empty = read_page(LedgerClient(client), format="html")
-    assert 'd="M110 194 H' in empty
+    assert 'class="curve" d="M' in empty
     assert "No arrears" in empty
 
 

@@ -1,7 +1,6 @@
 """The page of a project: its figures are those of the API, its charts have text, no script."""
 
 import re
-from datetime import date
 from decimal import Decimal
 
 import httpx
@@ -13,8 +12,7 @@ from tests.http.covenants.test_certificate_routes import Texts
 from tests.http.covenants.test_covenant_routes import Test, case_id, covenant, run_test
 from tests.http.facilities.ledger_client import LedgerClient
 
-from spawn.entrypoints.http.pages.line_charts import lay_out_lines
-
+LEVELS = {"Lock-up": "lockup", "Default": "default"}
 __all__ = ["case_id", "covenant", "create_case", "guarded", "project_id", "run_test"]
 
 
@@ -34,8 +32,9 @@ def test_the_page_shows_loans_cash_ratios_and_state_of_the_project(
     ).json()
     for one in outlook["dates"]:
         assert one["printed_ratio"] in page.texts
-    assert {"Lock-up", "Default", "DSCR", "CFADS", "Debt service"} <= set(page.texts)
-    assert page.elements.count("svg") == page.elements.count("desc") == 2
+    levels = {f"{name} below {covenant[f'{key}_level']}" for name, key in LEVELS.items()}
+    assert levels | {"DSCR", "CFADS", "Debt service"} <= set(page.texts)
+    assert response.text.count('role="img"') == page.elements.count("desc") == 2
     ids = re.findall(r' id="([^"]+)"', response.text)
     assert len(ids) == len(set(ids))
     assert page.elements.count("h1") == page.elements.count("main") == 1
@@ -75,13 +74,3 @@ async def test_the_page_needs_the_scopes_of_projects_and_of_financing(guarded: G
     for scopes, status in expected.items():
         headers = await guarded.key(*scopes)
         assert (await guarded.client.get(path, headers=headers)).status_code == status
-
-
-def test_lines_and_levels_share_one_scale() -> None:
-    days = [(date(2026, 1, 1), Decimal(0)), (date(2026, 1, 11), Decimal(100))]
-    chart = lay_out_lines(
-        (("Cash", "", days),), levels=[("Limit", "", Decimal(50))], from_zero=True
-    )
-    assert chart is not None
-    assert [line.path for line in chart.lines] == ["M110 194 L810 14", "M110 104 H810"]
-    assert lay_out_lines((("Cash", "", []),)) is None

@@ -25,6 +25,7 @@ from spawn.application.facilities.ledger_queries import (
     list_entries,
     view_ledger,
 )
+from spawn.application.projects.queries import get_project
 from spawn.application.struct_schemas import input_schema
 from spawn.domain.approvals.approval_policy import CommandFacts
 from spawn.domain.dates import parse_date
@@ -398,7 +399,12 @@ async def read_statement(request: StrictRequest, facility_id: str) -> Response:
     view = await view_ledger(
         request.dependencies, request.principal, facility_id, on=end, as_of=as_of
     )
-    page = build_statement_page(build(view), view.facility)
+    project = None
+    if Scope.PROJECTS_READ in request.principal.scopes:
+        project = await get_project(
+            request.dependencies, request.principal, view.facility.project_id
+        )
+    page = build_statement_page(build(view), view.facility, project)
     return await page_response(TEMPLATE, page, headers=(NO_CACHE,))
 
 

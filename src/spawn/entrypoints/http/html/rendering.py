@@ -92,6 +92,7 @@ def _environment() -> "Environment":
         "instant": format_instant,
         "minute": _format_minute,
         "second": _format_second,
+        "per_cent": _show_in_per_cent,
         "percent": _format_percent,
         "public_path": pass_context(lambda _, path: public_path(path)),
         "shorten": shorten,
@@ -124,6 +125,11 @@ def _format_percent(share: float | None, decimals: int = 0) -> str:
         return ABSENT
     scale = 10**decimals
     return f"{int(share * (100 * scale)) / scale:g} %"
+
+
+def _show_in_per_cent(fraction: str) -> str:
+    """Format the text of a fraction in per cent, with all of its digits."""
+    return f"{Decimal(fraction).scaleb(2)} %"
 
 
 def _format_minute(moment: datetime) -> str:

@@ -23,10 +23,10 @@ from spawn.domain.portfolios.cash_flows import FlowInterval
 from spawn.domain.portfolios.portfolio import ExposureKey
 from spawn.domain.principal import Scope
 from spawn.domain.query import Query
+from spawn.entrypoints.http.charts.bar_charts import BarChart, lay_out_bars
+from spawn.entrypoints.http.charts.column_charts import ColumnChart, lay_out_columns
+from spawn.entrypoints.http.charts.country_maps import CountryMap, lay_out_countries
 from spawn.entrypoints.http.html.rendering import ABSENT, page_response
-from spawn.entrypoints.http.pages.bar_charts import BarChart, lay_out_bars
-from spawn.entrypoints.http.pages.country_maps import CountryMap, lay_out_countries
-from spawn.entrypoints.http.pages.line_charts import LineChart, lay_out_lines
 from spawn.entrypoints.http.portfolios.exposure_routes import REPORT_PARAMETERS, read_report_query
 from spawn.entrypoints.http.portfolios.exposure_wire import (
     PortfolioConcentrationView,
@@ -71,8 +71,8 @@ class ShownForecast(msgspec.Struct, frozen=True, kw_only=True):
 
     problem: str | None = None
     view: PortfolioForecastView | None = None
-    ladder: BarChart | None = None
-    flows: LineChart | None = None
+    ladder: ColumnChart | None = None
+    flows: ColumnChart | None = None
 
 
 @route(
@@ -198,14 +198,24 @@ async def _load_forecast(
     except InvalidInput as error:
         return ShownForecast(problem=error.detail)
     view = PortfolioForecastView.of_report(report, interval)
-    years = [(str(one.start.year), Decimal(one.amortisation)) for one in view.periods]
-    flows = [
-        (name, kind, [(one.end, Decimal(getattr(one, field))) for one in view.periods])
-        for name, kind, field in (("Principal", "curve", "principal"), ("Interest", "", "interest"))
-    ]
+    years = [str(one.start.year) for one in view.periods]
     return ShownForecast(
-        view=view, ladder=lay_out_bars(years), flows=lay_out_lines(flows, from_zero=True)
+        view=view,
+        ladder=lay_out_columns(years, [_part_of(view, "Amortisation", "bar", "amortisation")]),
+        flows=lay_out_columns(
+            years,
+            [
+                _part_of(view, "Principal", "bar", "principal"),
+                _part_of(view, "Interest", "second", "interest"),
+            ],
+        ),
     )
+
+
+def _part_of(
+    view: PortfolioForecastView, name: str, kind: str, field: str
+) -> tuple[str, str, list[Decimal]]:
+    return name, kind, [Decimal(getattr(one, field)) for one in view.periods]
 
 
 def _describe_unreportable(error: InvalidInput) -> str:

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from spawn.domain.iso.countries import COUNTRIES
-from spawn.entrypoints.http.pages.country_grid import COLUMNS, COUNTRY_PLACES, ROWS
+from spawn.entrypoints.http.charts.country_grid import COLUMNS, COUNTRY_PLACES, ROWS
 
 _STEP, _MARGIN = 25, 2
 SHADES: Final = (

@@ -9,8 +9,8 @@ from tests.http.pages.test_portfolio_page import DAY, group, page_of
 from tests.http.portfolios.test_exposure_routes import portfolio
 
 from spawn.domain.iso.countries import COUNTRIES
-from spawn.entrypoints.http.pages.country_grid import COLUMNS, COUNTRY_PLACES, ROWS
-from spawn.entrypoints.http.pages.country_maps import CountryTile, lay_out_countries
+from spawn.entrypoints.http.charts.country_grid import COLUMNS, COUNTRY_PLACES, ROWS
+from spawn.entrypoints.http.charts.country_maps import CountryTile, lay_out_countries
 
 __all__ = ["portfolio"]
 PLACES = {code: (column, row) for code, column, row in COUNTRY_PLACES}
@@ -84,7 +84,7 @@ def test_the_page_has_a_tile_for_each_country_with_its_amount(
 ) -> None:
     exposure = client.get(f"{portfolio}/exposure", params={**DAY, "by": "country"}).json()
     page = client.get(page_of(portfolio), params=DAY).text
-    start = page.index('<svg class="countries"')
+    start = page.index('<svg viewBox="-1 -1 ')
     picture = page[start : page.index("</svg>", start) + len("</svg>")]
     drawing = ET.fromstring(picture)  # noqa: S314 - drawn a line above
     groups = [one for one in drawing.findall("g") if one.find("title") is not None]
