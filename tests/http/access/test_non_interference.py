@@ -217,11 +217,11 @@ async def read_projects(world: World) -> None:
 
 async def read_events(world: World) -> None:
     send, after = world.send, ""
-    for _ in range(12):
+    page: Json = {"events": [None]}
+    while page["events"]:
         page = (await send("GET", f"/v1/events?limit=3{after}")).json()
         await world.hide(create_hidden)
         after = f"&after={page['next']}"
-    assert page["events"] == []
     newest = (await send("GET", "/v1/events?after=newest")).json()
     assert newest["events"] == []
     await world.hide(create_hidden)
@@ -230,6 +230,8 @@ async def read_events(world: World) -> None:
         *("subject=projects/{hidden_id}", "subject=projects/{alpha}", "after=1.1", "after=nothing"),
         *("type=spawn.project.amended.v1", "type=spawn.schema.adopted.v1"),
         *("type=spawn.quality.breached.v1", "type=spawn.lineage.started.v1"),
+        *("type=spawn.facility.created.v1", "type=spawn.entry.recorded.v1"),
+        "subject=facilities/{facility_id}",
         "after={epoch}.1.{hidden_id}",
         "after={epoch}.9.{alpha}",
         "after={epoch}.0",
@@ -307,6 +309,10 @@ async def use_financing(world: World) -> None:
         response = await world.send("GET", address + query)
         assert response.status_code == (200 if "fx-" in path else 403), response.text
     await world.send("GET", f"{FX_PATH}/2026-02-27.none")
+    for key, status in ((world.ids["beta"], 200), (world.hidden["hidden_id"], 404)):
+        response = await world.send("GET", f"/pages/projects/{key}")
+        assert response.status_code == status, response.text
+    await read_events(world)
     for name in FINANCE_DATASETS:
         response = await world.send("GET", f"/v1/data/{name}.ndjson")
         assert response.status_code == (403 if name in {"portfolios", "holdings"} else 200)
@@ -316,6 +322,8 @@ async def use_financing(world: World) -> None:
 FX_PATH = "/v1/ops/fx-rate-sets"
 READ_PORTFOLIOS = {
     "/v1/ops/portfolios": "",
+    "/pages/portfolios": "",
+    "/pages/portfolios/{portfolio_id}": "",
     "/v1/ops/portfolios/{portfolio_id}": "",
     "/v1/ops/portfolios/{portfolio_id}/exposure": "?by=country",
     "/v1/ops/portfolios/{portfolio_id}/concentration": "?by=country",
@@ -395,6 +403,7 @@ VISITED = {
     *("listSchemas", "getSchema", "listSchemaVersions", "getSchemaVersion"),
     *("getSchemaVersionJsonSchema", "diffSchemaVersions"),
     *("startSimulation", "getSimulation", "getJob", "cancelJob"),
+    "getProjectPage",
     *("listMilestones", "addMilestone", "decideMilestone"),
     *("listApprovals", "getApproval", "decideApproval"),
 }

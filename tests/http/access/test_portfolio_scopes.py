@@ -96,6 +96,10 @@ async def use_portfolio(world: World) -> None:
             response = await send("GET", base + rest)
             assert response.status_code == status, (rest, response.text)
             await world.hide(amend_hidden)
+        page = await send("GET", f"/pages/portfolios/{key}")
+        assert page.status_code == status, page.text
+    listed = await send("GET", "/pages/portfolios")
+    assert (ids["portfolio_id"] in listed.text, hidden["other"] in listed.text) == (True, False)
     page = (await send("GET", PORTFOLIOS)).json()
     assert [one["portfolio_id"] for one in page["items"]] == [ids["portfolio_id"]]
     exposure = (await send("GET", f"{PORTFOLIOS}/{ids['portfolio_id']}/exposure?by=kind")).json()
@@ -129,6 +133,10 @@ async def use_projects(world: World) -> None:
     for key, facility in (("held", ids["facility_id"]), ("equity", ids["shares"])):
         listed = (await send("GET", f"{PROJECTS}/{ids[key]}/facilities")).json()
         assert [one["facility_id"] for one in listed["items"]] == [facility]
+    for key, status in ((ids["held"], 200), (ids["equity"], 200), (hidden["project"], 404)):
+        page = await send("GET", f"/pages/projects/{key}")
+        assert page.status_code == status, page.text
+        assert "Beside" not in page.text
     for key in (hidden["beside"], hidden["loan"], hidden["hidden_facility_id"]):
         for rest in ("", "/entries", "/balance"):
             response = await send("GET", f"/v1/ops/facilities/{key}{rest}")
@@ -174,12 +182,20 @@ async def play(world: World) -> list[tuple[str, Any]]:
         assert response.status_code == 200, (name, response.text)
         await world.hide(amend_hidden)
     after, subjects = "", set()
-    for _ in range(5):
-        page = (await world.send("GET", f"/v1/events?limit=2{after}")).json()
+    page = {"events": [1]}
+    while page["events"]:
+        page = (await world.send("GET", f"/v1/events?limit=4{after}")).json()
         subjects |= {event["subject"] for event in page["events"]}
         await world.hide(amend_hidden)
         after = f"&after={page['next']}"
-    assert subjects == {f"projects/{world.ids[name]}" for name in ("held", "equity")}
+    ids = world.ids
+    expected = {f"projects/{ids[name]}" for name in ("held", "equity")}
+    expected |= {f"facilities/{ids[name]}" for name in ("facility_id", "shares")}
+    expected |= {f"portfolios/{ids['portfolio_id']}", f"holdings/{ids['holding_id']}"}
+    expected |= {f"covenants/{ids['covenant_id']}", f"cases/{ids['case_id']}"}
+    assert expected <= subjects
+    hidden = [key for key in world.hidden.values() if len(key) >= 36 and key not in ids.values()]
+    assert not [one for one in subjects if any(key in one for key in hidden)]
     return world.log
 
 

@@ -13,6 +13,7 @@ import msgspec
 
 from spawn.application.access.held_rows import HeldRowLookup
 from spawn.application.access.own_approvals import OwnApprovals
+from spawn.application.access.scoped_events import ScopedEvents
 from spawn.application.access.scoped_financing import (
     READABLE_KINDS,
     ScopedFinancing,
@@ -88,11 +89,18 @@ REFERENCES: Final = (
     " a caller without a row scope set them."
 )
 MAX_SCANS: Final = 20
-"""Pages of the feed that one read scans for visible events."""
+SCANNED_EVENTS: Final = 500
+"""Pages of the feed that one read scans for visible events, and events of each.
+
+Pages as small as the caller's would end before it is full, as soon as hidden events are many.
+"""
+
+MAX_SKIPS: Final = 200
+MAX_SKIPPED: Final = 500
+"""Pages, and events of each, that the look-up of an instant reads."""
 
 _TICK: Final = timedelta(microseconds=1)
 _MISSING: Final = "There is no project of this id, or none at that time."
-_PROJECT_EVENTS: Final = AGGREGATE_TYPES[PROJECT_KIND].event_types
 _AFTER_EVERY_ROW: Final = 2**62
 _ADOPTED: Final = frozenset({SchemaState.ACTIVE, SchemaState.RETIRED})
 _OWN_KINDS: Final = frozenset({JOB_KIND, SIMULATION_KIND})
@@ -159,6 +167,9 @@ class ScopedReads:
             self._find_held,
             self._check_project,
             self._list_projects,
+        )
+        self._events = ScopedEvents(
+            dependencies, row_scope, self._entries, self.financing, self.find_visible_rows
         )
         self._own_approvals = OwnApprovals(dependencies.reads, row_scope, principal_id, self.get)
 
@@ -301,9 +312,10 @@ class ScopedReads:
         """
         await self.get(kind, key)
         if kind in READABLE_KINDS:
-            return await self._reads.history(
+            entries = await self._reads.history(
                 kind, key, after_version=after_version, limit=limit, bounds=bounds
             )
+            return [await self._events.mask(entry) for entry in entries]
         if kind != PROJECT_KIND:
             forbid_part()
         visible: list[JournalEntry] = []
@@ -333,7 +345,7 @@ class ScopedReads:
 
         `next` is a place in the journal, which counts hidden rows: no response may show it.
         """
-        types = _PROJECT_EVENTS if types is None else types & _PROJECT_EVENTS
+        types = self._events.types if types is None else types & self._events.types
         progress = self._dependencies.feed_progress
         held_rows = await self._find_held()
         place = (self._row_scope, held_rows, types, subject, after, (await self.position()).epoch)
@@ -342,13 +354,13 @@ class ScopedReads:
         visible: list[JournalEntry] = []
         for _ in range(MAX_SCANS):
             page = await self._reads.feed(
-                after=after, limit=limit, types=types, subject=subject, floor=floor
+                after=after, limit=SCANNED_EVENTS, types=types, subject=subject, floor=floor
             )
-            visible += [entry for entry in page.entries if await self._entries.has(entry)]
-            if len(visible) >= limit:
-                entries = tuple(visible[:limit])
-                end = page.next if len(visible) == limit else entries[-1].position
-                return FeedPage(entries, end)
+            for entry in page.entries:
+                if await self._events.has(entry):
+                    visible.append(await self._events.mask(entry))
+                    if len(visible) == limit:
+                        return FeedPage(tuple(visible), entry.position)
             if page.next == after:
                 break
             after, floor = page.next, None
@@ -357,27 +369,51 @@ class ScopedReads:
             progress.put(place, page.next)
         return FeedPage(tuple(visible), page.next)
 
-    async def find_event(self, key: str, version: int) -> Position | None:
-        """Return the position of a visible version of a project; None if there is none."""
+    async def find_event(self, kind: str, key: str, version: int) -> Position | None:
+        """Return the position of a visible event of a version; None if there is none."""
+        if kind not in AGGREGATE_TYPES:
+            return None
         try:
-            entries = await self._reads.history(
-                PROJECT_KIND, key, after_version=version - 1, limit=1
-            )
+            entries = await self._reads.history(kind, key, after_version=version - 1, limit=1)
         except NotFound:
             return None
-        if not entries or entries[0].version != version:
+        if not entries or entries[0].version != version or not await self._events.has(entries[0]):
             return None
-        return entries[0].position if await self._entries.has(entries[0]) else None
+        return entries[0].position
+
+    async def find_instant(self, instant: datetime) -> Position:
+        """Return a place in the journal, after which is every event since an instant.
+
+        It skips a part of the journal at a time, as a store begins up to a minute before the
+        instant; the last place of a skip that did not end is one that repeats some events.
+        """
+        after: Position | None = None
+        floor: datetime | None = instant
+        newest = await self.position()
+        for _ in range(MAX_SKIPS):
+            page = await self._reads.feed(
+                after=after, limit=MAX_SKIPPED, types=self._events.types, floor=floor
+            )
+            start = after
+            for entry in page.entries:
+                if entry.recorded_at > instant:
+                    return after or Position(newest.epoch, entry.position.number - 1)
+                after = entry.position
+            if page.next == start or page.next >= newest:
+                return page.next
+            after, floor = page.next, None
+        return after or newest
 
     async def position(self) -> Position:
         """Return the newest position of the whole journal: no response may show its number."""
         return await self._reads.position()
 
     async def latest_recorded_at(self) -> datetime | None:
-        """Return the present instant: the newest change may be one of a hidden row.
+        """Return the present instant: the newest change may be one of a hidden row."""
+        return self.present_instant()
 
-        What was recorded before now is final.
-        """
+    def present_instant(self) -> datetime:
+        """Return the last instant by which everything recorded is final."""
         return self._dependencies.clock.now() - _TICK
 
     async def count_rows_after(self, position: Position | None) -> int:

@@ -100,7 +100,7 @@ class ScopedFinancing:
         if aggregate is None or not await self._is_visible(kind, aggregate, as_of):
             # One text for both, so that neither tells of the other.
             raise NotFound(_MISSING)
-        return _hide_positions(aggregate)
+        return _hide_aggregate_positions(aggregate)
 
     async def get_many(self, kind: str, ids: Sequence[str]) -> dict[str, StoredAggregate[Any]]:
         """Return the visible aggregates among the ids; see `ReadStore.get_many`."""
@@ -114,7 +114,7 @@ class ScopedFinancing:
             if parent not in visible:
                 visible[parent] = await self._is_visible(kind, aggregate, None)
         return {
-            key: _hide_positions(one)
+            key: _hide_aggregate_positions(one)
             for key, one in aggregates.items()
             if visible[_name_parent(kind, one)]
         }
@@ -122,7 +122,7 @@ class ScopedFinancing:
     async def page(self, query: Query) -> Page[StoredAggregate[Any]]:
         """Return a page of visible aggregates; the query is one that `list_filters` has limited."""
         page: Page[StoredAggregate[Any]] = await self._reads.page(query)
-        return Page(tuple(map(_hide_positions, page.items)), page.next)
+        return Page(tuple(map(_hide_aggregate_positions, page.items)), page.next)
 
     async def list_filters(self, query: Query) -> tuple[Filter, ...] | None:
         """Return the filters of the visible aggregates; None if there are none.
@@ -177,6 +177,19 @@ class ScopedFinancing:
         except NotFound:
             return False
         return await self._is_held(kind, aggregate.state)
+
+    async def shows(self, kind: str, facility_id: str, project_id: str) -> bool:
+        """Whether an aggregate of a visible project is visible: its facility must be held."""
+        held_rows = await self._find_held()
+        if held_rows is None or kind not in _FACILITY_KINDS or facility_id in held_rows.facilities:
+            return True
+        if project_id not in held_rows.equities:
+            return False
+        try:
+            facility = await self._reads.get(FACILITY_KIND, facility_id)
+        except NotFound:
+            return False
+        return facility.state.kind is FacilityKind.EQUITY
 
     async def _is_held(self, kind: str, state: Any) -> bool:
         """Whether a facility is held, alone or as equity; the rest of a project is with it."""
@@ -247,19 +260,24 @@ def _name_parent(kind: str, aggregate: StoredAggregate[Any]) -> str:
     return str(aggregate.state.project_id)
 
 
-def _hide_positions(aggregate: StoredAggregate[Any]) -> StoredAggregate[Any]:
+def _hide_aggregate_positions(aggregate: StoredAggregate[Any]) -> StoredAggregate[Any]:
+    if not isinstance(aggregate.state, RecordedCovenantTest):
+        return aggregate
+    return msgspec.structs.replace(aggregate, state=hide_positions(aggregate.state))
+
+
+def hide_positions(state: msgspec.Struct) -> msgspec.Struct:
     """Return a covenant test whose inputs have no positions, which count hidden rows.
 
-    A version is named as the cursors of a row scope name it: `epoch.version.id`.
+    A version is named as the cursors of a row scope name it: `epoch.version.id`. A state of
+    another kind is returned as it is.
     """
-    state = aggregate.state
     if not isinstance(state, RecordedCovenantTest):
-        return aggregate
+        return state
     references = tuple(
         msgspec.structs.replace(
             one, position=f"{one.position.partition('.')[0]}.{one.version}.{one.id}"
         )
         for one in state.references
     )
-    masked_state = msgspec.structs.replace(state, references=references)
-    return msgspec.structs.replace(aggregate, state=masked_state)
+    return msgspec.structs.replace(state, references=references)

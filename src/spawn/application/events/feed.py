@@ -13,9 +13,8 @@ from spawn.application.dependencies import Dependencies, require
 from spawn.domain.errors import CursorExpired, CursorInvalid
 from spawn.domain.events.cloudevents import EventEnvelope
 from spawn.domain.events.journal_entry import FeedPage
-from spawn.domain.events.position import Position, VersionCursor
+from spawn.domain.events.position import InstantCursor, Position, VersionCursor
 from spawn.domain.principal import Principal, Scope
-from spawn.domain.query import Query, Sort
 
 NEWEST = "newest"
 """Cursor of the position now, after which only later events come."""
@@ -25,8 +24,6 @@ FEED_LIMIT = 500
 
 MAX_EMPTY_PAGES = 20
 """Pages read within one request while they are empty but lead on."""
-
-_NEWEST_FIRST = (Sort("updated_at", descending=True), Sort("project_id", descending=True))
 
 
 class FeedStart(msgspec.Struct, frozen=True):
@@ -68,21 +65,22 @@ async def _find_visible_start(
     epoch = (await reads.position()).epoch
     beginning = str(Position(epoch, 0))
     if cursor == NEWEST:
-        page = await reads.page(Query(sort=_NEWEST_FIRST, limit=1))
-        for newest in page.items:
-            text = str(VersionCursor(epoch, newest.version, newest.id))
-            position = await reads.find_event(newest.id, newest.version)
-            return FeedStart(position, text)
-    if cursor is None or cursor == NEWEST:
+        # First the instant: what happens in between is delivered again, not left out.
+        cursor = str(InstantCursor(epoch, reads.present_instant()))
+        return FeedStart(await reads.position(), cursor)
+    if cursor is None:
         return FeedStart(None, beginning)
     text = envelope.split_cursor(cursor)
     if text == beginning:
         return FeedStart(None, beginning)
-    place = VersionCursor.parse(text)
+    place = InstantCursor.parse(text) or VersionCursor.parse(text)
     if place.epoch < epoch:
         detail = "The store was restored since: read the feed from the beginning."
         raise CursorExpired(detail, oldest=beginning)
-    position = await reads.find_event(place.project_id, place.version)
+    if isinstance(place, InstantCursor):
+        position: Position | None = await reads.find_instant(place.instant)
+    else:
+        position = await reads.find_event(place.kind, place.id, place.version)
     if place.epoch > epoch or position is None:
         raise CursorInvalid("The cursor names no event that you have read here.")
     return FeedStart(position, text)

@@ -106,9 +106,13 @@ async def list_project_holdings(
 ) -> list[ProjectHolding]:
     """Return the active holdings of a project in order of creation, `MAX_PROJECT_HOLDINGS` at most.
 
-    A holding that has ended, or that begins later, is one of them.
+    A holding that has ended, or that begins later, is one of them. To a principal whose row scope
+    shows no portfolios there is none.
     """
     require(principal, *PORTFOLIO_READERS)
+    row_scope = principal.row_scope
+    if row_scope is not None and not row_scope.is_by_portfolio_alone:
+        return []  # it shows no portfolio
     filters = (
         Filter("project_id", Operator.EQ, (project_id,)),
         Filter("is_active", Operator.EQ, (True,)),

@@ -78,7 +78,9 @@ class EventEnvelope(msgspec.Struct, frozen=True):
     def format_cursor(self, entry: JournalEntry) -> str:
         """Return the cursor after an event."""
         if self.names_versions:
-            return str(VersionCursor(entry.position.epoch, entry.version, entry.id))
+            return str(
+                VersionCursor(entry.position.epoch, entry.version, entry.id, kind=entry.kind)
+            )
         return str(entry.position)
 
     def split_cursor(self, text: str) -> str:

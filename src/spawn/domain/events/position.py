@@ -1,11 +1,15 @@
 """Position in the feed: an epoch of the store and a journal row in it."""
 
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
 
 from spawn.domain.errors import CursorInvalid
+
+PROJECT: Final = "project"
+UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _FORM: Final = re.compile(r"(0|[1-9]\d{0,17})\.(0|[1-9]\d{0,17})", re.ASCII)
 
@@ -38,23 +42,28 @@ class Position(msgspec.Struct, frozen=True, order=True, gc=False):
 
 
 _VERSION_FORM: Final = re.compile(
-    r"(0|[1-9]\d{0,17})\.([1-9]\d{0,8})\.([\x21-\x7e]{1,64})", re.ASCII
+    r"(0|[1-9]\d{0,17})\.([1-9]\d{0,8})\.(?:([a-z_]{1,32}):)?([\x21-\x7e]{1,256})", re.ASCII
 )
+_INSTANT_FORM: Final = re.compile(r"(0|[1-9]\d{0,17})\.at\.([1-9]\d{0,17})", re.ASCII)
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class VersionCursor(msgspec.Struct, frozen=True):
-    """The place after the event of one version of a project, for readers of some projects only.
+    """The place after the event of one version, for readers of some projects only.
 
-    Its text is `{epoch}.{version}.{id}`, which tells nothing about other projects.
+    Its text is `{epoch}.{version}.{id}` of a project and `{epoch}.{version}.{kind}:{id}` of another
+    aggregate, which tells nothing about other projects.
     """
 
     epoch: int
     version: int
-    project_id: str
+    id: str
+    kind: str = PROJECT
 
     def __str__(self) -> str:
         """Return the text of the cursor."""
-        return f"{self.epoch}.{self.version}.{self.project_id}"
+        kind = "" if self.kind == PROJECT else f"{self.kind}:"
+        return f"{self.epoch}.{self.version}.{kind}{self.id}"
 
     @classmethod
     def parse(cls, text: str) -> "VersionCursor":
@@ -66,4 +75,29 @@ class VersionCursor(msgspec.Struct, frozen=True):
         match = _VERSION_FORM.fullmatch(text)
         if match is None:
             raise CursorInvalid("The cursor is not of the form epoch.version.id.")
-        return cls(int(match[1]), int(match[2]), match[3])
+        return cls(int(match[1]), int(match[2]), match[4], match[3] or PROJECT)
+
+
+class InstantCursor(msgspec.Struct, frozen=True):
+    """The place after everything that was recorded by an instant, for readers of some projects.
+
+    Its text is `{epoch}.at.{microseconds since 1970}`; the time of a request is no secret.
+    """
+
+    epoch: int
+    instant: datetime
+
+    def __str__(self) -> str:
+        """Return the text of the cursor."""
+        return f"{self.epoch}.at.{(self.instant - UNIX_EPOCH) // _MICROSECOND}"
+
+    @classmethod
+    def parse(cls, text: str) -> "InstantCursor | None":
+        """Parse the text of a cursor; None if it has another form, or an impossible instant."""
+        match = _INSTANT_FORM.fullmatch(text)
+        if match is None:
+            return None
+        try:
+            return cls(int(match[1]), UNIX_EPOCH + int(match[2]) * _MICROSECOND)
+        except OverflowError:
+            return None

@@ -80,6 +80,7 @@ class ShownForecast(msgspec.Struct, frozen=True, kw_only=True):
     LIST_PATH,
     "getPortfolioListPage",
     scopes=READERS,
+    serves_row_scopes=True,
     tag="portfolios",
     summary="Get the page of all portfolios",
     description="Portfolios in order of creation, each with a link to its page.",
@@ -102,6 +103,7 @@ async def read_portfolio_list_page(request: StrictRequest) -> Response:
     PATH,
     "getPortfolioPage",
     scopes=READERS,
+    serves_row_scopes=True,
     tag="portfolios",
     summary="Get the page of a portfolio",
     description=(

@@ -95,6 +95,7 @@ class ShownCovenant(msgspec.Struct, frozen=True):
     PATH,
     "getProjectPage",
     scopes=(Scope.FINANCE_READ,),
+    serves_row_scopes=True,
     tag="operations",
     summary="Get the page of a project",
     description=(
