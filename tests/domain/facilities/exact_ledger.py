@@ -1,7 +1,7 @@
 """A ledger folded day by day in exact fractions, and random ledgers to compare with."""
 
 import random
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -77,22 +77,29 @@ def fold_by_day(
 
 
 class NightlyTotal:
-    """The sum of a nightly accrual; equal nights are counted, and added as one product."""
+    """The sum of a nightly accrual; equal nights in a row are counted, and added as one product."""
 
     def __init__(self, year: int) -> None:
         self._year = year
         self._total = Fraction(0)
-        self._nights: Counter[tuple[Fraction, Decimal, Decimal]] = Counter()
+        self._night = (Fraction(0), Decimal(0), Decimal(0))
+        self._nights = 0
 
     def add(self, amount: Fraction, rate: Decimal, margin: Decimal) -> None:
-        self._nights[amount, rate, margin] += 1
+        night = (amount, rate, margin)
+        if night != self._night:
+            self._add_nights()
+            self._night = night
+        self._nights += 1
+
+    def _add_nights(self) -> None:
+        amount, rate, margin = self._night
+        self._total += amount * (Fraction(rate) + Fraction(margin)) * self._nights / self._year
+        self._nights = 0
 
     @property
     def cents(self) -> Fraction:
-        for (amount, rate, margin), nights in self._nights.items():
-            annual = Fraction(rate) + Fraction(margin)
-            self._total += amount * annual * nights / self._year
-        self._nights.clear()
+        self._add_nights()
         return _cents(self._total)
 
 
@@ -107,7 +114,8 @@ class DailyLedger:
         self._year = _YEAR_DAYS[facility.day_count or ""]
         self._due_dates = {_add_months(START, 3 * n) for n in range(1, 13)}
         self.fixing: Decimal | None = None
-        self.drawn = self.balance = self.cancelled = self.paid_interest = Fraction(0)
+        self.undrawn = Fraction(facility.commitment)
+        self.drawn = self.balance = self.paid_interest = Fraction(0)
         self.settled = self.overdue = self.today = Fraction(0)
         self.fee_settled = self.fees_due = Fraction(0)
         self.interest, self.fee_total = NightlyTotal(self._year), NightlyTotal(self._year)
@@ -129,12 +137,8 @@ class DailyLedger:
             "interest_paid": self.paid_interest,
             "accrued_fee": self.fee_total.cents - self.fee_settled,
             "fees_due": self.fees_due,
-            "undrawn": self._undrawn if on <= self._facility.availability_end else Fraction(0),
+            "undrawn": self.undrawn if on <= self._facility.availability_end else Fraction(0),
         }
-
-    @property
-    def _undrawn(self) -> Fraction:
-        return Fraction(self._facility.commitment) - self.cancelled - self.drawn
 
     def _pass_night(self, day: date) -> None:
         facility, rate = self._facility, self._facility.rate
@@ -145,7 +149,7 @@ class DailyLedger:
             base = self.fixing if rate.floor is None else max(self.fixing, rate.floor)
             self.interest.add(self.balance, base, margin)
         if facility.availability_start <= day < facility.availability_end:
-            self.fee_total.add(self._undrawn, facility.fees.commitment_fee, Decimal(0))
+            self.fee_total.add(self.undrawn, facility.fees.commitment_fee, Decimal(0))
         if self.today:
             self.overdue, self.today = self.overdue + self.today, Fraction(0)
 
@@ -169,6 +173,7 @@ class DailyLedger:
 
     def _draw(self, _entry: LedgerEntry, amount: Fraction) -> None:
         self.drawn += amount
+        self.undrawn -= amount
         self.balance += amount
 
     def _rate_fixing(self, entry: LedgerEntry, _amount: Fraction) -> None:
@@ -178,7 +183,7 @@ class DailyLedger:
         self.fees_due += amount
 
     def _cancellation(self, _entry: LedgerEntry, amount: Fraction) -> None:
-        self.cancelled += amount
+        self.undrawn -= amount
 
     def _prepayment(self, _entry: LedgerEntry, amount: Fraction) -> None:
         self.balance -= amount
