@@ -22,7 +22,7 @@ import tenacity
 from loguru import logger
 from tests.http.conftest import WIND
 from tests.http.listeners.conftest import Authority
-from tests.loopback import free_port
+from tests.loopback import free_port, wait_until_listening
 from tests.product.ontology import run_ontology_server, send_json
 
 from spawn.domain.text import REDACTED, redact
@@ -45,7 +45,8 @@ class Process:
     """The service as a process with captured output."""
 
     def __init__(self, *, descriptors: int | None = None, **settings: str) -> None:
-        self.url = f"http://127.0.0.1:{(port := free_port())}"
+        self.port = port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
         environment = {k: v for k, v in os.environ.items() if not k.startswith("SPAWN_")}
         options = {
             "SPAWN_PORT": str(port),
@@ -64,8 +65,13 @@ class Process:
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=20)
 
-    @tenacity.retry(wait=tenacity.wait_fixed(0.05), stop=tenacity.stop_after_delay(60))
     def wait_until_ready(self, context: ssl.SSLContext | None = None) -> None:
+        if context is None:  # a connection without a handshake would be logged
+            wait_until_listening(self.port)
+        self._request_readiness(context)
+
+    @tenacity.retry(wait=tenacity.wait_fixed(0.05), stop=tenacity.stop_after_delay(60))
+    def _request_readiness(self, context: ssl.SSLContext | None) -> None:
         verify = True if context is None else context
         httpx.get(f"{self.url}/monitoring/ready", verify=verify).raise_for_status()
 

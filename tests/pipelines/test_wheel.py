@@ -11,8 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-import tenacity
-from tests.loopback import free_port
+from tests.loopback import free_port, wait_until_listening
 
 from spawn import __version__
 
@@ -93,16 +92,12 @@ def url(environment: Path, tmp_path: Path) -> Iterator[str]:
     with (tmp_path / "log").open("wb") as log:
         command = [str(environment / "bin" / "spawn"), "serve"]
         process = subprocess.Popen(command, cwd=tmp_path, env=variables, stdout=log, stderr=log)
+
+    def raise_if_over() -> None:
+        assert process.poll() is None, (tmp_path / "log").read_text()
+
     try:
-        for attempt in tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(httpx.TransportError),
-            wait=tenacity.wait_fixed(0.05),
-            stop=tenacity.stop_after_delay(60),
-            reraise=True,
-        ):
-            with attempt:
-                assert process.poll() is None, (tmp_path / "log").read_text()
-                httpx.get(f"http://127.0.0.1:{port}/monitoring/live", timeout=10).raise_for_status()
+        wait_until_listening(port, raise_if_over)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()

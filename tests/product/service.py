@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import tenacity
-from tests.loopback import free_port
+from tests.loopback import free_port, wait_until_listening
 
 
 class Service:
@@ -50,6 +50,11 @@ class Service:
             raise
 
     def _await_ready(self, process: subprocess.Popen[bytes]) -> None:
+        def raise_if_over() -> None:
+            if process.poll() is not None:
+                raise AssertionError(f"the service ended:\n{self.log.read_text()}")
+
+        wait_until_listening(self.port, raise_if_over, self.startup_s)
         for attempt in tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(httpx.TransportError),
             wait=tenacity.wait_fixed(0.05),
@@ -57,8 +62,7 @@ class Service:
             reraise=True,
         ):
             with attempt:
-                if process.poll() is not None:
-                    raise AssertionError(f"the service ended:\n{self.log.read_text()}")
+                raise_if_over()
                 httpx.get(f"{self.url}/monitoring/ready", timeout=10).raise_for_status()
 
     def kill(self) -> None:

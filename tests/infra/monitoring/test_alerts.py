@@ -22,7 +22,7 @@ from tests.infra.monitoring.servers import (
     running_alertmanager,
     running_prometheus,
 )
-from tests.loopback import free_port
+from tests.loopback import free_port, wait_until_listening
 from tests.product.service import Service
 from tests.product.test_full_disk import fill_up
 
@@ -56,14 +56,7 @@ class OntologyServer:
             self._process = subprocess.Popen(
                 [*command, "--port", str(self.port)], stdout=log, stderr=log
             )
-        for attempt in tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(httpx.TransportError),
-            wait=tenacity.wait_fixed(0.05),
-            stop=tenacity.stop_after_delay(30),
-            reraise=True,
-        ):
-            with attempt:
-                httpx.get(f"{self.url}/health", timeout=5).raise_for_status()
+        wait_until_listening(self.port)
 
     def kill(self) -> None:
         if self._process is not None:
