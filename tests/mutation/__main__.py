@@ -1,6 +1,6 @@
 """Mutation run: change the source in one place at a time, and see whether a fast test fails.
 
-    python -m tests.mutation [--base REF | PATH ...] [--sample N] [--seed N]
+    python -m tests.mutation [--base REF | PATH ...] [--sample N] [--seed N] [--tests PATH ...]
 
 Without paths, the lines that differ from a base are changed. The library mutmut was not taken: its
 third version leaves alone whatever is outside of functions, and that is where limits are.
@@ -76,7 +76,7 @@ def main() -> int:
         print(*(f"{mutant.path}:{mutant.line}: {mutant.key()}" for mutant in mutants), sep="\n")
         return 0
     if options.remap or not MAP.exists():
-        _record_map()
+        _record_map(options.tests)
     known = _read_report() if options.resume else {}
     REPORT.parent.mkdir(parents=True, exist_ok=True)
     results = list(MutationRun(mutants, known, options.workers))
@@ -91,6 +91,7 @@ def _read_arguments() -> argparse.Namespace:
     parser.add_argument("--sample", type=int, default=100, help="number of mutants, 0 for all")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--workers", type=int, default=1, help="mutants that are tried at once")
+    parser.add_argument("--tests", nargs="+", default=[], help="tests to map, instead of all")
     parser.add_argument("--remap", action="store_true", help="record the coverage map again")
     parser.add_argument("--resume", action="store_true", help="skip the mutants of the last report")
     parser.add_argument("--list", action="store_true", help="list the mutants and run none")
@@ -149,11 +150,11 @@ def _git(*arguments: str) -> str:
 # -- choice of tests ------------------------------------------------------------------------
 
 
-def _record_map() -> None:
-    """Run the fast tests once and record which lines they run."""
+def _record_map(paths: list[str]) -> None:
+    """Run the fast tests below the paths once and record which lines they run."""
     print("Recording which test runs which line", flush=True)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.mutation.coverage_map"]
-    command += ["-p", "no:xdist", "-m", FAST, "--hypothesis-profile=mutation"]
+    command += ["-p", "no:xdist", "-m", FAST, "--hypothesis-profile=mutation", *paths]
     environment = {**os.environ, VARIABLE: str(MAP), "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}
     subprocess.run(command, check=False, cwd=ROOT, env=environment)
 
