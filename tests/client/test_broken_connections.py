@@ -83,6 +83,34 @@ def test_an_address_without_a_scheme_or_a_host_is_an_error_at_once(url: str) -> 
             client_class(url)
 
 
+@pytest.mark.parametrize(
+    ("url", "options", "message"),
+    [
+        ("http://host/?x=1", {}, "no query"),
+        ("http://host/#x", {}, "no fragment"),
+        ("http://host", {"token": "abc\n"}, "line end"),
+        ("http://host", {"token": ""}, "is empty"),
+        ("http://host", {"timeout_s": 0}, "above 0"),
+        ("http://host", {"timeout_s": float("nan")}, "above 0"),
+    ],
+)
+def test_an_option_with_which_nothing_can_be_sent_is_an_error_at_once(
+    url: str, options: dict[str, Any], message: str
+) -> None:
+    for client_class in (SpawnClient, AsyncSpawnClient):
+        with pytest.raises(ValueError, match=message) as failure:
+            client_class(url, **options)
+        assert "abc" not in str(failure.value)
+
+
+def test_a_file_without_a_known_suffix_is_an_error_at_once(tmp_path: Path) -> None:
+    client = SpawnClient("http://127.0.0.1:9")
+    for name in ("p.txt", "p.csv.gz", "p"):
+        with pytest.raises(ValueError, match="none of the suffixes"):
+            client.save_dataset(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
 READS: list[Callable[[Any], Any]] = [
     lambda client: client.get_project("p"),
     lambda client: client.count_projects(),

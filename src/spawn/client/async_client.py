@@ -68,6 +68,9 @@ class AsyncSpawnClient(AsyncFinancingMethods, AsyncSchemaMethods):
         timeout_s: for connecting, and for each wait for data.
         retries: limits of repetition.
         transport: replaces the connection, as in tests.
+
+    Raises:
+        ValueError: with the address, token or time no request could be sent.
     """
 
     def __init__(
@@ -85,7 +88,7 @@ class AsyncSpawnClient(AsyncFinancingMethods, AsyncSchemaMethods):
         self._http = httpx.AsyncClient(
             base_url=calls.read_base_url(base_url),
             headers=calls.build_headers(headers, token),
-            timeout=timeout_s,
+            timeout=calls.check_timeout(timeout_s),
             transport=transport,
         )
 
@@ -344,9 +347,10 @@ class AsyncSpawnClient(AsyncFinancingMethods, AsyncSchemaMethods):
         """Write a dataset to a file, in the format of its suffix; whole, or not at all.
 
         Raises:
+            ValueError: no format has this suffix.
             ConnectionFailed: the download broke; an earlier file of the name is as it was.
         """
-        name = f"{dataset}{target.suffix}"
+        name = calls.dataset_file(dataset, target)
         part = part_path(target)
         try:
             with part.open("wb") as file:

@@ -5,9 +5,11 @@ synchronous and the asynchronous client run the same operations.
 """
 
 import math
+import re
 import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar
 from urllib.parse import quote
 
@@ -43,6 +45,10 @@ _OPTIONS: Final = frozenset(
     | {"sort", "subject", "type"}
 )
 """Parameters that are no filters: None means that they are not sent."""
+
+DATASET_SUFFIXES: Final = (".csv", ".ndjson", ".json", ".parquet", ".arrow", ".xlsx")
+_TOKEN: Final = re.compile(r"[\x21-\x7e]+")
+"""RFC 6750 has fewer characters; a server may have its own form of tokens."""
 
 PROJECTS: Final = "/v1/ops/projects"
 EVENTS: Final = "/v1/events"
@@ -190,16 +196,36 @@ def read_base_url(text: str) -> httpx.URL:
     """Return the address of a service.
 
     Raises:
-        ValueError: it has no scheme or no host, so that no request could be sent.
+        ValueError: it has no scheme or no host, so that no request could be sent, or a query or
+            fragment, which no path can follow.
     """
     url = httpx.URL(text)
     if url.scheme not in {"http", "https"} or not url.host:
         raise ValueError("base_url begins with http:// or https:// and a host")
+    if url.query or url.fragment:
+        raise ValueError("base_url ends with its path: it has no query and no fragment")
     return url
 
 
+def check_timeout(timeout_s: float) -> float:
+    """Return a time within which a service can respond.
+
+    Raises:
+        ValueError: it is no time above 0.
+    """
+    if not 0 < timeout_s < math.inf:
+        raise ValueError(f"timeout_s is a number of seconds above 0, not {timeout_s}")
+    return timeout_s
+
+
 def build_headers(headers: Mapping[str, str] | None, token: str | None) -> dict[str, str]:
-    """Return the headers of every request."""
+    """Return the headers of every request.
+
+    Raises:
+        ValueError: the token is no token, such as a line of a file with its end. It is not shown.
+    """
+    if token is not None and not _TOKEN.fullmatch(token):
+        raise ValueError("token has a character that no token has, such as a line end, or is empty")
     authorization = {} if token is None else {"Authorization": f"Bearer {token}"}
     return {**(headers or {}), **authorization}
 
@@ -212,6 +238,18 @@ def history_path(project_id: str) -> str:
 def quarantine_path(import_id: str) -> str:
     """Return the path of the quarantined rows of an import."""
     return f"{IMPORTS}/{quote_segment(import_id)}/quarantine"
+
+
+def dataset_file(dataset: str, target: Path) -> str:
+    """Return the name of a dataset in the format of a file's suffix.
+
+    Raises:
+        ValueError: no format has this suffix.
+    """
+    suffix = target.suffix.lower()
+    if suffix not in DATASET_SUFFIXES:
+        raise ValueError(f"{target.name} has none of the suffixes {', '.join(DATASET_SUFFIXES)}")
+    return f"{dataset}{suffix}"
 
 
 def dataset_path(dataset: str) -> str:

@@ -6,6 +6,7 @@ Stores loop over this table. A new aggregate is its module, one entry here, and 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
+from enum import StrEnum
 from types import NoneType
 from typing import Annotated, Any, Final, Literal, Protocol, get_args, get_origin
 
@@ -295,10 +296,13 @@ def _column_of_field(state_type: type[msgspec.Struct], name: str) -> Column:
     field = next(f for f in msgspec.structs.fields(state_type) if f.name == name)
     members = [t for t in (get_args(field.type) or (field.type,)) if t is not NoneType]
     value_type = get_args(members[0])[0] if get_origin(members[0]) is Annotated else members[0]
+    choices: tuple[str, ...] | None = None
     if get_origin(value_type) is Literal:
-        value_type = str
+        choices, value_type = get_args(value_type), str
+    elif issubclass(value_type, StrEnum):
+        choices = tuple(value_type)
     column_type = next(each for python, each in _COLUMN_TYPES if issubclass(value_type, python))
-    return Column(name=name, type=column_type)
+    return Column(name=name, type=column_type, enum=choices)
 
 
 _ENCODER: Final = msgspec.json.Encoder()

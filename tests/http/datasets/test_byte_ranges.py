@@ -110,6 +110,7 @@ def test_a_head_reads_what_was_written_and_its_parts_are_of_that_edition(
 def test_a_new_edition_waits_for_the_readers_of_the_last(
     client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(file_copies, "ACTIVE_S", 600.0)  # however slow the machine is
     size = int(client.head(PARQUET).headers["content-length"])
     last = read_part(client, PARQUET, f"{size - 500}-{size - 1}").content
     add_project(client)
@@ -240,3 +241,56 @@ def test_an_if_match_without_a_tag_names_no_edition(
 ) -> None:
     response = client.get("/v1/data/projects", headers={"if-match": "", **ranges})
     assert (response.status_code, response.json()["code"]) == (412, "stale_version")
+
+
+@pytest.mark.parametrize("path", ["/v1/data/projects.csv", PARQUET, "/v1/data/facilities.csv"])
+def test_a_client_that_has_the_bytes_does_not_get_them_again(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(file_copies, "ACTIVE_S", 0.0)
+    tag = client.head(path, headers=PLAIN).headers["etag"]
+    for method in ("GET", "HEAD"):
+        for tags in (tag, f'"other", W/{tag}', "*"):
+            known = client.request(method, path, headers={"if-none-match": tags})
+            assert (known.status_code, known.content) == (304, b""), (method, tags)
+            assert known.headers["etag"] == tag
+            assert "content-type" not in known.headers
+    part = read_part(client, path, "0-9", if_none_match=tag)
+    assert part.status_code == 304
+    other = client.get(path, headers={"if-none-match": '"other"', **PLAIN})
+    assert (other.status_code, other.headers["etag"]) == (200, tag)
+    assert len(other.content) == int(other.headers["content-length"])
+
+
+def test_a_client_gets_the_file_again_once_it_has_changed(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_copies, "ACTIVE_S", 0.0)
+    instant = client.get("/v1/ops/projects").json()["items"][-1]["created_at"]
+    past = f"{PARQUET}?as_of={instant}"
+    tags = {path: client.head(path).headers["etag"] for path in (PARQUET, past)}
+    add_project(client)
+    statuses = [
+        client.get(path, headers={"if-none-match": tag}).status_code for path, tag in tags.items()
+    ]
+    assert statuses == [200, 304]
+    malformed = client.get(PARQUET, headers={"if-none-match": "projects"})
+    assert malformed.status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("path", "pointer"),
+    [
+        ("projects.json?bom=true", "/bom"),
+        ("projects.parquet?bom=true", "/bom"),
+        ("projects.csv?nested=json", "/nested"),
+        ("history.arrow?nested=json", "/nested"),
+    ],
+)
+def test_the_form_of_one_format_is_an_error_of_another(
+    reader: httpx.Client, path: str, pointer: str
+) -> None:
+    response = reader.get(f"/v1/data/{path}")
+    assert response.status_code == 422
+    (error,) = response.json()["errors"]
+    assert (error["pointer"], error["code"]) == (pointer, "not_applicable")

@@ -100,6 +100,17 @@ def test_imports_and_versions_are_filtered_by_column(reader: httpx.Client) -> No
             ],
         ),
         ("imports?created_at=2026-01-01", [("/created_at", "not_an_instant", "")]),
+        ("facilities?currency_code=eur", [("/currency_code", "unknown_currency", "eur")]),
+        ("fx_rates?base_currency[in]=EUR,usd", [("/base_currency[in]", "unknown_currency", "")]),
+        ("schedules?kind=SENIOR", [("/kind", "not_in_enum", "senior")]),
+        ("entries?kind=DRAW", [("/kind", "not_in_enum", "draw")]),
+        (
+            "cases?kind=base&status=x",
+            [("/kind", "not_in_enum", "BASE"), ("/status", "not_in_enum", "")],
+        ),
+        ("covenant_tests?outcome[ne]=pass", [("/outcome[ne]", "not_in_enum", "")]),
+        ("approvals?state=PENDING", [("/state", "not_in_enum", "pending")]),
+        ("quality?dimension[in]=completeness,colour", [("/dimension[in]", "not_in_enum", "")]),
     ],
 )
 def test_each_invalid_filter_is_named_with_a_similar_column(
@@ -120,3 +131,16 @@ def test_the_document_lists_the_filters_of_every_dataset(reader: httpx.Client) -
     names = parameter["schema"]["properties"].keys()
     assert {"passed", "measured_at[gte]", "quarantined[gt]", "format[eq]"} <= names
     assert names.isdisjoint({"format", "schema_version", "type", "subject", "changed[like]"})
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "facilities?currency_code=EUR&kind=senior",
+        "facilities?kind[in]=senior,mezzanine&kind[like]=SEN",
+        "entries?kind[ne]=draw",
+        "cases?status=DRAFT",
+    ],
+)
+def test_values_that_a_row_can_have_are_filters(reader: httpx.Client, path: str) -> None:
+    assert reader.get(f"/v1/data/{path}").status_code == 200

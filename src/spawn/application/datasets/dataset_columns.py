@@ -8,16 +8,19 @@ import msgspec
 
 from spawn.domain.aggregates import AGGREGATE_TYPES
 from spawn.domain.approvals.approval import APPROVAL_KIND
+from spawn.domain.covenants.cfads_case import CaseKind, CaseStatus
 from spawn.domain.covenants.covenant_record import COVENANT_TEST_KIND
 from spawn.domain.covenants.covenant_set import COVENANT_KIND
 from spawn.domain.covenants.project_reserve import RESERVE_KIND
-from spawn.domain.facilities.facility import FACILITY_KIND
+from spawn.domain.facilities.facility import FACILITY_KIND, FacilityKind
 from spawn.domain.facilities.ledger import ENTRY_KIND
 from spawn.domain.imports.export_reader import EXTENSIONS_COLUMN
 from spawn.domain.portfolios.holding import HOLDING_KIND
 from spawn.domain.portfolios.portfolio import PORTFOLIO_KIND
+from spawn.domain.projects.codes import CODE_FIELDS, CodeField
 from spawn.domain.projects.project import CORE_FIELDS
-from spawn.domain.schema_version import ColumnType, Schema, TypeName
+from spawn.domain.quality.rules import Dimension, Severity
+from spawn.domain.schema_version import Column, ColumnType, Schema, TypeName
 from spawn.domain.schemas.core_columns import EXTENSION_PREFIX
 from spawn.domain.schemas.validator import compile_schema
 
@@ -57,10 +60,19 @@ AGGREGATE_DATASETS: Final[Mapping[DatasetName, str]] = {
 
 
 class DatasetColumn(msgspec.Struct, frozen=True):
-    """A column of a dataset; without a type its values are JSON."""
+    """A column of a dataset; without a type its values are JSON.
+
+    `choices` are all the values that it can have, None where any is possible.
+    """
 
     name: str
     type: ColumnType | None = None
+    choices: tuple[str, ...] | None = None
+
+    @property
+    def code(self) -> CodeField | None:
+        """The list of codes that the values are of, if they are of one."""
+        return CODE_FIELDS.get("currency_code" if self.name == "base_currency" else self.name)
 
     @property
     def is_decimal(self) -> bool:
@@ -109,14 +121,29 @@ def _list_aggregate_columns(kind: str, schema: Schema | None) -> tuple[DatasetCo
     return (
         DatasetColumn(aggregate_type.id_column, _TEXT),
         DatasetColumn("version", _INTEGER),
-        *(DatasetColumn(one.name, one.type) for one in (*aggregate_type.columns, *more_columns)),
+        *map(_of_column, (*aggregate_type.columns, *more_columns)),
         *times,
     )
 
 
-def _columns(names: Iterable[str], **types: ColumnType | None) -> tuple[DatasetColumn, ...]:
-    """Return columns of texts, but for those with another type."""
-    return tuple(DatasetColumn(name, types.get(name, _TEXT)) for name in names)
+def _of_column(column: Column) -> DatasetColumn:
+    is_text = column.type.name is TypeName.STRING and column.enum is not None
+    choices = tuple(map(str, column.enum or ())) if is_text else None
+    return DatasetColumn(column.name, column.type, choices)
+
+
+def _columns(
+    names: Iterable[str], **types: ColumnType | type[StrEnum] | None
+) -> tuple[DatasetColumn, ...]:
+    """Return columns of texts, but for those with another type, or of the texts of an enum."""
+    columns = []
+    for name in names:
+        kind = types.get(name, _TEXT)
+        if kind is None or isinstance(kind, ColumnType):
+            columns.append(DatasetColumn(name, kind))
+        else:
+            columns.append(DatasetColumn(name, _TEXT, tuple(kind)))
+    return tuple(columns)
 
 
 _TEXT: Final = ColumnType(TypeName.STRING)
@@ -152,6 +179,8 @@ _COLUMNS: Final[Mapping[DatasetName, tuple[DatasetColumn, ...]]] = {
             *("severity", "unit", "columns", "threshold", "value", "met", "checked", "passed"),
         ),
         run=_INTEGER,
+        dimension=Dimension,
+        severity=Severity,
         measured_at=_TIMESTAMP,
         schema_version=_INTEGER,
         projects=_BIGINT,
@@ -180,6 +209,8 @@ _COLUMNS: Final[Mapping[DatasetName, tuple[DatasetColumn, ...]]] = {
             *("version", "engine_version", "starts_on", "ends_on", "cfads", "interest"),
             *("principal", "created_at", "updated_at"),
         ),
+        kind=CaseKind,
+        status=CaseStatus,
         revision=_INTEGER,
         version=_INTEGER,
         starts_on=_DATE,
@@ -195,6 +226,7 @@ _COLUMNS: Final[Mapping[DatasetName, tuple[DatasetColumn, ...]]] = {
             *("facility_id", "project_id", "kind", "currency_code", "day", "amortisation"),
             *("principal", "interest", "balance", "facility_version", "ledger_version"),
         ),
+        kind=FacilityKind,
         day=_DATE,
         amortisation=_AMOUNT,
         principal=_AMOUNT,

@@ -81,12 +81,21 @@ def _read_filter(
         detail = "The values of this column are JSON, which has no filters."
         raise InvalidInput.at(pointer, "operator_unsuitable", detail)
     operator = read_operator(pointer, match[2])
-    read_value = partial(_read_operand, column.type, operator, pointer)
+    read_value = partial(_read_operand, column, column.type, operator, pointer)
     text_filter = Filter(column.name, operator, (text,))
     return read_typed_filter(text_filter, column.type.name, pointer, read_value)
 
 
-def _read_operand(column_type: ColumnType, operator: Operator, pointer: str, text: str) -> Value:
+def _read_operand(
+    column: DatasetColumn, column_type: ColumnType, operator: Operator, pointer: str, text: str
+) -> Value:
+    if column.code is not None:
+        code = column.code
+        return read_operand(lambda one: code.parse(one, pointer=pointer), pointer, text)
+    if column.choices is not None and text not in column.choices:
+        # A value that no row can have would be an empty file instead of an error.
+        detail = f"must be one of {', '.join(column.choices)}"
+        raise InvalidInput.at(pointer, "not_in_enum", detail)
     if column_type.name is TypeName.TIMESTAMP and operator in ORDER_OPERATORS:
         return read_bound(operator, pointer, text)
     read = type_reader(column_type)

@@ -14,6 +14,7 @@ from spawn.adapters.local.file_copies import ACTIVE_S, CopyKey, FileCopies, File
 from spawn.application.datasets.dataset_columns import DatasetName
 from spawn.domain.errors import Conflict, CursorExpired, CursorInvalid, StorageFull
 from spawn.entrypoints.http.datasets.streamed_file import DatasetFile, is_compressed
+from spawn.entrypoints.http.protocol.etags import is_not_modified
 from spawn.entrypoints.http.protocol.problems import RequestProblem
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import (
@@ -33,7 +34,8 @@ async def respond_with_copy(request: StrictRequest, file: DatasetFile) -> "CopyR
     """Return the response to HEAD, or to a request for a range; None for a stream.
 
     A HEAD of a file that the client would get compressed describes the stream, which has no length.
-    So does one of a file that is too large for a copy.
+    So does one of a file that is too large for a copy. A client that names an ETag has it of a
+    copy: the file is written again, and is not sent if its bytes are the same.
 
     Raises:
         Overloaded: the copy is not ready in time.
@@ -47,20 +49,36 @@ async def respond_with_copy(request: StrictRequest, file: DatasetFile) -> "CopyR
     if request.header(b"if-match") and (request.context.is_head or text is None):
         copy = await _find_for_range(request, copies, key, file, "")
         return CopyResponse(file, copy, None, is_head=request.context.is_head)
-    if request.context.is_head:
-        if is_compressed(request, file.format):
-            return None
-        try:
-            copy = await _find_current(request, copies, key, file)
-        except (Conflict, StorageFull):
-            return None
-        copy.touch()
-        return CopyResponse(file, copy, None, is_head=True)
+    is_head, tags = request.context.is_head, request.header(b"if-none-match")
+    if is_head or (tags and text is None):
+        return await _respond_unless_known(request, file, copies, key, tags)
     if text is None:
         return None
     copy = await _find_for_range(request, copies, key, file, text)
+    if is_not_modified(tags, copy.etag):
+        return CopyResponse(file, copy, None, status=HTTPStatus.NOT_MODIFIED)
     bounds = None if _is_changed(request.header(b"if-range"), copy) else _read_range(text, copy)
     return CopyResponse(file, copy, bounds)
+
+
+async def _respond_unless_known(
+    request: StrictRequest, file: DatasetFile, copies: FileCopies, key: CopyKey, tags: str | None
+) -> "CopyResponse | None":
+    """Return the response to HEAD or to If-None-Match: 304 if the client has the bytes already."""
+    is_head, is_stream = request.context.is_head, is_compressed(request, file.format)
+    if is_stream and not tags:
+        return None
+    try:
+        copy = await _find_current(request, copies, key, file)
+    except (Conflict, StorageFull):
+        return None
+    if tags and is_not_modified(tags, copy.etag):
+        return CopyResponse(file, copy, None, status=HTTPStatus.NOT_MODIFIED)
+    if is_stream:
+        return None
+    if is_head:
+        copy.touch()
+    return CopyResponse(file, copy, None, is_head=is_head)
 
 
 def _build_key(request: StrictRequest, file: DatasetFile) -> CopyKey:
@@ -88,10 +106,13 @@ async def _find_current(
 async def _is_current(request: StrictRequest, copy: FileCopy, file: DatasetFile) -> bool:
     """Whether the feed has no change after the copy; it lacks some that other datasets have.
 
-    The feed of a row scope lacks the departure of a project from it.
+    The feed of a row scope lacks the departure of a project from it. What was recorded by an
+    instant in the past does not change.
     """
     if request.principal.row_scope is not None:
         return False
+    if file.query.query.as_of is not None:
+        return True
     is_in_feed = file.query.name in {DatasetName.PROJECTS, DatasetName.HISTORY, DatasetName.EVENTS}
     if not is_in_feed or file.query.event_filter.has_lineage_types:
         return False
@@ -169,11 +190,12 @@ class CopyResponse(SelfSentResponse):
         byte_range: tuple[int, int] | None,
         *,
         is_head: bool = False,
+        status: HTTPStatus = HTTPStatus.OK,
     ) -> None:
         # ASGIResponse's needs the body beforehand.
         start, stop = byte_range or (0, copy.size_bytes)
         self._file, self._copy, self._body_range = file, copy, (start, start if is_head else stop)
-        self._status = HTTPStatus.OK
+        self._status = status
         # A position counts the rows of everybody, and the copy may be of an earlier request.
         cursor = "" if file.is_of_row_scope else str(copy.position)
         self._headers: list[Header] = [
@@ -182,6 +204,9 @@ class CopyResponse(SelfSentResponse):
             (b"etag", copy.etag.encode()),
             (b"content-length", b"%d" % (stop - start)),
         ]
+        if status is HTTPStatus.NOT_MODIFIED:
+            self._body_range = (0, 0)
+            self._headers = [one for one in self._headers if not one[0].startswith(b"content-")]
         if byte_range is not None:
             self._status = HTTPStatus.PARTIAL_CONTENT
             content_range = b"bytes %d-%d/%d" % (start, stop - 1, copy.size_bytes)

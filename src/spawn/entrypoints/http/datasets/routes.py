@@ -1,5 +1,6 @@
 """Route of datasets: rows as one file, in the format of its suffix."""
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -18,7 +19,12 @@ from spawn.entrypoints.http.datasets.copied_file import respond_with_copy
 from spawn.entrypoints.http.datasets.streamed_file import DatasetFile, StreamResponse
 from spawn.entrypoints.http.events.routes import SUBJECT, TYPES
 from spawn.entrypoints.http.projects.wire import AS_OF, FIELDS, FILTERS, SORT
-from spawn.entrypoints.http.protocol.operation import IF_MATCH, Parameter, Success
+from spawn.entrypoints.http.protocol.operation import (
+    IF_MATCH,
+    IF_NONE_MATCH,
+    Parameter,
+    Success,
+)
 from spawn.entrypoints.http.protocol.problems import RequestProblem
 from spawn.entrypoints.http.protocol.query_params import SCHEMA_VERSION
 from spawn.entrypoints.http.protocol.request import StrictRequest
@@ -113,6 +119,7 @@ _FILE: Final = Success(
     parameters=(
         _RANGE,
         _IF_MATCH,
+        IF_NONE_MATCH,
         FILTERS,
         _ROW_FILTERS,
         SORT,
@@ -156,6 +163,7 @@ async def download_dataset(request: StrictRequest, dataset: str) -> ASGIResponse
             f"Files with the suffix .{file_format} need the extra {extra}, which is not installed. "
             "Use another format, or ask the operator to install it.",
         )
+    _check_form(request.query, file_format)
     name = DatasetName(name_text)
     require_dataset(request.principal, name)
     query = await read_dataset_query(request.dependencies, name, request.query)
@@ -165,6 +173,20 @@ async def download_dataset(request: StrictRequest, dataset: str) -> ASGIResponse
         headers = (await read_served_version(request, query.view.schema.kind)).headers
     file = DatasetFile(request, query, file_format, position, cursor, headers)
     return await respond_with_copy(request, file) or StreamResponse(request, file)
+
+
+def _check_form(parameters: Mapping[str, str], file_format: DataFormat) -> None:
+    """Check that the parameters of one format's form are not given with another format.
+
+    Raises:
+        InvalidInput: naming the parameter.
+    """
+    if parameters.get("bom") == "true" and file_format is not DataFormat.CSV:
+        raise InvalidInput.at("/bom", "not_applicable", "Only CSV has a byte order mark.")
+    is_json = file_format in {DataFormat.JSON, DataFormat.NDJSON}
+    if parameters.get("nested") == NestedForm.JSON and not is_json:
+        detail = f"Only JSON and NDJSON have objects and arrays; cells of {file_format} have texts."
+        raise InvalidInput.at("/nested", "not_applicable", detail)
 
 
 ROUTES: Final[list[Route]] = [download_dataset]
