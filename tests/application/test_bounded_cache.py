@@ -13,6 +13,13 @@ def test_oldest_entry_is_evicted_for_the_newest() -> None:
     assert [cache.get(key) for key in "abc"] == [None, b"b", b"c"]
 
 
+def test_an_entry_that_is_put_again_is_the_newest() -> None:
+    cache: BoundedCache[bytes] = BoundedCache(2)
+    for key in "abac":
+        cache.put(key, key.encode())
+    assert [cache.get(key) for key in "abc"] == [b"a", None, b"c"]
+
+
 def test_large_entries_leave_space_for_fewer() -> None:
     cache: BoundedCache[bytes] = BoundedCache(10, 100, len)
     cache.put("a", bytes(60))

@@ -9,7 +9,7 @@ V = TypeVar("V")
 
 
 class BoundedCache(Generic[V]):
-    """A mapping that evicts its oldest entries; entries are immutable and never invalidated.
+    """A mapping that evicts the entries that were put first; they are immutable.
 
     Args:
         capacity: entries at most.
@@ -36,7 +36,7 @@ class BoundedCache(Generic[V]):
     def put(self, key: Any, value: V) -> V:
         """Cache and return an entry; evict the oldest ones beyond the bounds."""
         entries = self._entries
-        previous = entries.get(key)
+        previous = entries.pop(key, None)
         previous_bytes = 0 if previous is None else self._size_of(previous)
         self._bytes += self._size_of(value) - previous_bytes
         entries[key] = value

@@ -21,8 +21,15 @@ from spawn.domain.change import (
 )
 from spawn.domain.errors import Conflict, SpawnError, StaleVersion, Unavailable
 from spawn.domain.events.event import DomainEvent
+from spawn.domain.facilities.facility import FACILITY_KIND
+from spawn.domain.facilities.ledger import ENTRY_KIND
+from spawn.domain.portfolios.holding import HOLDING_KIND
+from spawn.domain.projects.project import PROJECT_KIND
 
 T = TypeVar("T")
+
+EVENTFUL_KINDS: Final = frozenset({PROJECT_KIND, FACILITY_KIND, ENTRY_KIND, HOLDING_KIND})
+"""Kinds of which each write has an event, so that followers of the feed miss none."""
 
 MAX_ATTEMPTS: Final = 5
 """Attempts at a command that keeps losing races."""
@@ -128,7 +135,9 @@ async def commit(
 
     Raises:
         SpawnError: as `CommandStore.commit`.
+        ValueError: a write that followers of the feed rely on has no event, a programming error.
     """
+    _check_events(decision)
     version = decision.schema_version
     if version is None:
         version = (await dependencies.active_schema()).schema.version
@@ -145,6 +154,14 @@ async def commit(
         traceparent=traceparent,
     )
     return await dependencies.commands.commit(change)
+
+
+def _check_events(decision: Decision) -> None:
+    """Raise unless every write of a kind in `EVENTFUL_KINDS` has an event."""
+    reported = {(event.kind, event.id) for event in decision.events}
+    for write in decision.writes:
+        if write.kind in EVENTFUL_KINDS and (write.kind, write.id) not in reported:
+            raise ValueError(f"a {write.kind} is written without an event")
 
 
 async def retry_while_unavailable(

@@ -11,7 +11,7 @@ from spawn.domain.errors import Forbidden, InvalidInput, Unavailable
 from spawn.domain.events.position import Position
 from spawn.domain.facilities.balance_history import BalanceHistory
 from spawn.domain.facilities.ledger import StoredLedger
-from spawn.domain.portfolios.held_facility import PortfolioBook
+from spawn.domain.portfolios.held_facility import PortfolioBook, RecordedBook
 from spawn.domain.principal import Principal, Scope
 from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.schemas.validator import SchemaValidator, compile_schema
@@ -56,6 +56,10 @@ MAX_CACHED_BOOK_BYTES: Final = 64 * 1024 * 1024
 """Books of portfolios in memory, by their number and their size."""
 
 _HELD_FACILITY_BYTES: Final = 2_000
+_HELD_EXPOSURE_BYTES: Final = 800
+
+MAX_RECORDED_BOOKS: Final = 16
+"""Newest books of portfolios in memory; they take bytes as the others do."""
 
 MAX_CACHED_HISTORIES: Final = 50_000
 MAX_CACHED_HISTORY_BYTES: Final = 64 * 1024 * 1024
@@ -69,7 +73,15 @@ def _create_book_cache() -> BoundedCache[PortfolioBook]:
     return BoundedCache(
         MAX_CACHED_BOOKS,
         MAX_CACHED_BOOK_BYTES,
-        lambda book: _HELD_FACILITY_BYTES * len(book.facilities),
+        lambda book: _HELD_EXPOSURE_BYTES * len(book.facilities),
+    )
+
+
+def _create_recorded_book_cache() -> BoundedCache[RecordedBook]:
+    return BoundedCache(
+        MAX_RECORDED_BOOKS,
+        MAX_CACHED_BOOK_BYTES,
+        lambda book: _HELD_FACILITY_BYTES * len(book.parts),
     )
 
 
@@ -107,6 +119,9 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     command_queues: CommandQueues = msgspec.field(default_factory=CommandQueues)
     ledgers: BoundedCache[StoredLedger] = msgspec.field(default_factory=_create_ledger_cache)
     portfolio_books: BoundedCache[PortfolioBook] = msgspec.field(default_factory=_create_book_cache)
+    recorded_books: BoundedCache[RecordedBook] = msgspec.field(
+        default_factory=_create_recorded_book_cache
+    )
     balance_histories: BoundedCache[BalanceHistory] = msgspec.field(
         default_factory=_create_history_cache
     )

@@ -59,7 +59,7 @@ from spawn.application.imports.commands import IMPORT_JOB
 from spawn.application.imports.runner import run_import
 from spawn.application.jobs import JobHandler, JobRunner
 from spawn.application.lineage.recorder import end_abandoned_runs
-from spawn.application.portfolios.balance_histories import BalanceFollower
+from spawn.application.portfolios.books.balance_histories import BalanceFollower
 from spawn.application.quality.monitor import QualityMonitor
 from spawn.application.schemas.activation import (
     RefreshResult,

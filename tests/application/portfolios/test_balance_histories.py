@@ -14,7 +14,7 @@ from spawn.application.dependencies import Dependencies
 from spawn.application.events.journal_watch import JournalWatch
 from spawn.application.facilities.facility_commands import FinanceContext
 from spawn.application.facilities.ledger_commands import record_entry, reverse_entry
-from spawn.application.portfolios.balance_histories import BalanceFollower
+from spawn.application.portfolios.books.balance_histories import BalanceFollower
 from spawn.application.portfolios.exposure_reports import ReportQuery, report_exposure
 from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import Unavailable
@@ -63,6 +63,7 @@ def restart(dependencies: Dependencies) -> tuple[Dependencies, CountedReads]:
         reads=reads,
         ledgers=BoundedCache(100),
         portfolio_books=BoundedCache(100),
+        recorded_books=BoundedCache(100),
         balance_histories=BoundedCache(100),
     )
     return fresh, reads

@@ -11,8 +11,9 @@ from fractions import Fraction
 import msgspec
 
 from spawn.application.dependencies import Dependencies, require, require_past
+from spawn.application.portfolios.books.past_states import read_past
+from spawn.application.portfolios.books.portfolio_books import load_book
 from spawn.application.portfolios.fx_rate_sets import FxUse, find_rates
-from spawn.application.portfolios.held_exposures import load_book
 from spawn.application.portfolios.portfolio_queries import PORTFOLIO_READERS
 from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import InvalidInput, NotFound
@@ -74,6 +75,8 @@ async def view_portfolio(
     """
     require(principal, *PORTFOLIO_READERS)
     now = dependencies.clock.now()
+    # The position comes first: every change up to it was recorded by the newest instant.
+    position = await dependencies.reads.position()
     latest = await dependencies.reads.latest_recorded_at()
     if latest is None:
         raise NotFound(_NOTHING_RECORDED)
@@ -81,8 +84,12 @@ async def view_portfolio(
     # Later changes are recorded after the newest one, so that states as of it are final.
     as_of = latest if query.as_of is None else min(query.as_of, latest)
     on = now.date() if query.on is None else query.on
-    portfolio = await dependencies.reads.get(PORTFOLIO_KIND, portfolio_id, as_of=as_of)
-    book = await load_book(dependencies, portfolio_id, on, as_of)
+    portfolios = await read_past(dependencies, PORTFOLIO_KIND, [portfolio_id], as_of)
+    if portfolio_id not in portfolios:
+        raise NotFound(_NOTHING_RECORDED)
+    newest = position if as_of == latest else None
+    book = await load_book(dependencies, portfolio_id, on, as_of, newest)
+    portfolio = portfolios[portfolio_id]
     return PortfolioSnapshot(portfolio=portfolio, on=on, as_of=as_of, book=book)
 
 

@@ -9,6 +9,7 @@ from fractions import Fraction
 import msgspec
 
 from spawn.application.dependencies import Dependencies
+from spawn.application.portfolios.books.project_debt import load_entries
 from spawn.application.portfolios.exposure_reports import (
     PortfolioSnapshot,
     ReportQuery,
@@ -16,7 +17,6 @@ from spawn.application.portfolios.exposure_reports import (
     view_portfolio,
 )
 from spawn.application.portfolios.fx_rate_sets import FxUse
-from spawn.application.portfolios.held_exposures import load_entries
 from spawn.domain.errors import InvalidInput
 from spawn.domain.money import get_exponent
 from spawn.domain.portfolios.cash_flows import (

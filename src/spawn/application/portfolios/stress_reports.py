@@ -9,6 +9,11 @@ import msgspec
 
 from spawn.application.analysis.calculation import CalculationPool, Deadline
 from spawn.application.dependencies import Dependencies
+from spawn.application.portfolios.books.project_debt import (
+    load_entries,
+    load_project_cases,
+    load_project_debt,
+)
 from spawn.application.portfolios.exposure_reports import (
     PortfolioSnapshot,
     ReportQuery,
@@ -16,11 +21,6 @@ from spawn.application.portfolios.exposure_reports import (
     view_portfolio,
 )
 from spawn.application.portfolios.fx_rate_sets import FxUse
-from spawn.application.portfolios.held_exposures import (
-    load_entries,
-    load_project_cases,
-    load_project_debt,
-)
 from spawn.domain.change import StoredAggregate
 from spawn.domain.covenants.cfads_case import CaseKind, CfadsCase
 from spawn.domain.errors import InvalidInput

@@ -40,6 +40,7 @@ _PROGRESS: Final = "balance_history_progress"
 _EVENTS: Final = frozenset({ENTRY_RECORDED_EVENT, FACILITY_AMENDED_EVENT})
 _FEED_ROWS: Final = 1_000
 _READS: Final = 500
+_LOADED: Final = 5_000
 _IDLE_S: Final = 600.0
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(BalanceHistory).decode
@@ -68,7 +69,7 @@ async def find_histories(
             missing[facility_id] = one
         else:
             histories[facility_id] = history
-    for batch in split_keys(list(missing), _READS):
+    for batch in split_keys(list(missing), _LOADED):
         await asyncio.sleep(0)
         for key, document in (await _load(dependencies, batch)).items():
             one = missing[key]
