@@ -158,9 +158,9 @@ async def commit(
 
 def _check_events(decision: Decision) -> None:
     """Raise unless every write of a kind in `EVENTFUL_KINDS` has an event."""
-    reported = {(event.kind, event.id) for event in decision.events}
+    subjects = {(event.kind, event.id) for event in decision.events}
     for write in decision.writes:
-        if write.kind in EVENTFUL_KINDS and (write.kind, write.id) not in reported:
+        if write.kind in EVENTFUL_KINDS and (write.kind, write.id) not in subjects:
             raise ValueError(f"a {write.kind} is written without an event")
 
 

@@ -282,7 +282,7 @@ async def test_parameters_of_an_import_fit_its_kind(client: httpx.AsyncClient) -
     await client.put("/v1/ops/import-mappings/desk", json=mapping)
     for params, pointer in (
         ({"kind": "loan"}, "/kind"),
-        ({"kind": "entry", "from_export": "true"}, "/from_export"),
+        ({"kind": "entry", "from_export": "true", "mapping": "desk"}, "/mapping"),
         ({"kind": "entry", "mapping": "desk"}, "/mapping"),
     ):
         answer = await client.post(IMPORTS, params=params, content=b"a\n", headers=CSV)
@@ -349,3 +349,119 @@ async def test_a_dry_run_of_records_counts_as_the_import_does_and_writes_nothing
     assert codes == {"no_rate", "exceeds_commitment"}
     again = await try_file(client, "entry", entries[entries.index(b"\n") + 1 :], NDJSON)
     assert numbers(again) == (0, 4, 1)
+
+
+BOOK: Json = {
+    **LOAN,
+    "value_date": "2024-07-31",
+    "amount": "20000.00",
+    "evidence": '=notice, "1"',
+    "external_key": "PAY-1",
+}
+ENTRIES: list[Json] = [
+    OPENING,
+    {**BOOK, "kind": "payment"},
+    {**LOAN, "kind": "fee", "value_date": "2024-08-31", "amount": "7.50", "external_key": "F-1"},
+]
+
+
+async def fill(client: httpx.AsyncClient, project: str) -> str:
+    """Record a loan with entries, one of them reversed, and return the path of the loan."""
+    await load(client, "facility", csv_of(TERMS))
+    await load(client, "entry", lines_of(*ENTRIES), NDJSON)
+    facility = await the_facility(client, project)
+    path = f"/v1/ops/facilities/{facility['facility_id']}"
+    reversed_entry = await client.post(
+        f"{path}/entries/3/reversal",
+        json={"reason": "Charged twice"},
+        headers={"If-Match": "*", "Idempotency-Key": "R-1"},
+    )
+    assert reversed_entry.status_code == 201, reversed_entry.text
+    return path
+
+
+async def export(client: httpx.AsyncClient, dataset: str, headers: Json) -> bytes:
+    accept = {"Accept": headers["Content-Type"]}
+    exported = await client.get(f"/v1/data/{dataset}", headers=accept)
+    assert exported.status_code == 200, exported.text
+    return exported.content
+
+
+@pytest.mark.parametrize(
+    "headers", [CSV, NDJSON, {"Content-Type": XLSX}], ids=["csv", "ndjson", "xlsx"]
+)
+async def test_exports_of_a_book_change_nothing_in_their_own_store(
+    client: httpx.AsyncClient, project: str, headers: Json
+) -> None:
+    path = await fill(client, project)
+    for kind, dataset, rows in (("facility", "facilities", 1), ("entry", "entries", 4)):
+        exported = await export(client, dataset, headers)
+        counts = await load(client, kind, exported, headers, from_export="true")
+        assert numbers(counts) == (0, rows, 0), await list_reasons(client, counts)
+        trial = await client.post(
+            IMPORTS,
+            params={"kind": kind, "from_export": "true", "dry_run": "true"},
+            content=exported,
+            headers=headers,
+        )
+        assert trial.json()["unchanged"] == rows, trial.text
+        if headers in (CSV, NDJSON):
+            assert await export(client, dataset, headers) == exported
+    assert (await client.get(path)).json()["version"] == 1
+
+
+@pytest.mark.parametrize(
+    "headers", [CSV, NDJSON, {"Content-Type": XLSX}], ids=["csv", "ndjson", "xlsx"]
+)
+async def test_an_export_that_the_store_contradicts_is_quarantined(
+    client: httpx.AsyncClient, project: str, headers: Json
+) -> None:
+    path = await fill(client, project)
+    exported = await export(client, "facilities", headers)
+    stored = await client.get(path)
+    amended = await client.patch(
+        path, json={"name": "Loan A"}, headers={"If-Match": stored.headers["ETag"]}
+    )
+    assert amended.status_code == 200, amended.text
+    counts = await load(client, "facility", exported, headers, from_export="true")
+    assert await list_reasons(client, counts) == [
+        (2 if headers is not NDJSON else 1, "facility_id", "differs_from_existing")
+    ]
+
+
+async def test_rows_that_no_export_has_are_quarantined(
+    client: httpx.AsyncClient, project: str
+) -> None:
+    await fill(client, project)
+    first, *_ = map(json.loads, (await export(client, "entries", NDJSON)).splitlines())
+    rows = [
+        {**first, "amount": "600000.01"},
+        {**first, "entry_id": "0190b5a0-0000-7000-8000-000000000001.1"},
+        {**first, "value_date": "30.06.2024"},
+        {**first, "maturity": None},
+        {"amount": first["amount"]},
+    ]
+    counts = await load(client, "entry", lines_of(*rows), NDJSON, from_export="true")
+    assert await list_reasons(client, counts) == [
+        (1, "entry_id", "differs_from_existing"),
+        (2, "entry_id", "not_found"),
+        (3, "value_date", "not_a_date"),
+        (4, "maturity", "unknown_field"),
+        (5, "entry_id", "missing"),
+    ]
+
+
+async def test_a_table_of_another_dataset_is_no_export_of_the_kind(
+    client: httpx.AsyncClient, project: str
+) -> None:
+    await fill(client, project)
+    exported = await export(client, "entries", CSV)
+    answer = await client.post(
+        IMPORTS,
+        params={"kind": "facility", "from_export": "true"},
+        content=exported,
+        headers=CSV,
+    )
+    job = await ended(client, answer)
+    assert job["status"] == "failed"
+    assert "no column entry_id" in json.dumps(job)

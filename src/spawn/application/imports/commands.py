@@ -193,7 +193,7 @@ async def resolve_mapping(
         detail = "A file that was exported needs no mapping; leave it out."
         raise InvalidInput.at("/mapping", "ambiguous", detail)
     if from_export:
-        _check_export(file_format, kind)
+        _check_export(file_format)
         return None
     if name is None:
         _check_needs_no_mapping(file_format, kind)
@@ -212,10 +212,7 @@ async def resolve_mapping(
     return aggregate
 
 
-def _check_export(file_format: FileFormat, kind: ImportKind) -> None:
-    if kind is not ImportKind.PROJECT:
-        detail = f"serves projects; a table of kind {kind} has columns with the names of its fields"
-        raise InvalidInput.at("/from_export", "not_applicable", detail)
+def _check_export(file_format: FileFormat) -> None:
     if file_format is FileFormat.XML:
         raise InvalidInput.at("/from_export", "invalid_value", NO_XML_EXPORTS)
 

@@ -39,9 +39,11 @@ EXPORT_COLUMNS: Final = frozenset({"project_name", "total_amount"})
 _MAX_CELL_CHARACTERS: Final = 32_767
 """UTF-16 code units of a cell of a workbook, at most."""
 
-_CUT_DETAIL: Final = (
+CUT_DETAIL: Final = (
     "the workbook has only the start of this text; import the CSV or the NDJSON export"
 )
+"""Reason against a text that `is_cut`."""
+
 _CUT_END: Final = re.compile(r"… \(\d+ characters\)\Z").search
 _LOCAL_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?").fullmatch
 """Time of a workbook, which has no offset: exports have UTC."""
@@ -86,8 +88,8 @@ class ExportReader:
             if type(token) is not str:
                 row[name] = token
                 continue
-            if _is_cut(token):
-                return RowReason(name, "cell_cut", _CUT_DETAIL)
+            if is_cut(token):
+                return RowReason(name, "cell_cut", CUT_DETAIL)
             try:
                 if name == EXTENSIONS_COLUMN:
                     row.update(parse_object(token.encode()))
@@ -167,7 +169,7 @@ def _compile_cell(delimiter: str) -> re.Pattern[bytes]:
     return re.compile(rb'(?:^|(?<=%b))("(?:[^"]|"")*"|[^%b"]*)(?=%b|$)' % (mark, mark, mark))
 
 
-def _is_cut(text: str) -> bool:
+def is_cut(text: str) -> bool:
     """Return whether a workbook has only the start of a text that no cell can hold."""
     if len(text) < _MAX_CELL_CHARACTERS // 2 or not _CUT_END(text):
         return False

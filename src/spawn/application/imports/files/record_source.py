@@ -29,7 +29,7 @@ from spawn.domain.imports.header import (
     find_columns,
     is_quarantine_header,
 )
-from spawn.domain.imports.import_state import FileFormat, ImportState
+from spawn.domain.imports.import_state import FileFormat, ImportKind, ImportState
 from spawn.domain.imports.mapping import CsvDialect, ImportMapping
 from spawn.domain.imports.record_parser import (
     FileLayout,
@@ -37,6 +37,7 @@ from spawn.domain.imports.record_parser import (
     build_decoder,
     list_encodings,
 )
+from spawn.domain.imports.records.exported_records import ID_COLUMNS
 from spawn.domain.imports.row_reader import RowReader
 from spawn.ports.runtime import ReadableFile
 from spawn.ports.workers import Workers
@@ -86,6 +87,11 @@ async def open_in_thread(build: Callable[[], Source], executor: Executor | None 
         raise
 
 
+def _list_export_columns(kind: ImportKind) -> frozenset[str]:
+    """Return the columns by which the header of an export is recognised."""
+    return EXPORT_COLUMNS if kind is ImportKind.PROJECT else frozenset({ID_COLUMNS[kind]})
+
+
 class RecordSource:
     """Records of one file, read from its beginning as often as needed; for one thread."""
 
@@ -103,7 +109,7 @@ class RecordSource:
         self._from_export = import_state.from_export
         self._required_columns = mapping.source_columns if mapping else frozenset[str]()
         if self._from_export:
-            self._required_columns = EXPORT_COLUMNS
+            self._required_columns = _list_export_columns(import_state.kind)
         self._lock, self._is_closed = threading.Lock(), False
         self._stream: TextStream | None = None
         self._sheet: SheetRecords | None = None

@@ -17,6 +17,7 @@ from spawn.application.facilities.facility_commands import (
 from spawn.application.facilities.facility_queries import query_facilities
 from spawn.application.facilities.ledger_commands import record_entry
 from spawn.application.facilities.stored_ledgers import load_ledger
+from spawn.domain.aggregates import AGGREGATE_TYPES
 from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import Conflict, InvalidInput, NotFound
 from spawn.domain.facilities.facility import FACILITY_KIND, Facility
@@ -27,6 +28,7 @@ from spawn.domain.facilities.facility_rules import (
 )
 from spawn.domain.facilities.ledger import EntryFacts, LedgerEntry
 from spawn.domain.imports.mapping import OnExisting
+from spawn.domain.imports.records.exported_records import ExportedRecord
 from spawn.domain.imports.records.record_kinds import (
     ENTRY_FACTS,
     EntryRecord,
@@ -45,6 +47,11 @@ from spawn.domain.projects.project import (
 from spawn.domain.query import MAX_LIMIT, Page
 from spawn.domain.schemas.validator import ProjectInput
 
+_NOT_IN_STORE = (
+    "the store has none of this id, and an export is not all of it: import a file with its terms or"
+    " facts, without from_export"
+)
+
 
 class RecordCommands:
     """Commands of the rows of one import."""
@@ -57,7 +64,9 @@ class RecordCommands:
         self._on_existing = on_existing
 
     async def run(
-        self, record: FacilityRecord | EntryRecord, governed_input: ProjectInput | None
+        self,
+        record: FacilityRecord | EntryRecord | ExportedRecord,
+        governed_input: ProjectInput | None,
     ) -> bool:
         """Run the command of a record.
 
@@ -67,9 +76,30 @@ class RecordCommands:
         Raises:
             InvalidInput, NotFound, Forbidden, Conflict: a rule is violated, as in the API.
         """
+        if isinstance(record, ExportedRecord):
+            return await self._compare(record)
         if isinstance(record, FacilityRecord):
             return await self._save_facility(record, governed_input)
         return await self._record_entry(record)
+
+    async def _compare(self, record: ExportedRecord) -> bool:
+        """Return False if the store has what an export shows.
+
+        Raises:
+            InvalidInput: it has nothing of this id, or with other values.
+        """
+        pointer = f"/{record.id_column}"
+        try:
+            aggregate = await self._dependencies.reads.get(record.kind, record.record_id)
+        except NotFound:
+            raise InvalidInput.at(pointer, "not_found", _NOT_IN_STORE) from None
+        read_column = AGGREGATE_TYPES[aggregate.kind].read_column
+        state, values = aggregate.state, record.values
+        others = [name for name, value in values.items() if read_column(state, name) != value]
+        if others:
+            detail = f"the store has other values of {', '.join(others)}"[:500]
+            raise InvalidInput.at(pointer, "differs_from_existing", detail)
+        return False
 
     async def _save_facility(
         self, record: FacilityRecord, governed_input: ProjectInput | None

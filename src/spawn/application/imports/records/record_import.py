@@ -36,6 +36,7 @@ from spawn.domain.imports.import_state import (
     build_chunk_id,
 )
 from spawn.domain.imports.mapping import ImportMapping, OnExisting
+from spawn.domain.imports.records.exported_records import ExportedRecord
 from spawn.domain.imports.records.record_kinds import EntryRecord, FacilityRecord
 from spawn.domain.jobs import JOB_KIND
 from spawn.domain.principal import Principal, Scope
@@ -221,8 +222,10 @@ def _build_principal(state: ImportState) -> Principal:
     return Principal(id=state.requested_by, scopes=frozenset(scopes))
 
 
-def _group_of(record: FacilityRecord | EntryRecord) -> object:
+def _group_of(record: FacilityRecord | EntryRecord | ExportedRecord) -> object:
     """Return what the rows share that are written one after the other."""
+    if isinstance(record, ExportedRecord):
+        return record.record_id
     reference = record.project_ref
     project = record.project_id if reference is None else (reference.source, reference.id)
     if isinstance(record, EntryRecord):

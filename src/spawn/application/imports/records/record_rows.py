@@ -7,9 +7,11 @@ from typing import Any, Final
 import msgspec
 
 from spawn.application.imports.files.record_source import RecordSource
+from spawn.domain.aggregates import AGGREGATE_TYPES
 from spawn.domain.imports.import_state import ImportState, RowNote, RowReason
 from spawn.domain.imports.mapping import ImportMapping
 from spawn.domain.imports.record_parser import Record, RecordParser, build_decoder
+from spawn.domain.imports.records.exported_records import ExportedRecordReader
 from spawn.domain.imports.records.record_reader import DraftedRecord, RecordReader
 from spawn.domain.imports.row_drafter import read_source
 from spawn.domain.schemas.validator import SchemaValidator
@@ -43,7 +45,8 @@ class RecordRows:
         self.mapping = mapping
         self._validator = validator
         self._source = RecordSource(file, state, mapping, workers)
-        self.reader = RecordReader(state.kind, mapping, validator=validator)
+        self._exports = _build_export_reader(state, validator)
+        self.reader = RecordReader(state.kind, mapping, validator=validator, exports=self._exports)
         self._records: Iterator[Record] = iter(())
         self._parser = RecordParser(self._source.layout)
         self._decode = build_decoder(self._source.layout.list_encodings())
@@ -57,7 +60,7 @@ class RecordRows:
         self._source.read_header()
         self._parser = RecordParser(self._source.layout)
         self.reader = RecordReader(
-            self._state.kind, self.mapping, self._source.columns, self._validator
+            self._state.kind, self.mapping, self._source.columns, self._validator, self._exports
         )
         records = self._source.read_records()
         self._records = (one for one in records if one.end > self._state.offset)
@@ -89,3 +92,14 @@ class RecordRows:
         if isinstance(source, RowReason):
             return RecordRow(record, DraftedRecord(None, reasons=(source,)), {})
         return RecordRow(record, self.reader.read(source), source)
+
+
+def _build_export_reader(
+    state: ImportState, validator: SchemaValidator | None
+) -> ExportedRecordReader | None:
+    """Return the reader of the kind's dataset; None if the file is no export."""
+    if not state.from_export:
+        return None
+    governed = () if validator is None else validator.schema.governed
+    columns = (*AGGREGATE_TYPES[state.kind].columns, *governed)
+    return ExportedRecordReader(state.kind, columns)

@@ -68,14 +68,14 @@ async def _view_book(
         return other
     facilities = tuple(one for one in recorded.parts if one.holding.is_held(on))
     shared_names = _find_shared_names(facilities)
-    known: dict[int, HeldExposure] = {}
+    earlier_parts: dict[int, HeldExposure] = {}
     is_same_day = other is not None and other.on == on
     if other is not None and other.shared_names == shared_names:
         pairs = zip(other.facilities, other.exposures, strict=True)
-        known = {id(one): part for one, part in pairs}
+        earlier_parts = {id(one): part for one, part in pairs}
     parts: list[HeldExposure] = []
     for number, one in enumerate(facilities, start=1):
-        part = known.get(id(one))
+        part = earlier_parts.get(id(one))
         if part is None or not is_same_day:
             history = recorded.histories[one.facility.facility_id]
             part = _build_part(one, history, on, shared_names, part)

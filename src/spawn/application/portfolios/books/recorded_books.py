@@ -70,12 +70,12 @@ async def load_recorded_book(
         as_of: the instant.
         position: one that was read before the instant, if that is the newest change; else None.
     """
-    cached = dependencies.recorded_books.get(key)
-    if cached is not None and cached.as_of == as_of:
-        return cached
+    cached_book = dependencies.recorded_books.get(key)
+    if cached_book is not None and cached_book.as_of == as_of:
+        return cached_book
     book = None
-    if cached is not None and cached.as_of < as_of:
-        book = await _advance(dependencies, key.portfolio_id, cached, as_of)
+    if cached_book is not None and cached_book.as_of < as_of:
+        book = await _advance(dependencies, key.portfolio_id, cached_book, as_of)
     if book is None:
         book = await _load(dependencies, key, as_of, position)
     newest = dependencies.recorded_books.get(key)
@@ -111,15 +111,15 @@ async def _advance(
     """Return a book as of a later instant; None if it is to be read anew."""
     if book.position is None:
         return None
-    found = await _list_changes(dependencies, book.position, as_of)
-    if found is None:
+    listing = await _list_changes(dependencies, book.position, as_of)
+    if listing is None:
         return None
-    changes, position = found
-    moved = msgspec.structs.replace(book, as_of=as_of, position=position)
-    changed = await read_past(dependencies, HOLDING_KIND, changes[HOLDING_KIND], as_of)
-    own = {key: one for key, one in changed.items() if one.state.portfolio_id == portfolio_id}
+    changes, position = listing
+    later_book = msgspec.structs.replace(book, as_of=as_of, position=position)
+    states = await read_past(dependencies, HOLDING_KIND, changes[HOLDING_KIND], as_of)
+    own = {key: one for key, one in states.items() if one.state.portfolio_id == portfolio_id}
     holdings = {**book.holdings, **own} if own else book.holdings
-    return await _complete(dependencies, moved, holdings, changes)
+    return await _complete(dependencies, later_book, holdings, changes)
 
 
 async def _list_changes(
@@ -185,11 +185,11 @@ def _list_active(holdings: Holdings) -> list[Holding]:
 
 
 def _select(
-    wanted: Iterable[str], known: Mapping[str, Any], changes: Changes, kind: str
+    ids: Iterable[str], earlier: Mapping[str, Any], changes: Changes, kind: str
 ) -> list[str]:
-    """Return the ids of a kind that are known and have changed, and the wanted ones not known."""
-    changed = changes.get(kind, frozenset()) & known.keys()
-    return [*changed, *(key for key in dict.fromkeys(wanted) if key not in known)]
+    """Return the ids of what a book had and has changed, and of these ids those it had not."""
+    changed_ids = changes.get(kind, frozenset()) & earlier.keys()
+    return [*changed_ids, *(key for key in dict.fromkeys(ids) if key not in earlier)]
 
 
 async def _read_facilities(
@@ -202,18 +202,22 @@ async def _read_facilities(
     others = changes.get(FACILITY_KIND, frozenset()) - book.facilities.keys()
     is_same = holdings is book.holdings
     active = _list_active(holdings) if others or not is_same else []
-    held = () if is_same else _list_exposures(active, ExposureKind.FACILITY)
-    lacking = _select(held, book.facilities, changes, FACILITY_KIND)
+    loan_ids = () if is_same else _list_exposures(active, ExposureKind.FACILITY)
+    lacking = _select(loan_ids, book.facilities, changes, FACILITY_KIND)
     facilities = await read_past(dependencies, FACILITY_KIND, lacking, book.as_of)
     equities = _list_exposures(active, ExposureKind.EQUITY)
     if not equities:
         return facilities
     before = _list_exposures(_list_active(book.holdings), ExposureKind.EQUITY)
-    added = equities.keys() - before.keys()
-    async for one in iterate(dependencies, FACILITY_KIND, "project_id", added, book.as_of, _EQUITY):
+    new_ids = equities.keys() - before.keys()
+    async for one in iterate(
+        dependencies, FACILITY_KIND, "project_id", new_ids, book.as_of, _EQUITY
+    ):
         facilities[one.id] = one
-    created = (await read_past(dependencies, FACILITY_KIND, others, book.as_of)).values()
-    return facilities | {one.id: one for one in created if _is_equity_of(one.state, equities)}
+    new_facilities = (await read_past(dependencies, FACILITY_KIND, others, book.as_of)).values()
+    return facilities | {
+        one.id: one for one in new_facilities if _is_equity_of(one.state, equities)
+    }
 
 
 def _list_exposures(holdings: Iterable[Holding], kind: ExposureKind) -> dict[str, None]:
@@ -248,7 +252,7 @@ def _build_part(book: RecordedBook, holding: Holding, facility_id: str) -> HeldF
 def _list_parts(book: RecordedBook) -> tuple[HeldFacility, ...]:
     """Return the facilities of each holding; a part that has not changed is the one of the book."""
     equities = _list_equities(book.facilities.values())
-    known = {(one.holding.holding_id, one.facility.facility_id): one for one in book.parts}
+    earlier_parts = {(one.holding.holding_id, one.facility.facility_id): one for one in book.parts}
     parts: list[HeldFacility] = []
     for holding in _list_active(book.holdings):
         key = holding.exposure_id
@@ -256,7 +260,7 @@ def _list_parts(book: RecordedBook) -> tuple[HeldFacility, ...]:
         for facility_id in equities.get(key, ()) if is_equity else (key,):
             if facility_id not in book.facilities:
                 continue
-            part = known.get((holding.holding_id, facility_id))
+            part = earlier_parts.get((holding.holding_id, facility_id))
             if part is None or part.holding is not holding or not _is_current(book, part):
                 part = _build_part(book, holding, facility_id)
             parts.append(part)
@@ -286,21 +290,21 @@ async def _read_histories(
 ) -> dict[str, BalanceHistory]:
     """Return the balance histories of the facilities; those that are not stored are derived."""
     histories = dict(book.histories)
-    known = set(map(id, book.parts))
-    lacking = {one.facility.facility_id: one for one in parts if id(one) not in known}
+    ids = set(map(id, book.parts))
+    lacking = {one.facility.facility_id: one for one in parts if id(one) not in ids}
     if not lacking:
         return histories
-    found, missing = await find_histories(dependencies, lacking.values(), book.epoch)
-    histories |= found
-    derived: dict[str, tuple[Basis, BalanceHistory]] = {}
+    stored_histories, missing = await find_histories(dependencies, lacking.values(), book.epoch)
+    histories |= stored_histories
+    new_histories: dict[str, tuple[Basis, BalanceHistory]] = {}
     async for one, entries in load_entries(dependencies, missing.values()):
         history = derive_history(one.facility, entries)
         basis = build_basis(book.epoch, one.version, one.entry_count)
-        derived[one.facility.facility_id] = basis, history
-        if len(derived) == _HISTORIES_PER_SAVE:
-            await keep_histories(dependencies, derived)
-            derived = {}
+        new_histories[one.facility.facility_id] = basis, history
+        if len(new_histories) == _HISTORIES_PER_SAVE:
+            await keep_histories(dependencies, new_histories)
+            new_histories = {}
         histories[one.facility.facility_id] = history
-    if derived:
-        await keep_histories(dependencies, derived)
+    if new_histories:
+        await keep_histories(dependencies, new_histories)
     return histories

@@ -13,6 +13,7 @@ from spawn.domain.imports.cells.cell_reader import AnyCell, CellError, compile_c
 from spawn.domain.imports.header import QUARANTINE_COLUMNS, is_quarantine_header
 from spawn.domain.imports.import_state import ImportKind, RowReason
 from spawn.domain.imports.mapping import ColumnMapping, ImportMapping
+from spawn.domain.imports.records.exported_records import ExportedRecord, ExportedRecordReader
 from spawn.domain.imports.records.nested_tokens import nest_tokens
 from spawn.domain.imports.records.record_kinds import (
     EntryRecord,
@@ -32,7 +33,7 @@ _NO_TOKENS: Mapping[str, Token] = {}
 class DraftedRecord(msgspec.Struct, frozen=True):
     """A row as a record with its governed attributes, or the reasons against it."""
 
-    record: FacilityRecord | EntryRecord | None
+    record: FacilityRecord | EntryRecord | ExportedRecord | None
     governed_input: ProjectInput | None = None
     reasons: tuple[RowReason, ...] = ()
 
@@ -45,6 +46,7 @@ class RecordReader:
         mapping: of the columns; None reads them by their own names.
         columns: the header of a table; none of JSON.
         validator: of the governed attributes of the kind; None if it has none.
+        exports: the reader of rows that the service has exported; None for other files.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class RecordReader:
         mapping: ImportMapping | None,
         columns: Sequence[str] = (),
         validator: SchemaValidator | None = None,
+        exports: ExportedRecordReader | None = None,
     ) -> None:
         """Compile the mapping, or the header in its place.
 
@@ -61,13 +64,17 @@ class RecordReader:
         """
         self._kind = get_record_kind(kind)
         self._validator = validator
+        self._exports = exports
         self._cells: tuple[AnyCell, ...] = ()
-        if mapping is not None:
+        if exports is not None:
+            exports.check_header(columns)
+        elif mapping is not None:
             self._cells = compile_cells(mapping, self._find_column)
         elif columns:
             mapping = _map_header(kind, columns)
             self._cells = self._compile_header(mapping)
-        self._rows = None if mapping is None else RowSelector(mapping)
+        is_plain = mapping is None or exports is not None
+        self._rows = None if is_plain or mapping is None else RowSelector(mapping)
         self._labels = {cell.attribute: cell.label for cell in self._cells}
 
     def _compile_header(self, mapping: ImportMapping) -> tuple[AnyCell, ...]:
@@ -93,6 +100,12 @@ class RecordReader:
 
     def read(self, source: Mapping[str, Token]) -> DraftedRecord:
         """Return a located row's record, or all the reasons against it."""
+        if self._exports is not None:
+            try:
+                return DraftedRecord(self._exports.read(source))
+            except InvalidInput as invalid:
+                failures = (self.to_reason(error, source) for error in invalid.errors)
+                return DraftedRecord(None, reasons=tuple(failures))
         reasons: list[RowReason] = []
         values = self._convert_cells(source, reasons) if self._cells else source
         if reasons:
