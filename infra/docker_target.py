@@ -56,6 +56,7 @@ class DockerTarget(pulumi.ComponentResource):
         self.outputs: dict[str, pulumi.Input[Any]] = {
             "url": f"http://127.0.0.1:{config.service.port}",
             "ready_url": f"http://127.0.0.1:{config.service.port}/monitoring/ready",
+            "image": config.service.image,
             "container": self.service.name,
             "data_volume": self.data.name,
             "backup_volume": self.backups.name,

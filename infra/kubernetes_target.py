@@ -43,6 +43,7 @@ class KubernetesTarget(pulumi.ComponentResource):
         self.outputs: dict[str, pulumi.Input[Any]] = {
             "url": f"http://{NAME}.{namespace}.svc:{SERVICE_PORT}",
             "ready_url": f"http://{NAME}.{namespace}.svc:{SERVICE_PORT}/monitoring/ready",
+            "image": config.service.image,
             "namespace": namespace,
             "data_claim": DATA_CLAIM,
             "backup_claim": BACKUP_CLAIM,

@@ -1,6 +1,7 @@
-"""Write the Kubernetes objects of a stack as YAML, for people without Pulumi.
+r"""Write the Kubernetes objects of a stack as YAML, for people without Pulumi.
 
-    python infra/manifests.py prod [--secrets metrics_key,backup_signing_key] > spawn.yaml
+    python infra/manifests.py prod --image REGISTRY/spawn:VERSION@sha256:DIGEST \
+        [--secrets metrics_key,backup_signing_key] > spawn.yaml
     kubectl apply --filename spawn.yaml
 
 Secrets are named and never written: create their object first, as the first lines say.
@@ -13,14 +14,14 @@ from typing import Any
 
 import msgspec
 from kubernetes_objects import SECRET_NAME, USED_SECRETS, build_objects
-from stack_config import StackConfig, parse_stack_config
+from stack_config import StackConfig, has_placeholder, parse_stack_config
 
 FOLDER = Path(__file__).parent
 _PREFIX = "spawn:"
 
 
-def read_stack_config(stack: str) -> StackConfig:
-    """Return the settings of the file of a stack.
+def read_stack_config(stack: str, image: str = "") -> StackConfig:
+    """Return the settings of the file of a stack, with another image if one is named.
 
     Raises:
         FileNotFoundError: there is no such stack.
@@ -28,6 +29,8 @@ def read_stack_config(stack: str) -> StackConfig:
     """
     document = msgspec.yaml.decode((FOLDER / f"Pulumi.{stack}.yaml").read_bytes())
     values: dict[str, Any] = document["config"]
+    if image:
+        values[f"{_PREFIX}service"]["image"] = image
     sections = StackConfig.__struct_fields__
     return parse_stack_config(
         {
@@ -60,11 +63,20 @@ def main() -> None:
     parser.add_argument(
         "--secrets", default="", help=f"secrets that the cluster has, of {','.join(USED_SECRETS)}"
     )
+    parser.add_argument(
+        "--image", default="", help="image with its digest, in place of that of the stack file"
+    )
     options = parser.parse_args()
     secrets = tuple(name for name in options.secrets.split(",") if name)
     if unknown := set(secrets) - set(USED_SECRETS):
         parser.error(f"unknown secrets {', '.join(sorted(unknown))}")
-    sys.stdout.write(render(read_stack_config(options.stack), secrets))
+    try:
+        config = read_stack_config(options.stack, options.image)
+    except (FileNotFoundError, msgspec.ValidationError) as error:
+        parser.error(str(error))
+    if has_placeholder(config.service.image):
+        parser.error("the stack file has the placeholder of a digest: name the image with --image")
+    sys.stdout.write(render(config, secrets))
 
 
 if __name__ == "__main__":

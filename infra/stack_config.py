@@ -26,7 +26,7 @@ SERVICE_SECRETS = {
 }
 """Variable of the service that names the file of each of its secrets."""
 
-_MOVING_TAGS = ("", "latest", "dev", "main", "edge", "nightly", "stable")
+_PLACEHOLDER_DIGEST = "@sha256:" + "0" * 64
 
 Port = Annotated[int, msgspec.Meta(ge=1024, le=65535)]
 MemoryMib = Annotated[int, msgspec.Meta(ge=256, le=64 * MIB_PER_GIB)]
@@ -116,6 +116,14 @@ class StackConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     monitoring: MonitoringConfig | None = None
     kubernetes: KubernetesConfig = KubernetesConfig()
 
+    def __post_init__(self) -> None:
+        """Reject images of monitoring that may be others tomorrow."""
+        if self.monitoring is None or self.service.environment != "production":
+            return
+        for name in ("prometheus_image", "alertmanager_image", "grafana_image"):
+            if "@sha256:" not in getattr(self.monitoring, name):
+                raise ValueError(f"`{name}` must name a digest in environment production")
+
 
 def parse_stack_config(values: Mapping[str, Any]) -> StackConfig:
     """Return the settings of a stack.
@@ -129,11 +137,9 @@ def parse_stack_config(values: Mapping[str, Any]) -> StackConfig:
     return msgspec.convert(values, StackConfig)
 
 
-def is_pinned(image: str) -> bool:
-    """Whether the name of an image means the same image tomorrow."""
-    name, _, digest = image.partition("@")
-    tag = name.rpartition("/")[2].partition(":")[2]
-    return digest.startswith("sha256:") or tag not in _MOVING_TAGS
+def has_placeholder(image: str) -> bool:
+    """Whether the name of an image has the digest of zeros, which stands for one to be set."""
+    return image.endswith(_PLACEHOLDER_DIGEST)
 
 
 def build_environment(

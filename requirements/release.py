@@ -1,7 +1,8 @@
 """Compare the tag of a release with the version and the changelog: `release.py v1.2.3`.
 
 The package has the version, so that an image and a wheel without a repository have it too; a tag
-that differs stops the release. The section of the changelog is printed, as the text of the release.
+that differs stops the release, and so does a version that is not final. The section of the
+changelog is printed, as the text of the release.
 """
 
 import re
@@ -9,6 +10,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+_FINAL = re.compile(r"\d+\.\d+\.\d+")
 _VERSION = re.compile(r'^__version__ = "([^"]+)"$', re.MULTILINE)
 
 
@@ -44,10 +46,13 @@ def check_release(tag: str, version: str, changelog: str) -> str:
     """Return the notes of a release.
 
     Raises:
-        ReleaseError: the tag is not that of the version, or the changelog lacks the version.
+        ReleaseError: the tag is not that of the version, the version is not final, or the
+            changelog lacks it.
     """
     if tag != f"v{version}":
         raise ReleaseError(f"The tag is {tag} and the package has version {version}.")
+    if not _FINAL.fullmatch(version):
+        raise ReleaseError(f"Version {version} is not final: production gets no pre-release.")
     return find_notes(version, changelog)
 
 

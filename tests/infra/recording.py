@@ -39,6 +39,7 @@ SECRETS = {
     "spawn:grafana_password": "correct horse battery staple",
 }
 _DIGEST = "sha256:" + "1" * 64
+_PLACEHOLDER = "sha256:" + "0" * 64
 
 
 class Registration(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,9 +143,15 @@ class _RecordingMonitor(MockMonitor):
         return super().RegisterResourceOutputs(request)  # type: ignore[no-untyped-call]  # pulumi types it in part
 
 
-def stack_config(stack: str) -> dict[str, Any]:
-    """Return the `config` of the stack file, as the engine passes it."""
-    document = msgspec.yaml.decode((INFRA / f"Pulumi.{stack}.yaml").read_bytes())
+def stack_config(stack: str, *, is_ready: bool = True) -> dict[str, Any]:
+    """Return the `config` of the stack file, as the engine passes it.
+
+    Args:
+        stack: the name of the stack.
+        is_ready: whether digests are set, as the pipeline does before an update.
+    """
+    text = (INFRA / f"Pulumi.{stack}.yaml").read_text("utf-8")
+    document = msgspec.yaml.decode(text.replace(_PLACEHOLDER, _DIGEST) if is_ready else text)
     config: dict[str, Any] = document["config"]
     return config
 
@@ -178,7 +185,8 @@ def build_plain_objects(
 ) -> tuple[list[dict[str, Any]], str]:
     """Return the Kubernetes objects of a stack without Pulumi, and their namespace."""
     with _program(sources or {}):
-        config = import_module("manifests").read_stack_config(stack)
+        image = stack_config(stack)["spawn:service"]["image"]
+        config = import_module("manifests").read_stack_config(stack, image)
         secrets = {name.removeprefix("spawn:"): text for name, text in SECRETS.items()}
         objects = import_module("kubernetes_objects").build_objects(config, secrets)
         return objects, config.kubernetes.namespace

@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema_rs
 import msgspec
 import pytest
-from tests.infra.recording import SECRETS, STACKS, build_plain_objects
+from tests.infra.recording import SECRETS, STACKS, build_plain_objects, stack_config
 
 ROOT = Path(__file__).parents[2]
 DEFINITIONS: dict[str, Any] = json.loads(
@@ -37,6 +37,9 @@ def find_errors(document: dict[str, Any]) -> list[str]:
     schema = SCHEMAS[document["apiVersion"], document["kind"]]
     validator = jsonschema_rs.Draft7Validator(schema)
     return [f"{error.instance_path}: {error.message}" for error in validator.iter_errors(document)]
+
+
+IMAGE = "registry.example/spawn:1.2.0@sha256:" + "1" * 64
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -81,11 +84,16 @@ def test_a_fault_in_a_manifest_is_found(path: tuple[Any, ...], value: Any) -> No
 
 
 def test_the_command_writes_the_objects_and_no_secret() -> None:
-    result = run("prod", "--secrets", "metrics_key,backup_signing_key,encryption_key")
+    secrets = "metrics_key,backup_signing_key,encryption_key"
+    result = run("prod", "--secrets", secrets, "--image", IMAGE)
     assert result.returncode == 0, result.stderr
     documents = [msgspec.yaml.decode(text) for text in re.split(r"(?m)^---\n", result.stdout)]
     objects, namespace = build_plain_objects("prod")
-    assert documents == [each for each in objects if each["kind"] != "Secret"]
+    expected = [each for each in objects if each["kind"] != "Secret"]
+    pods = [each for each in documents if each["kind"] in {"StatefulSet", "CronJob"}]
+    assert all(IMAGE in str(each) for each in pods)
+    own = stack_config("prod")["spawn:service"]["image"]
+    assert str(documents).replace(IMAGE, own) == str(expected)
     assert not any(text in result.stdout for text in SECRETS.values())
     first = result.stdout.splitlines()[0]
     assert f"--namespace {namespace} --from-file=metrics_key --from-file=backup_signing" in first
@@ -93,10 +101,27 @@ def test_the_command_writes_the_objects_and_no_secret() -> None:
 
 
 def test_without_secrets_the_service_runs_and_needs_none() -> None:
-    result = run("staging")
+    result = run("staging", "--image", IMAGE)
+    assert "StatefulSet" in result.stdout
     assert "secretName" not in result.stdout
     assert "SPAWN_BACKUP_SIGNING_KEY_FILE" not in result.stdout
     assert "ServiceMonitor" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("prod",), "placeholder of a digest: name the image with --image"),
+        (("prod", "--image", "spawn:1.2.0"), "`image` must name a digest"),
+        (("moon",), "Pulumi.moon.yaml"),
+    ],
+)
+def test_no_objects_are_written_of_an_image_that_is_not_known(
+    arguments: tuple[str, ...], reason: str
+) -> None:
+    result = run(*arguments)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert reason in result.stderr
 
 
 def test_an_unknown_secret_is_named() -> None:

@@ -18,7 +18,7 @@ from tests.infra.recording import (
     read_source,
     stack_config,
 )
-from tests.infra.stack_checks import check_objects, check_stack
+from tests.infra.stack_checks import check_objects, check_stack, find_violations
 
 from spawn.entrypoints.settings import SettingsError, read_settings
 
@@ -245,6 +245,7 @@ def test_the_settings_of_a_stack_reach_its_container() -> None:
         ("backup", {"verify_schedule": "daily"}),
         ("kubernetes", {"namespace": "Spawn_1"}),
         ("monitoring", {"prometheus_image": ""}),
+        ("monitoring", {"grafana_image": "docker.io/grafana/grafana:11.6.0"}),
         ("monitoring", {"memory": 512}),
     ],
 )
@@ -305,3 +306,18 @@ def test_the_program_and_the_image_agree_on_user_ports_and_folders() -> None:
     assert (INFRA / build["dockerfile"]).resolve().is_file()
     assert (INFRA / build["context"] / "pyproject.toml").is_file()
     assert all(f"ARG {name}=" in containerfile for name in build["args"])
+
+
+@pytest.mark.parametrize("stack", ["staging", "prod"])
+def test_a_stack_file_as_it_is_names_no_image_that_could_be_deployed(stack: str) -> None:
+    config = stack_config(stack, is_ready=False)
+    for target in TARGETS:
+        violations = find_violations(deploy(stack, target, config=config), stack)
+        assert violations
+        assert all("has the placeholder of a digest" in each for each in violations)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_stack_exports_the_image_that_it_runs(target: str) -> None:
+    deployment = deploy("prod", target)
+    assert deployment.outputs["image"] == stack_config("prod")["spawn:service"]["image"]

@@ -38,7 +38,9 @@ def test_the_notes_are_the_section_of_the_version() -> None:
         ("1.2.0", "1.2.0", "The tag is 1.2.0"),
         ("v1.3.0", "1.3.0", r"no section `## \[1.3.0\]"),
         ("v1.1.0", "1.1.0", "no section"),  # an empty one
-        ("v1x2x0", "1x2x0", "no section"),
+        ("v1x2x0", "1x2x0", "1x2x0 is not final"),
+        ("v1.2.0rc1", "1.2.0rc1", "1.2.0rc1 is not final: production gets no pre-release"),
+        ("v1.2.0-beta.1", "1.2.0-beta.1", "is not final"),
     ],
 )
 def test_a_tag_that_does_not_fit_stops_the_release(tag: str, version: str, reason: str) -> None:

@@ -18,6 +18,8 @@ ACTIONS = sorted((FORGE / "actions").glob("*/action.yml"))
 PINNED = re.compile(r"^[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$")
 WRITABLE = {"packages", "id-token", "attestations"}
 """What a job may write; nothing writes to the repository."""
+ENVIRONMENTS = {"preview-${{ matrix.stack }}", "staging", "production"}
+"""Environments of the jobs that have secrets."""
 
 
 def read_workflow(path: Path) -> dict[Any, Any]:
@@ -59,14 +61,24 @@ def test_a_job_has_only_the_permissions_that_it_names(workflow: str, job: dict[s
     if "uses" not in job:
         assert job["timeout-minutes"] <= 45
     uses_secrets = "secrets." in str(job)
-    assert not uses_secrets or job["environment"] in {"preview", "staging", "production"}, workflow
+    assert not uses_secrets or job["environment"] in ENVIRONMENTS, workflow
 
 
 def test_production_is_updated_by_a_release_after_an_approval_and_staging_by_main() -> None:
     release, staging = (
         read_workflow(FORGE / "workflows" / f"{name}.yml") for name in ("release", "staging")
     )
-    assert release.get("on", release.get(True)) == {"release": {"types": ["published"]}}
+    assert release.get("on", release.get(True)) == {"release": {"types": ["released"]}}
+    # All jobs of a release wait for this one.
+    assert release["jobs"]["check"]["if"] == "${{ !github.event.release.prerelease }}"
+    waiting = {name: job.get("needs") for name, job in release["jobs"].items()}
+    assert waiting == {
+        "check": None,
+        "wheel": "check",
+        "publish": "wheel",
+        "image": "wheel",
+        "deploy": "image",
+    }
     assert release["jobs"]["deploy"]["environment"] == "production"
     assert release["jobs"]["publish"]["environment"] == "package"
     assert staging.get("on", staging.get(True)) == {"push": {"branches": ["main"]}}
@@ -75,6 +87,64 @@ def test_production_is_updated_by_a_release_after_an_approval_and_staging_by_mai
         deploy = workflow["jobs"]["deploy"]
         assert deploy["needs"] == "image"
         assert "check" in workflow["jobs"]
+
+
+def run_stack_action(tmp_path: Path, deployed: str = "", **inputs: str) -> tuple[int, list[str]]:
+    """Run the last step of the action with a recording engine; return its status and commands."""
+    (step,) = [
+        step
+        for step in read_workflow(FORGE / "actions" / "stack" / "action.yml")["runs"]["steps"]
+        if step.get("name") == "Run the engine"
+    ]
+    engine = tmp_path / "pulumi"
+    present = f"echo {deployed}" if deployed else "exit 255"
+    engine.write_text(
+        f'#!/bin/sh\necho "$@" >> {tmp_path}/commands\n'
+        f'case "$*" in "stack output image") {present};; esac\n'
+    )
+    engine.chmod(0o755)
+    done = subprocess.run(
+        # As the forge runs it.
+        ["/bin/bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "STACK": "prod", **inputs},
+        capture_output=True,
+        check=False,
+    )
+    return done.returncode, (tmp_path / "commands").read_text().splitlines()
+
+
+@pytest.mark.parametrize("command", ["preview", "up"])
+def test_every_run_of_the_engine_obeys_the_policy_pack(tmp_path: Path, command: str) -> None:
+    status, commands = run_stack_action(tmp_path, COMMAND=command, IMAGE="x@sha256:1")
+    assert status == 0
+    assert commands[:2] == [
+        "stack select prod",
+        "config set --path spawn:service.image x@sha256:1",
+    ]
+    assert commands[2].startswith(f"{command} --policy-pack policy ")
+    assert (ROOT / "infra" / "policy" / "PulumiPolicy.yaml").exists()
+    text = "".join(path.read_text() for path in [*WORKFLOWS, *ACTIONS])
+    for line in re.findall(r"pulumi (?:preview|up|update|destroy) -.*", text):
+        assert "--policy-pack policy" in line, line
+
+
+def test_a_preview_has_the_image_that_is_deployed(tmp_path: Path) -> None:
+    status, commands = run_stack_action(tmp_path, "y@sha256:2", COMMAND="preview", IMAGE="")
+    assert status == 0
+    assert "config set --path spawn:service.image y@sha256:2" in commands
+
+
+def test_a_preview_of_a_stack_without_an_image_fails(tmp_path: Path) -> None:
+    status, commands = run_stack_action(tmp_path, COMMAND="preview", IMAGE="")
+    assert status == 1
+    assert not [command for command in commands if command.startswith("preview")]
+
+
+def test_a_change_of_the_infrastructure_is_previewed_on_every_stack_of_a_cluster() -> None:
+    job = read_workflow(FORGE / "workflows" / "preview.yml")["jobs"]["preview"]
+    stacks = {path.stem.removeprefix("Pulumi.") for path in (ROOT / "infra").glob("Pulumi.*.yaml")}
+    assert set(job["strategy"]["matrix"]["stack"]) == stacks - {"dev"}
+    assert job["steps"][-1]["with"]["stack"] == "${{ matrix.stack }}"
 
 
 def test_every_target_of_make_exists() -> None:
