@@ -111,7 +111,7 @@ class DockerTarget(pulumi.ComponentResource):
             ],
             memory_mib=SMALL_MIB,
             volumes={DATA_FOLDER: schemas},
-            healthcheck=_build_health_check(f"http://127.0.0.1:{ONTOLOGY_PORT}/health"),
+            healthcheck=_build_health_check(ONTOLOGY_PORT, "/health"),
         )
 
     def _create_service(self) -> docker.Container:
@@ -140,7 +140,7 @@ class DockerTarget(pulumi.ComponentResource):
             volumes={DATA_FOLDER: self.data, BACKUP_FOLDER: self.backups},
             files=files,
             settings_folder=SECRETS_FOLDER,
-            healthcheck=_build_health_check(f"http://127.0.0.1:{SERVICE_PORT}/monitoring/ready"),
+            healthcheck=_build_health_check(SERVICE_PORT, "/monitoring/ready"),
             # The service drains, projects and checkpoints before it exits.
             stop_timeout=30,
         )
@@ -310,8 +310,12 @@ def _list_variables(variables: Mapping[str, str]) -> list[str]:
     return [f"{name}={value}" for name, value in variables.items()]
 
 
-def _build_health_check(url: str) -> docker.ContainerHealthcheckArgs:
-    probe = f"import urllib.request as r; r.urlopen({url!r}, timeout=2)"
+def _build_health_check(port: int, path: str) -> docker.ContainerHealthcheckArgs:
+    # A direct connection: urlopen would ask the proxy of HTTP_PROXY.
+    probe = (
+        f"import http.client as h; c = h.HTTPConnection('127.0.0.1', {port}, timeout=2); "
+        f"c.request('GET', {path!r}); exit(c.getresponse().status != 200)"
+    )
     return docker.ContainerHealthcheckArgs(
         tests=["CMD", "python3", "-c", probe],
         interval="10s",

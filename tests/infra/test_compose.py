@@ -26,7 +26,17 @@ from spawn.entrypoints.settings import read_settings
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "compose.yaml"
 COMPOSE: dict[str, Any] = msgspec.yaml.decode(FILE.read_bytes())
-SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+VARIABLE = re.compile(r"\$\{(\w+):-(.*?)\}")
+
+
+def read_services(**variables: str) -> dict[str, dict[str, Any]]:
+    """Return the services as the engine reads them with these variables of its environment."""
+    text = VARIABLE.sub(lambda match: variables.get(match[1], match[2]), FILE.read_text())
+    services: dict[str, dict[str, Any]] = msgspec.yaml.decode(text)["services"]
+    return services
+
+
+SERVICES = read_services()
 BINDINGS = {
     "prometheus": ("prometheus",),
     "alertmanager": ("prometheus-alertmanager", "alertmanager"),
@@ -47,7 +57,7 @@ def test_the_file_follows_the_compose_specification() -> None:
 def as_container(name: str) -> Resource:
     """Return a service as the container that the policy pack knows."""
     service = SERVICES[name]
-    image = re.sub(r"\$\{\w+:-(.*?)\}", r"\1", service["image"])
+    image = service["image"]
     built = "build" in service or image.startswith("spawn:")
     inputs = {
         # Without a user of its own the image's holds, and ours is not root.
@@ -98,6 +108,30 @@ def test_the_settings_of_the_service_are_settings() -> None:
     assert settings.auth == "keys"
     assert settings.ontology_url == "http://ontology:8100"
     assert settings.backup_url == "file:///backups"
+
+
+def test_no_variable_of_the_file_is_a_setting_of_the_service() -> None:
+    # A command on the same machine reads every SPAWN_ variable, and stops at an unknown one.
+    names = {match[1] for match in VARIABLE.finditer(FILE.read_text())}
+    assert names == {"SERVICE_IMAGE", "SERVICE_PORT"}
+
+
+def test_links_name_the_port_that_is_published() -> None:
+    service = read_services(SERVICE_PORT="9000")["spawn"]
+    assert service["ports"] == ["127.0.0.1:9000:8000"]
+    assert read_settings(service["environment"]).base_url == "http://127.0.0.1:9000"
+
+
+def test_the_stream_outlives_its_container() -> None:
+    nats = SERVICES["nats"]
+    folder = nats["command"][nats["command"].index("--store_dir") + 1]
+    (volume,) = [each for each in nats["volumes"] if each.endswith(f":{folder}")]
+    # The image of NATS has no such folder: the volume would be root's, and NATS could not write.
+    first = SERVICES["stream-volume"]
+    assert first["image"] == SERVICES["spawn"]["image"]
+    assert first["volumes"] == [f"{volume.partition(':')[0]}:/backups"]
+    assert nats["user"] == "10001:10001"
+    assert nats["depends_on"] == {"stream-volume": {"condition": "service_completed_successfully"}}
 
 
 def test_every_host_that_a_setting_names_is_a_service() -> None:
@@ -167,7 +201,7 @@ class Machine:
             # A folder of the container begins the text, or follows a space, `=` or `file://`.
             before = r"(^|(?<=[\s=])|(?<=file://))"
             text = re.sub(rf"{before}{re.escape(target)}(?![\w.])", str(path), text)
-        return text.replace("0.0.0.0", "127.0.0.1").replace("/tmp/jet", f"{self.folder}/jet")  # noqa: S104, S108  # the file's
+        return text.replace("0.0.0.0", "127.0.0.1")  # noqa: S104  # the file's
 
     def mount(self, source: str, service: str) -> Path:
         """Return the path of a volume; a file of ours is copied with the names of here."""
