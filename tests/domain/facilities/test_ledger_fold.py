@@ -113,8 +113,9 @@ def test_capitalised_interest_joins_the_balance_and_bears_interest() -> None:
     assert ledger.fold(at).balance == Decimal("10200.55")
     # 10200.55 x 4 % x 182/365
     assert ledger.fold(date(2027, 3, 31)).accrued_interest == Decimal("203.45")
-    # From the end of the grace on interest is due, with what was not capitalised.
-    assert ledger.fold(date(2027, 9, 30)).interest_due == Decimal("408.02")
+    # From the end of the grace on interest is due; what was not capitalised stays accrued.
+    assert ledger.fold(date(2027, 9, 30)).interest_due == Decimal("204.57")
+    assert ledger.fold(date(2027, 9, 30)).accrued_interest == Decimal("203.45")
 
 
 @pytest.mark.parametrize("day_count", list(DayCount))

@@ -179,7 +179,7 @@ async def view_ledger(
 def compute_balance(view: LedgerView) -> Balance:
     """Return what a facility amounts to on a date."""
     position = fold(view.facility, view.entries, view.on)
-    dues = find_principal_dues(view.facility, view.entries)
+    dues = find_principal_dues(view.facility, view.entries, view.on)
     paid = position.repaid - position.prepaid
     return Balance(
         position=position,
@@ -194,7 +194,7 @@ def compute_schedule(view: LedgerView) -> LoanSchedule | None:
     Raises:
         Infeasible: the terms give no schedule.
     """
-    return build_repayment_schedule(view.facility, view.entries)
+    return build_repayment_schedule(view.facility, view.entries, view.on)
 
 
 def compute_statement(view: LedgerView, start: date) -> Statement:

@@ -51,10 +51,10 @@ _MAX_AGENCY_YEARS: Final = 200
 class FacilityTimeline(msgspec.Struct, frozen=True, kw_only=True):
     """The dates of a facility; without a schedule (a grant, equity) it has no periods.
 
-    `due_dates` are the payment dates after the start. `capitalising_dates` are those on which the
-    interest is not due, and stays accrued until an entry capitalises it. A day of ACT/360 and
-    ACT/365F has `units_per_day`, and a day of the notional period of a number under ACT/ACT ICMA
-    those of `period_units`, so that no fraction is computed for each entry.
+    `due_dates` are the payment dates after the start. The interest up to one of the
+    `capitalising_dates` does not fall due, and stays accrued until an entry capitalises it. A day
+    of ACT/360 and ACT/365F has `units_per_day`, and a day of the notional period of a number under
+    ACT/ACT ICMA those of `period_units`, so that no fraction is computed for each entry.
     """
 
     facility: Facility
@@ -178,6 +178,7 @@ def build_timeline(facility: Facility) -> FacilityTimeline:
     year_days = None if schedule.convention is None else _YEAR_DAYS.get(schedule.convention)
     due_dates = (schedule.dates or ())[1:]
     margins = tuple(step.from_date for step in _rate(facility).margin_steps)
+    capitalising = _list_capitalising_dates(facility, due_dates)
     bases = frozenset(facility.repayment.interest_base_dates or () if facility.repayment else ())
     return FacilityTimeline(
         facility=facility,
@@ -189,11 +190,11 @@ def build_timeline(facility: Facility) -> FacilityTimeline:
         moves_accrual=schedule.dates != schedule.accrual_dates,
         due_dates=due_dates,
         due_days=frozenset(due_dates),
-        capitalising_dates=_list_capitalising_dates(facility, due_dates),
+        capitalising_dates=capitalising,
         margin_dates=frozenset(margins),
         base_dates=bases,
         agency_fee_dates=frozenset(agency_dates),
-        stops=tuple(sorted({*due_dates, *margins, *bases, *agency_dates, *ends})),
+        stops=tuple(sorted({*due_dates, *capitalising, *margins, *bases, *agency_dates, *ends})),
     )
 
 
@@ -236,7 +237,7 @@ def _list_capitalising_dates(facility: Facility, due_dates: tuple[date, ...]) ->
     if repayment.capitalise_until is not None:
         count = bisect_left(due_dates, repayment.capitalise_until)
         until = repayment.capitalise_until
-        return frozenset({*due_dates[:count], *(day for day in due_dates if day == until)})
+        return frozenset({*due_dates[:count], until})
     if repayment.grace == "capitalised":
         return frozenset(due_dates[: repayment.grace_periods])
     return frozenset()

@@ -34,6 +34,7 @@ class LedgerLine(msgspec.Struct, frozen=True, kw_only=True):
 
     `number` is that of the entry, None for what falls due by the terms. `fees`, `overdue`
     interest, `interest` and `principal` are the parts of the amount: allocated, due or forgiven.
+    `deferred_interest` and `accrued_interest` are those of a capitalisation that were not due.
     """
 
     day: date
@@ -45,6 +46,8 @@ class LedgerLine(msgspec.Struct, frozen=True, kw_only=True):
     overdue: int = 0
     interest: int = 0
     principal: int = 0
+    deferred_interest: int = 0
+    accrued_interest: int = 0
 
 
 class LedgerState(msgspec.Struct):
@@ -53,7 +56,8 @@ class LedgerState(msgspec.Struct):
     Interest and commitment fee accrue in `parts` of a minor unit.
     `draws`, `cancellations`, `repayments` and the like are totals so far.
     `overdue_interest` fell due on an earlier day, `due_interest` on this one; below zero they are a
-    credit.
+    credit. `deferred_interest` is the part of what has accrued that the terms capitalise, and
+    `capitalised_by_terms` what was recorded of it.
     """
 
     parts: int
@@ -64,6 +68,8 @@ class LedgerState(msgspec.Struct):
     prepayments: int = 0
     forgiven_principal: int = 0
     capitalisations: int = 0
+    capitalised_by_terms: int = 0
+    deferred_interest: int = 0
     paid_interest: int = 0
     paid_fees: int = 0
     fees_due: int = 0
@@ -153,9 +159,15 @@ class LedgerFold:
 
     @property
     def undrawn(self) -> int:
-        """The part of the commitment that may still be drawn."""
-        used = self.state.balance if self._facility.is_revolving else self.state.draws
-        return self._commitment - self.state.cancellations - used
+        """The part of the commitment that may still be drawn.
+
+        Interest that the terms capitalise is no use of it.
+        """
+        state = self.state
+        used = state.draws
+        if self._facility.is_revolving:
+            used = max(state.balance - state.capitalised_by_terms, 0)
+        return self._commitment - state.cancellations - used
 
     def run(self, on: date, *, checks: bool = False) -> LedgerState:
         """Fold the entries and due dates after the last run through a day; return its state.
@@ -249,15 +261,14 @@ class LedgerFold:
         """Make due what falls due on a day by the terms: interest and fees."""
         timeline, facility, state = self._timeline, self._facility, self.state
         is_payment_date = day in timeline.due_days
-        if is_payment_date or day == facility.availability_end or day in timeline.margin_dates:
+        defers = day in timeline.capitalising_dates
+        is_change = day == facility.availability_end or day in timeline.margin_dates
+        if is_payment_date or defers or is_change:
             self._settle_accruals(day)
-        if is_payment_date and day not in timeline.capitalising_dates:
-            interest = state.accrued_interest
-            state.due_interest += interest
-            state.settled_interest += interest
-            self._offset_credit()
-            if interest:
-                self._trace(day, "interest_due", interest, interest=interest)
+        if defers:
+            state.deferred_interest = state.accrued_interest
+        elif is_payment_date:
+            self._make_interest_due(day)
         if day in timeline.margin_dates:
             self._reset_rate(day)
         fees = 0
@@ -271,6 +282,18 @@ class LedgerFold:
         if fees:
             state.fees_due += fees
             self._trace(day, "fees_due", fees, fees=fees)
+
+    def _make_interest_due(self, day: date) -> None:
+        """Make due what has accrued and is not deferred; on the last payment date all of it."""
+        state = self.state
+        if day == self._timeline.due_dates[-1]:
+            state.deferred_interest = 0
+        interest = state.accrued_interest - state.deferred_interest
+        state.due_interest += interest
+        state.settled_interest += interest
+        self._offset_credit()
+        if interest:
+            self._trace(day, "interest_due", interest, interest=interest)
 
     def _offset_credit(self) -> None:
         """Offset interest below zero, which lenders owe at a negative rate, against other interest.
@@ -346,20 +369,26 @@ class LedgerFold:
             )
 
     def _capitalise(self, entry: LedgerEntry, amount: int) -> None:
-        """Add interest to the balance: what is due first, then what has accrued."""
+        """Add interest to the balance: what the terms capitalise, what is due, what has accrued."""
         state = self.state
         self._settle_accruals(entry.value_date)
         if self._checks and amount > state.interest_due + state.accrued_interest:
             owed = self.to_amount(state.interest_due + state.accrued_interest)
             raise _exceeds(f"the interest of {owed} on {entry.value_date}")
-        overdue = min(amount, state.overdue_interest)
-        due = min(amount - overdue, state.due_interest)
+        deferral = min(amount, max(state.deferred_interest, 0))
+        overdue = min(amount - deferral, state.overdue_interest)
+        due = min(amount - deferral - overdue, state.due_interest)
+        accrual = amount - deferral - overdue - due
+        state.deferred_interest -= deferral
         state.overdue_interest -= overdue
         state.due_interest -= due
-        state.settled_interest += amount - overdue - due
+        state.settled_interest += deferral + accrual
         state.balance += amount
         state.capitalisations += amount
-        self._trace_entry(entry, amount, interest=amount)
+        state.capitalised_by_terms += deferral
+        self._trace_entry(
+            entry, amount, interest=amount, deferred_interest=deferral, accrued_interest=accrual
+        )
 
     def _forgive(self, entry: LedgerEntry, amount: int) -> None:
         """Forgive a part of what is owed."""
@@ -416,10 +445,11 @@ class LedgerFold:
     def _check_day(self, day: date) -> None:
         state, rate = self.state, self._facility.rate
         limit = self._commitment - state.cancellations
+        highest = limit + state.capitalised_by_terms
         if state.balance < 0:
             detail = f"leaves a balance of {self.to_amount(state.balance)} on {day}"
             raise Infeasible.at("/amount", "negative_balance", detail)
-        if self.undrawn < 0 or state.balance > limit:
+        if self.undrawn < 0 or state.balance > highest:
             detail = (
                 f"brings what is drawn to {self.to_amount(state.draws)} and the balance to "
                 f"{self.to_amount(state.balance)} on {day}; the commitment then is "

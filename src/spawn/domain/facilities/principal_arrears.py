@@ -2,7 +2,7 @@
 
 A balance is a fact of the ledger; what is due of it follows from a projection, which not every
 ledger has: interest that a loan brought along may exceed its level payment. Arrears are then
-known before the first payment date and from the maturity on, and unknown in between.
+unknown from the first payment date to the maturity. From the maturity on all of a balance is due.
 """
 
 from bisect import bisect_right
@@ -26,7 +26,8 @@ class PrincipalDues(msgspec.Struct, frozen=True, kw_only=True):
     """Principal that falls due, as far as it is known.
 
     `schedule` is None if nothing was drawn or the terms give none; `no_schedule_reason` says why
-    they do not. `known_before` is the first payment date, `due_from` the maturity.
+    they do not, and `known_before` is the first payment date then. `due_from` is the maturity, from
+    which on the whole balance is due.
     """
 
     currency_code: str
@@ -44,10 +45,10 @@ class PrincipalDues(msgspec.Struct, frozen=True, kw_only=True):
             balance: at the end of the day, which arrears never exceed.
         """
         nothing = balance * 0
-        if self.no_schedule_reason is None:
-            return max(min(self.sum_due(on) - repaid, balance), nothing)
         if on >= self.due_from or not balance:
             return balance
+        if self.no_schedule_reason is None:
+            return max(min(self.sum_due(on) - repaid, balance), nothing)
         return nothing if on < self.known_before else None
 
     def sum_due(self, on: date) -> Decimal:
@@ -60,26 +61,30 @@ class PrincipalDues(msgspec.Struct, frozen=True, kw_only=True):
         return Decimal(total).quantize(quantum, ROUND_HALF_EVEN, DECIMAL_CONTEXT) + 0
 
 
-def find_principal_dues(facility: Facility, entries: Sequence[LedgerEntry]) -> PrincipalDues:
+def find_principal_dues(
+    facility: Facility, entries: Sequence[LedgerEntry], on: date | None = None
+) -> PrincipalDues:
     """Return what the terms and the entries make due, as far as they can be projected.
 
     Args:
         facility: the terms.
-        entries: those in effect, from `select_entries`, by value date.
+        entries: those in effect on the day, from `select_entries`, by value date.
+        on: the day up to which the entries are known; by default that of the last one.
     """
+    due_dates = build_timeline(facility).due_dates
+    due_from = due_dates[-1] if due_dates else date.max
     try:
-        schedule = build_repayment_schedule(facility, entries)
+        schedule = build_repayment_schedule(facility, entries, on)
     except InvalidInput as error:
         reason = "; ".join(map(_describe, map(locate_loan_error, error.errors)))
-        due_dates = build_timeline(facility).due_dates
         start = find_first_draw(entries) or date.min
         return PrincipalDues(
             currency_code=facility.currency_code,
             no_schedule_reason=reason,
             known_before=due_dates[min(bisect_right(due_dates, start), len(due_dates) - 1)],
-            due_from=due_dates[-1],
+            due_from=due_from,
         )
-    return PrincipalDues(currency_code=facility.currency_code, schedule=schedule)
+    return PrincipalDues(currency_code=facility.currency_code, schedule=schedule, due_from=due_from)
 
 
 def _describe(error: FieldError) -> str:

@@ -1,19 +1,20 @@
 """The schedule of a stored facility: what its terms and entries make due, by the finance engine.
 
 The loan begins with its first draw or its opening position; later draws, fixings, margin steps,
-prepayments and forgiven principal are events of it. What falls due is taken as paid on its date:
-what a borrower has not paid is in arrears, and does not change the schedule.
+repayments, forgiven principal and capitalised interest are events of it. What falls due is taken as
+paid on its date: what a borrower has not paid is in arrears, and does not change the schedule.
+Later interest goes on from what has accrued in the ledger.
 """
 
 from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any, Final
 
 import msgspec
 
-from spawn.domain.errors import Infeasible
 from spawn.domain.facilities.facility import Facility, FacilityRepayment
 from spawn.domain.facilities.facility_timeline import (
     RATE_UNITS,
@@ -21,31 +22,36 @@ from spawn.domain.facilities.facility_timeline import (
     annual_rate_units,
     build_timeline,
 )
-from spawn.domain.facilities.ledger import EntryKind, LedgerEntry, WaivedPart
+from spawn.domain.facilities.ledger import EntryKind, LedgerEntry
+from spawn.domain.facilities.ledger_fold import LedgerFold
 from spawn.domain.facilities.loan_projection import translate_repayment
+from spawn.domain.finance.loans.loan_actuals import (
+    LoanActuals,
+    LoanCapitalisation,
+    LoanRepayment,
+)
 from spawn.domain.finance.loans.loan_events import replay_loan
 from spawn.domain.finance.loans.loan_results import LoanSchedule
-from spawn.domain.finance.loans.loan_terms import (
-    LoanDraw,
-    LoanTerms,
-    LoanTransfer,
-    Prepayment,
-    RateReset,
-)
+from spawn.domain.finance.loans.loan_terms import LoanDraw, LoanTerms, PrepaymentEffect, RateReset
 from spawn.domain.finance.time_base.period_schedule import PeriodSchedule
+from spawn.domain.money import get_exponent
 
 _DRAW_KINDS: Final = frozenset({EntryKind.DRAW, EntryKind.OPENING})
-_EXCEEDS_DEBT: Final = "exceeds_debt"
+_REPAYING_KINDS: Final = frozenset({EntryKind.PAYMENT, EntryKind.PREPAYMENT, EntryKind.WAIVER})
 
 
 def build_repayment_schedule(
-    facility: Facility, entries: Sequence[LedgerEntry]
+    facility: Facility, entries: Sequence[LedgerEntry], on: date | None = None
 ) -> LoanSchedule | None:
     """Return the schedule of a facility; None if nothing was drawn, or it is no loan.
 
+    Interest that the terms capitalise joins the balance after the day by itself, and up to it as
+    the entries say.
+
     Args:
         facility: the terms.
-        entries: those in effect, from `select_entries`, by value date.
+        entries: those in effect on the day, from `select_entries`, by value date.
+        on: the day up to which the entries are known; by default that of the last one.
 
     Raises:
         Infeasible: the terms give no schedule, such as a payment below the interest.
@@ -55,6 +61,7 @@ def build_repayment_schedule(
     if schedule is None or schedule.dates is None or repayment is None:
         return None
     end = schedule.dates[-1]
+    on = on or max((entry.value_date for entry in entries), default=date.min)
     entries = [entry for entry in entries if entry.value_date < end]
     start = find_first_draw(entries)
     if start is None:
@@ -65,11 +72,11 @@ def build_repayment_schedule(
         annual_rates=_rate_on(facility, entries, start),
         rate_resets=_list_resets(timeline, entries, start) or None,
         draws=_list_draws(entries, start) or None,
-        prepayments=_list_prepayments(entries) or None,
         accrued_interest=_find_accrued_interest(entries),
-        **_translate_remaining(repayment, first_index, start),
+        **_translate_remaining(repayment, schedule, first_index, start),
     )
-    return _replay(terms, _begin_schedule(timeline, schedule, first_index, start))
+    remaining = _begin_schedule(timeline, schedule, first_index, start)
+    return replay_loan(terms, remaining, _fold_actuals(timeline, entries, min(on, end)))
 
 
 def find_first_draw(entries: Sequence[LedgerEntry]) -> date | None:
@@ -77,24 +84,47 @@ def find_first_draw(entries: Sequence[LedgerEntry]) -> date | None:
     return next((e.value_date for e in entries if e.kind in _DRAW_KINDS), None)
 
 
-def _replay(terms: LoanTerms, schedule: PeriodSchedule) -> LoanSchedule:
-    """Replay a loan; a prepayment of more than is scheduled to be left ends it."""
-    try:
-        return replay_loan(terms, schedule)
-    except Infeasible as error:
-        first = error.errors[0]
-        if first.code != _EXCEEDS_DEBT or not terms.prepayments:
-            raise
-        last = int(first.pointer.split("/")[2])
-    day = terms.prepayments[last].date
-    shorter = msgspec.structs.replace(
-        terms,
-        prepayments=tuple(one for one in terms.prepayments[:last] if one.date < day) or None,
-        draws=tuple(one for one in terms.draws or () if one.date < day) or None,
-        rate_resets=tuple(one for one in terms.rate_resets or () if one.date < day) or None,
-        termination=LoanTransfer(date=day),
+def _fold_actuals(
+    timeline: FacilityTimeline, entries: Sequence[LedgerEntry], on: date
+) -> LoanActuals:
+    """Return what a loan has repaid and capitalised up to a day, and its interest then."""
+    facility = timeline.facility
+    ledger = LedgerFold(facility, entries, traces=True)
+    state = ledger.run(on)
+    unit = 10 ** -get_exponent(facility.currency_code)
+    effects = {entry.number: entry.effect for entry in entries}
+    repayments, capitalisations = list[LoanRepayment](), list[LoanCapitalisation]()
+    for line in ledger.lines:
+        if line.kind in _REPAYING_KINDS and line.principal:
+            effect: PrepaymentEffect | None = None
+            if line.kind != EntryKind.PAYMENT:
+                effect = effects[line.number or 0] or "relevel"
+            repayments.append(
+                LoanRepayment(date=line.day, amount=line.principal * unit, effect=effect)
+            )
+        elif line.kind == EntryKind.CAPITALISATION:
+            capitalisations.append(
+                LoanCapitalisation(
+                    date=line.day,
+                    amount=line.amount * unit,
+                    deferred_interest=line.deferred_interest * unit,
+                    accrued_interest=line.accrued_interest * unit,
+                )
+            )
+    interest = Fraction(state.interest_parts) / state.parts
+    interest -= state.settled_interest + state.deferred_interest
+    return LoanActuals(
+        on=on,
+        repayments=tuple(repayments),
+        capitalisations=tuple(capitalisations),
+        accrued_interest=float(interest) * unit,
+        deferred_interest=state.deferred_interest * unit,
+        levels_early_principal=facility.is_revolving,
+        count_years=lambda start, end: float(
+            Fraction(timeline.count_units(start, end), timeline.year_units)
+        ),
+        tolerance=unit / 2,
     )
-    return replay_loan(shorter, schedule)
 
 
 def _sum_draws(entries: Sequence[LedgerEntry], on: date) -> Decimal:
@@ -106,22 +136,6 @@ def _list_draws(entries: Sequence[LedgerEntry], start: date) -> tuple[LoanDraw, 
     days = dict.fromkeys(e.value_date for e in entries if e.kind in _DRAW_KINDS)
     return tuple(
         LoanDraw(date=day, amount=float(_sum_draws(entries, day))) for day in days if day > start
-    )
-
-
-def _list_prepayments(entries: Sequence[LedgerEntry]) -> tuple[Prepayment, ...]:
-    return tuple(
-        Prepayment(
-            date=entry.value_date,
-            amount=float(entry.amount),
-            effect=entry.effect or "relevel",
-        )
-        for entry in entries
-        if entry.amount is not None
-        and (
-            entry.kind is EntryKind.PREPAYMENT
-            or (entry.kind is EntryKind.WAIVER and entry.waived is WaivedPart.PRINCIPAL)
-        )
     )
 
 
@@ -154,17 +168,21 @@ def _list_resets(
 
 
 def _translate_remaining(
-    repayment: FacilityRepayment, first_index: int, start: date
+    repayment: FacilityRepayment, schedule: PeriodSchedule, first_index: int, start: date
 ) -> dict[str, Any]:
     """Return the repayment terms of the loan without the periods before it was drawn."""
     terms = translate_repayment(repayment)
     terms["grace_periods"] = max(repayment.grace_periods - first_index, 0)
     if repayment.custom_shares is not None:
         terms["custom_shares"] = tuple(map(float, repayment.custom_shares[first_index:]))
-    for name in ("principal_dates", "interest_base_dates"):
-        days: tuple[date, ...] | None = getattr(repayment, name)
-        if days is not None:
-            terms[name] = tuple(day for day in days if day >= start)
+    payment_dates = dict(zip(schedule.accrual_dates or (), schedule.dates or (), strict=True))
+    if repayment.principal_dates is not None:
+        days = (payment_dates.get(day, day) for day in repayment.principal_dates)
+        terms["principal_dates"] = tuple(day for day in days if day >= start)
+    if repayment.interest_base_dates is not None:
+        terms["interest_base_dates"] = tuple(
+            day for day in repayment.interest_base_dates if day >= start
+        )
     if repayment.capitalise_until is not None and repayment.capitalise_until <= start:
         del terms["capitalise_until"]
     if not terms["grace_periods"]:

@@ -113,7 +113,7 @@ def build_statement(
         detail = f"must be after {start}: a statement opens with the balance of the day before"
         raise InvalidInput.at("/from", "out_of_range", detail)
     ledger = LedgerFold(facility, entries, traces=True)
-    dues = find_principal_dues(facility, entries)
+    dues = find_principal_dues(facility, entries, end)
     before = ledger.run(start - _DAY)
     first_line = len(ledger.lines)
     opening, periods = before, list[StatementPeriod]()

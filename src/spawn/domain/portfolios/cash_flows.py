@@ -114,7 +114,7 @@ def forecast_share(
     outstanding = round_part(position.balance, share, code)
     if not outstanding:
         return _build_forecast(facility, position, 0, 0)
-    dues = find_principal_dues(facility, entries)
+    dues = find_principal_dues(facility, entries, on)
     repaid = position.repaid - position.prepaid
     arrears = dues.measure_arrears(on, repaid, position.balance)
     overdue = 0 if arrears is None else round_part(arrears, share, code)

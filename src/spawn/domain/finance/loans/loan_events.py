@@ -4,6 +4,9 @@ At each stop, in this order: interest accrues up to it; principal falls due; pre
 is paid or capitalised; further draws; the rate is reset; the payment is levelled anew; the interest
 base is renewed; the loan changes hands; it ends. Source of the order: the sequence of contract
 events of the ACTUS standard (https://www.actusfrf.org).
+
+The facts of a stored loan come after its interest, as in its ledger. Principal repaid early is an
+advance: the instalments are those of the loan without it, and the next ones are paid out of it.
 """
 
 from typing import Final
@@ -12,6 +15,11 @@ import msgspec
 
 from spawn.domain.errors import Infeasible
 from spawn.domain.finance.limits import ROUNDING_NOISE, expand_per_period, reject_overflow
+from spawn.domain.finance.loans.loan_actuals import (
+    LoanActuals,
+    LoanCapitalisation,
+    LoanRepayment,
+)
 from spawn.domain.finance.loans.loan_results import (
     LoanEvent,
     LoanEventKind,
@@ -39,14 +47,21 @@ class _PeriodMovements(msgspec.Struct):
     closing: float = 0.0
 
 
-def replay_loan(terms: LoanTerms, schedule: PeriodSchedule) -> LoanSchedule:
+def replay_loan(
+    terms: LoanTerms, schedule: PeriodSchedule, actuals: LoanActuals | None = None
+) -> LoanSchedule:
     """Replay a loan whose terms have been checked.
+
+    Args:
+        terms: of the loan.
+        schedule: its periods.
+        actuals: what has happened up to a day; None replays the terms alone.
 
     Raises:
         InvalidInput: an event that does not fit the balance, a payment below the interest without
             the switch that allows it, or amounts beyond float64.
     """
-    replay = _LoanReplay(terms, schedule)
+    replay = _LoanReplay(terms, schedule, actuals)
     replay.run()
     rows = replay.build_rows()
     reject_overflow(
@@ -79,19 +94,32 @@ def _conventions(terms: LoanTerms, schedule: PeriodSchedule) -> dict[str, str]:
     return conventions
 
 
+def _take_due_part(fact: LoanCapitalisation) -> float:
+    return fact.amount - fact.deferred_interest - fact.accrued_interest
+
+
 class _LoanReplay:
     """A loan on its way from stop to stop, with the events and movements so far."""
 
-    def __init__(self, terms: LoanTerms, schedule: PeriodSchedule) -> None:
+    def __init__(
+        self, terms: LoanTerms, schedule: PeriodSchedule, actuals: LoanActuals | None
+    ) -> None:
         self._terms = terms
         self._schedule = schedule
+        self._actuals = actuals
         self._rates = expand_per_period(terms.annual_rates, schedule.periods)
         self._has_known_rates = isinstance(terms.annual_rates, tuple)
-        self._stops = build_loan_stops(terms, schedule)
-        self._balloon = terms.balloon + terms.balloon_share * total_principal(terms)
+        self._stops = build_loan_stops(terms, schedule, actuals)
+        # Later draws of a calculation are planned; those of a ledger are not known before.
+        draws = total_principal(terms) if actuals is None else terms.first_draw
+        self._balloon = terms.balloon + terms.balloon_share * draws
         self._rate = self._rates[0]
         self._balance = terms.first_draw
         self._accrued_interest = terms.accrued_interest or 0.0
+        self._deferred_interest = 0.0
+        self._advance = self._saved_interest = 0.0
+        self._due_principal = self._repaid_principal = 0.0
+        self._unapplied: list[LoanRepayment] = []
         self._base: float | None = None
         if terms.interest_base == "fixed":
             self._base = terms.interest_base_amount or terms.first_draw
@@ -115,9 +143,20 @@ class _LoanReplay:
             if stop.pays_interest and not (self._is_last or stop.is_termination):
                 self._movements.append(_PeriodMovements(opening=self._balance))
             self._apply_changes(stop)
+            if self._actuals is not None and stop.day == self._actuals.on:
+                self._take_over_interest(self._actuals)
             self._movements[-1].closing = self._balance
             if stop.is_termination:
                 break
+
+    def _take_over_interest(self, actuals: LoanActuals) -> None:
+        """Go on from the interest of the ledger: that of late payments is in it."""
+        late_interest = actuals.accrued_interest - self._accrued_interest
+        deferral = actuals.deferred_interest - self._deferred_interest
+        self._accrued_interest += late_interest
+        self._saved_interest -= late_interest  # the principal of an annuity stays
+        self._deferred_interest += deferral
+        self._movements[-1].interest += late_interest + deferral
 
     @property
     def _is_last(self) -> bool:
@@ -133,7 +172,7 @@ class _LoanReplay:
                 cash_flow=cash_flow,
                 balance=self._balance,
                 annual_rate=self._rate,
-                accrued_interest=self._accrued_interest,
+                accrued_interest=self._accrued_interest + self._deferred_interest,
                 level_payment=self._payment,
             )
         )
@@ -150,6 +189,8 @@ class _LoanReplay:
         base = self._balance if self._base is None or not self._balance else self._base
         interest = base * self._rate * stop.fraction
         self._accrued_interest += interest
+        if self._base is None:
+            self._saved_interest += self._advance * self._rate * stop.fraction
         self._movements[-1].interest += interest
         self._movements[-1].rate_years += self._rate * stop.fraction
 
@@ -159,18 +200,41 @@ class _LoanReplay:
             self._pay_principal(stop)
         for index in stop.prepayments:
             self._prepay(index)
+        capitalisations = self._list_capitalisations(stop)
         if stop.capitalises:
-            self._balance += self._accrued_interest
-            self._movements[-1].capitalised += self._accrued_interest
-            self._accrued_interest = 0.0
-            self._record("capitalisation", 0.0)
+            self._capitalise_by_terms(stop)
         elif stop.pays_interest:
-            interest, self._accrued_interest = self._accrued_interest, 0.0
-            if interest or self._balance:
-                self._receive("interest", interest)
+            self._pay_interest(sum(map(_take_due_part, capitalisations)))
+        for one in capitalisations:
+            self._capitalise(one)
+        for repayment in self._list_repayments(stop):
+            self._repay(repayment)
+
+    def _pay_interest(self, capitalisation: float) -> None:
+        """Pay what has accrued, less what was capitalised as it fell due."""
+        interest, self._accrued_interest = self._accrued_interest, 0.0
+        self._saved_interest = 0.0
+        if self._is_last:
+            interest, self._deferred_interest = interest + self._deferred_interest, 0.0
+        interest -= min(capitalisation, max(interest, 0.0))
+        if interest or self._balance:
+            self._receive("interest", interest)
+
+    def _capitalise_by_terms(self, stop: LoanStop) -> None:
+        """Add the interest to the balance, or defer it where a ledger has yet to record that."""
+        interest, self._accrued_interest = self._accrued_interest, 0.0
+        self._saved_interest = 0.0
+        actuals = self._actuals
+        if actuals is not None and stop.day is not None and stop.day <= actuals.on:
+            self._deferred_interest += interest
+            return
+        self._add_to_balance(interest + self._deferred_interest)
+        self._deferred_interest = 0.0
+        if actuals is not None:
+            self._relevel_instalments()
 
     def _pay_principal(self, stop: LoanStop) -> None:
-        due = self._balance if self._is_last else min(self._regular_principal(), self._balance)
+        due = self._balance if self._is_last else self._take_advance(self._regular_principal())
         if due < -ROUNDING_NOISE * max(self._balance, 1.0):
             self._growing_periods.append(stop.period)
             if not self._terms.allow_negative_amortisation:
@@ -183,14 +247,27 @@ class _LoanReplay:
         if abs(self._balance - due) <= ROUNDING_NOISE * self._movements[0].opening:
             due = self._balance  # rounding leaves no balance
         self._balance -= due
+        self._due_principal += due
         self._movements[-1].principal += due
         if due:
             self._receive("principal", due)
 
+    def _take_advance(self, instalment: float) -> float:
+        """Return what is due of an instalment after what was repaid early of it."""
+        instalment = min(instalment, self._scheduled_balance)
+        early_part = min(max(instalment, 0.0), self._advance)
+        self._advance -= early_part
+        return min(instalment - early_part, self._balance)
+
+    @property
+    def _scheduled_balance(self) -> float:
+        """The balance if nothing had been repaid early; instalments follow from it."""
+        return self._balance + self._advance
+
     @property
     def _is_balloon_alone(self) -> bool:
         """Whether all of the balance is a part of the balloon, which is due on the last date."""
-        return bool(self._balloon) and self._balance <= self._balloon
+        return bool(self._balloon) and self._scheduled_balance <= self._balloon
 
     def _regular_principal(self) -> float:
         """Return the regular principal of this stop, before it is capped at the balance."""
@@ -201,14 +278,14 @@ class _LoanReplay:
                 self._payment = self._solve_level_payment(self._index, has_accrued=True)
             if self.first_level_payment is None:
                 self.first_level_payment = self._payment
-            return self._payment - self._accrued_interest
+            return self._payment - self._accrued_interest - self._saved_interest
         if self._terms.custom_shares is not None:
             period = self._stops[self._index].period
             shares = self._terms.custom_shares[period - 1 :]
-            return (self._balance - self._balloon) * shares[0] / (sum(shares) or 1.0)
+            return (self._scheduled_balance - self._balloon) * shares[0] / (sum(shares) or 1.0)
         if self._instalment is None:
             remaining = sum(stop.pays_principal for stop in self._stops[self._index :])
-            self._instalment = (self._balance - self._balloon) / remaining
+            self._instalment = (self._scheduled_balance - self._balloon) / remaining
         return self._instalment
 
     def _solve_level_payment(self, first: int, *, has_accrued: bool) -> float:
@@ -217,8 +294,8 @@ class _LoanReplay:
         Balance and accrued interest are affine in the payment A: each is kept as its part at A = 0
         and its fall per unit of A. `has_accrued` says that the interest up to `first` is in.
         """
-        balance, balance_fall = self._balance, 0.0
-        interest, interest_fall = self._accrued_interest, 0.0
+        balance, balance_fall = self._scheduled_balance, 0.0
+        interest, interest_fall = self._accrued_interest + self._saved_interest, 0.0
         for stop in self._stops[first:]:
             if not has_accrued:
                 growth = self._rate_at(stop) * stop.fraction
@@ -245,6 +322,68 @@ class _LoanReplay:
         if prepayment.effect == "relevel" and not self._is_last:
             self._relevel()
 
+    def _list_capitalisations(self, stop: LoanStop) -> list[LoanCapitalisation]:
+        facts = self._actuals.capitalisations if self._actuals else ()
+        return [one for one in facts if one.date == stop.day]
+
+    def _list_repayments(self, stop: LoanStop) -> list[LoanRepayment]:
+        facts = self._actuals.repayments if self._actuals else ()
+        return [one for one in facts if one.date == stop.day]
+
+    def _capitalise(self, fact: LoanCapitalisation) -> None:
+        """Add interest to the balance as it was recorded, and level the later payments anew."""
+        self._deferred_interest = max(self._deferred_interest - fact.deferred_interest, 0.0)
+        self._accrued_interest = max(self._accrued_interest - fact.accrued_interest, 0.0)
+        self._add_to_balance(fact.amount)
+        self._relevel_instalments()
+
+    def _add_to_balance(self, interest: float) -> None:
+        self._balance += interest
+        self._movements[-1].capitalised += interest
+        self._record("capitalisation", 0.0)
+
+    def _repay(self, fact: LoanRepayment) -> None:
+        """Repay principal as it was recorded; its interest falls due on the next date."""
+        amount: float = fact.amount
+        kind: LoanEventKind = "prepayment"
+        if fact.effect is None:
+            kind = "principal"
+            self._repaid_principal += amount
+            amount = self._repaid_principal - self._due_principal
+        if amount > self._balance + self._tolerance:
+            # A draw of the same day comes after its payments, and is repaid by them.
+            rest = 0.0 if fact.effect is None else amount - self._balance
+            self._unapplied.append(msgspec.structs.replace(fact, amount=rest))
+        amount = min(amount, self._balance)
+        if amount <= (self._tolerance if fact.effect is None else 0.0):
+            return
+        self._balance -= amount
+        self._movements[-1].principal += amount
+        self._receive(kind, amount)
+        if fact.effect is None:
+            self._due_principal += amount
+            self._count_early(amount)
+        elif fact.effect == "relevel" and not self._is_last:
+            self._relevel()
+        if self._balance <= self._tolerance:
+            self._balance = self._advance = self._saved_interest = 0.0
+
+    def _count_early(self, amount: float) -> None:
+        """Count early principal towards the next instalments, or level all that follow anew."""
+        if self._actuals is None or not self._actuals.levels_early_principal:
+            self._advance += amount
+        elif not self._is_last:
+            self._relevel()
+
+    @property
+    def _tolerance(self) -> float:
+        return self._actuals.tolerance if self._actuals else 0.0
+
+    def _relevel_instalments(self) -> None:
+        """Level later payments anew where the terms do not fix them."""
+        if self._terms.payment is None and self._terms.instalment is None and not self._is_last:
+            self._relevel()
+
     def _relevel(self) -> None:
         """Level the payments after this stop anew; an instalment follows at its next date."""
         if self._terms.profile != "annuity":
@@ -259,6 +398,10 @@ class _LoanReplay:
         """Apply what changes after the payments of a stop."""
         for amount in stop.draws:
             self._draw(amount)
+        if stop.draws and self._unapplied:
+            unapplied, self._unapplied = self._unapplied, []
+            for fact in unapplied:
+                self._repay(fact)
         if stop.reset_rate is not None:
             self._reset(stop.reset_rate)
         if stop.renews_base:
@@ -276,8 +419,9 @@ class _LoanReplay:
         self._balance += amount
         self._record("draw", -amount)
         self._movements[-1].drawn += amount
-        if self._terms.payment is None and self._terms.instalment is None and not self._is_last:
-            self._relevel()
+        if self._actuals is not None:
+            self._balloon += self._terms.balloon_share * amount
+        self._relevel_instalments()
 
     def _reset(self, rate: float) -> None:
         self._rate = rate

@@ -7,6 +7,7 @@ from datetime import date
 import msgspec
 
 from spawn.domain.errors import InvalidInput
+from spawn.domain.finance.loans.loan_actuals import LoanActuals
 from spawn.domain.finance.loans.loan_terms import LoanTerms
 from spawn.domain.finance.time_base.period_schedule import PeriodSchedule
 
@@ -32,8 +33,13 @@ class LoanStop(msgspec.Struct, frozen=True, kw_only=True):
     is_termination: bool
 
 
-def build_loan_stops(terms: LoanTerms, schedule: PeriodSchedule) -> list[LoanStop]:
+def build_loan_stops(
+    terms: LoanTerms, schedule: PeriodSchedule, actuals: LoanActuals | None = None
+) -> list[LoanStop]:
     """Return the stops of a loan, from the start to the last payment.
+
+    With actuals a period ends on its payment date, as in a ledger, and each day of a fact is a
+    stop; without them it ends on its accrual date.
 
     Raises:
         InvalidInput: an annuity with principal on a day on which it pays no interest.
@@ -43,12 +49,21 @@ def build_loan_stops(terms: LoanTerms, schedule: PeriodSchedule) -> list[LoanSto
             _build_stop(terms, schedule, None, number, tau, is_boundary=True)
             for number, tau in enumerate((0.0, *schedule.accrual_fractions))
         ]
-    boundaries = schedule.accrual_dates
+    if actuals is None:
+        boundaries, days = schedule.accrual_dates, set(_event_days(terms, schedule))
+    else:
+        boundaries = schedule.dates or schedule.accrual_dates
+        days = set(_actual_days(terms, actuals, boundaries))
     stops: list[LoanStop] = []
     before = boundaries[0]
-    for day in sorted({*boundaries, *_event_days(terms, schedule)}):
+    for day in sorted({*boundaries, *days}):
         number = bisect_left(boundaries, day)
-        fraction = schedule.count_part(number, before, day) if number else 0.0
+        if not number:
+            fraction = 0.0
+        elif actuals is None:
+            fraction = schedule.count_part(number, before, day)
+        else:
+            fraction = actuals.count_years(before, day)
         is_boundary = boundaries[number] == day
         stops.append(_build_stop(terms, schedule, day, number, fraction, is_boundary=is_boundary))
         before = day
@@ -59,14 +74,30 @@ def build_loan_stops(terms: LoanTerms, schedule: PeriodSchedule) -> list[LoanSto
 def _event_days(terms: LoanTerms, schedule: PeriodSchedule) -> Iterator[date]:
     """Yield the days of events; one on a payment date is at the end of that accrual period."""
     accrual_day_of = dict(zip(schedule.dates or (), schedule.accrual_dates or (), strict=True))
+    for day in _term_days(terms):
+        yield accrual_day_of.get(day, day)
+
+
+def _actual_days(
+    terms: LoanTerms, actuals: LoanActuals, boundaries: tuple[date, ...]
+) -> Iterator[date]:
+    """Yield the days of events, of facts, and the last day of the facts, within the loan."""
+    yield from _term_days(terms)
+    days = {actuals.on, *(fact.date for fact in actuals.repayments)}
+    days |= {fact.date for fact in actuals.capitalisations}
+    for day in days:
+        if boundaries[0] <= day < boundaries[-1]:
+            yield day
+
+
+def _term_days(terms: LoanTerms) -> list[date]:
     days: list[date] = [*(terms.principal_dates or ()), *(terms.interest_base_dates or ())]
     for events in (terms.rate_resets, terms.draws, terms.prepayments):
         days.extend(event.date for event in events or ())
     days.extend(transfer.date for transfer in (terms.take_over, terms.termination) if transfer)
     if terms.capitalise_until is not None:
         days.append(terms.capitalise_until)
-    for day in days:
-        yield accrual_day_of.get(day, day)
+    return days
 
 
 def _build_stop(
