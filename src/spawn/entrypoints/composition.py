@@ -346,7 +346,7 @@ async def open_composition(
         metrics.register(TrafficMetrics(traffic))
         metrics.register(JobMetrics(jobs))
         if get_certificate is not None:
-            metrics.register(CertificateMetrics(get_certificate))
+            metrics.register(CertificateMetrics(get_certificate, traffic))
         health = HealthChecker(
             dependencies,
             relay,

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import socket
 import ssl
 import struct
@@ -279,11 +280,47 @@ def test_handshakes_of_an_address_have_a_rate(tmp_path: Path, authority: Authori
             with socket.create_connection(("127.0.0.1", service.port), 20) as surplus:
                 assert surplus.recv(1) == b""
             assert client.get("/monitoring/live").status_code == 200
+            assert read_handshakes(client)["rate_limited"] == 1
         transport = httpx.HTTPTransport(local_address="127.0.0.2", verify=service.context())
         with httpx.Client(transport=transport, base_url=service.url) as other:
             assert other.get("/monitoring/live").status_code == 200
+            assert read_handshakes(other)["completed"] == 2
     finally:
         service.stop()
+
+
+def read_handshakes(client: httpx.Client) -> dict[str, int]:
+    """Return the number of handshakes by outcome."""
+    found = re.findall(
+        r'^spawn_tls_handshakes_total\{outcome="(\w+)"\} (\S+)$',
+        client.get("/monitoring/metrics").text,
+        re.MULTILINE,
+    )
+    return {outcome: int(float(number)) for outcome, number in found}
+
+
+def test_handshakes_are_counted_by_their_outcome(secure: TlsService) -> None:
+    """A client that is turned away gets no response, so that no metric of requests has it."""
+    with secure.client() as client:
+        before = read_handshakes(client)
+        assert set(before) == {"completed", "failed", "rate_limited", "no_place"}
+        with socket.create_connection(("127.0.0.1", secure.port), 20) as plain:
+            plain.sendall(LIVE)
+            assert plain.recv(1) == b""
+        with socket.create_connection(("127.0.0.1", secure.port), 20):
+            pass  # as the check of a load balancer
+        with secure.connect() as connection:
+            exchange(connection)
+
+        @tenacity.retry(wait=tenacity.wait_fixed(0.02), stop=tenacity.stop_after_delay(20))
+        def await_both() -> dict[str, int]:
+            after = read_handshakes(client)
+            assert after["failed"] == before["failed"] + 2
+            return after
+
+        after = await_both()
+        assert after["completed"] == before["completed"] + 1
+        assert after["rate_limited"] == before["rate_limited"]
 
 
 def test_a_handshake_that_takes_too_long_is_ended(secure: TlsService) -> None:

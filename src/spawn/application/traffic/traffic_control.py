@@ -1,6 +1,7 @@
 """Control of the traffic of all clients: one object that the edge asks and health reads."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from enum import StrEnum
 from time import monotonic
@@ -28,6 +29,19 @@ class Budget(StrEnum):
     EXPORTS = "exports"
 
 
+class HandshakeOutcome(StrEnum):
+    """End of the attempt of a client to begin a TLS connection.
+
+    `failed` are handshakes that were cut, took too long, or had no version or certificate in
+    common; `rate_limited` and `no_place` were rejected before they began.
+    """
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    RATE_LIMITED = "rate_limited"
+    NO_PLACE = "no_place"
+
+
 class TrafficLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Places for all clients together; one client may hold three quarters of each kind.
 
@@ -48,7 +62,7 @@ class TrafficControl:
     """The budgets and the places of all clients.
 
     A client is the address or, with credentials, the principal of a request. `rates_per_s` are the
-    budgets; a budget that is absent is not limited.
+    budgets; a budget that is absent is not limited. `handshakes` counts those of TLS by outcome.
     """
 
     def __init__(
@@ -61,6 +75,7 @@ class TrafficControl:
         rates = rates_per_s or {}
         self.limits = limits
         self.connections = SharedPlaces(connections)
+        self.handshakes = Counter[HandshakeOutcome]()
         self.requests = RequestSlots(limits.concurrency)
         self.bodies = SharedPlaces(limits.bodies)
         self.uploads = SharedPlaces(limits.uploads)

@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from http import HTTPStatus
@@ -23,6 +24,7 @@ from uvicorn.protocols.http.httptools_impl import (
 
 from spawn.application.traffic.shared_places import SharedPlaces
 from spawn.application.traffic.token_buckets import TokenBuckets
+from spawn.application.traffic.traffic_control import HandshakeOutcome
 from spawn.application.web_addresses import UNIX
 from spawn.entrypoints.http.limits import HttpLimits
 from spawn.entrypoints.http.middleware.trusted_proxies import TrustedProxies
@@ -393,7 +395,8 @@ class DrainingServer(uvicorn.Server):
     """A uvicorn server of several listeners that drains after a signal and exits with code 0.
 
     `on_drain` is called when the drain begins, to end streams that would never end, and
-    `on_hangup` on SIGHUP. `handshakes` limits the TLS handshakes of an address; None does not.
+    `on_hangup` on SIGHUP. `handshakes` limits the TLS handshakes of an address; None does
+    not. `outcomes` counts them.
     """
 
     def __init__(
@@ -403,8 +406,10 @@ class DrainingServer(uvicorn.Server):
         on_drain: Callable[[], None],
         on_hangup: Callable[[], None] | None = None,
         handshakes: TokenBuckets | None = None,
+        outcomes: Counter[HandshakeOutcome] | None = None,
     ) -> None:
         super().__init__(config)
+        self._outcomes = Counter[HandshakeOutcome]() if outcomes is None else outcomes
         self._handshakes = handshakes
         self.listeners = listeners
         self._on_drain = on_drain
@@ -435,7 +440,12 @@ class DrainingServer(uvicorn.Server):
         if listener.get_context is not None:
             timeout_s = base.limits.header_timeout_s
             server = TlsListener(
-                bound, create_protocol, listener.get_context, timeout_s, self._is_within_rate
+                bound,
+                create_protocol,
+                listener.get_context,
+                timeout_s,
+                self._is_within_rate,
+                self._outcomes,
             )
             server.start(config.backlog)
             return server
@@ -484,10 +494,12 @@ def build_server(
     limits: HttpLimits | None = None,
     places: SharedPlaces | None = None,
     on_hangup: Callable[[], None] | None = None,
+    handshake_outcomes: Counter[HandshakeOutcome] | None = None,
 ) -> DrainingServer:
     """Return the server of an application, not yet listening.
 
-    `places` are those of the connections, `on_hangup` is called on SIGHUP.
+    `places` are those of the connections, `on_hangup` is called on SIGHUP, `handshake_outcomes`
+    counts TLS handshakes.
     """
     limits = HttpLimits() if limits is None else limits
     attributes = {
@@ -514,4 +526,4 @@ def build_server(
     handshakes = None
     if settings.rate_limit:
         handshakes = TokenBuckets("handshakes", limits.handshakes_per_s)
-    return DrainingServer(config, listeners, on_drain, on_hangup, handshakes)
+    return DrainingServer(config, listeners, on_drain, on_hangup, handshakes, handshake_outcomes)

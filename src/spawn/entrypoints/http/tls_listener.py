@@ -4,9 +4,12 @@ import asyncio
 import socket
 import ssl
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
+
+from spawn.application.traffic.traffic_control import HandshakeOutcome
 
 SHUTDOWN_TIMEOUT_S: Final = 3.0
 """Time in which a client confirms the end of a TLS connection before it is cut."""
@@ -42,8 +45,13 @@ class TlsListener:
         get_context: Callable[[], ssl.SSLContext],
         timeout_s: float,
         is_within_rate: Callable[[str], bool],
+        outcomes: Counter[HandshakeOutcome],
     ) -> None:
-        """Accept nothing yet; `is_within_rate` says whether an address may begin a handshake."""
+        """Accept nothing yet.
+
+        `is_within_rate` says whether an address may begin a handshake, `outcomes` counts them.
+        """
+        self._outcomes = outcomes
         self._is_within_rate = is_within_rate
         self._bound = bound
         self._create_protocol = create_protocol
@@ -80,16 +88,18 @@ class TlsListener:
                 await asyncio.sleep(_ACCEPT_PAUSE_S)
                 continue
             if not self._is_within_rate(str(address[0])):
+                self._outcomes[HandshakeOutcome.RATE_LIMITED] += 1
                 connection.close()
                 continue
             protocol = self._create_protocol()
             if protocol.admit(str(address[0])):
                 self._start_task(self._shake_hands(connection, protocol))
             else:
+                self._outcomes[HandshakeOutcome.NO_PLACE] += 1
                 connection.close()
 
     async def _shake_hands(self, connection: socket.socket, protocol: AdmittedProtocol) -> None:
-        is_complete = False
+        is_complete = is_stopped = False
         try:
             # Clients fail in many ways, all of which are an OSError: an SSLError is one too.
             with suppress(OSError):
@@ -101,7 +111,13 @@ class TlsListener:
                     ssl_shutdown_timeout=SHUTDOWN_TIMEOUT_S,
                 )
                 is_complete = True
+                self._outcomes[HandshakeOutcome.COMPLETED] += 1
+        except asyncio.CancelledError:
+            is_stopped = True
+            raise
         finally:
             if not is_complete:
+                if not is_stopped:
+                    self._outcomes[HandshakeOutcome.FAILED] += 1
                 protocol.release_place()
                 connection.close()

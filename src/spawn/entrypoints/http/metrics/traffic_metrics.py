@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from spawn.application.traffic.traffic_control import TrafficControl
+from spawn.application.traffic.traffic_control import HandshakeOutcome, TrafficControl
 from spawn.ports.runtime import GetCertificate
 
 
@@ -58,13 +58,14 @@ class TrafficMetrics(Collector):
 
 
 class CertificateMetrics(Collector):
-    """Metrics of the TLS certificate."""
+    """Metrics of the TLS certificate, and of the handshakes with it."""
 
-    def __init__(self, get_certificate: GetCertificate) -> None:
+    def __init__(self, get_certificate: GetCertificate, traffic: TrafficControl) -> None:
+        self._traffic = traffic
         self._get_certificate = get_certificate
 
     def collect(self) -> Iterator[Metric]:
-        """Yield when the certificate ends, and how its reloads went."""
+        """Yield when the certificate ends, and how its reloads and the handshakes went."""
         certificate = self._get_certificate()
         yield GaugeMetricFamily(
             "spawn_tls_certificate_not_after_timestamp_seconds",
@@ -79,3 +80,11 @@ class CertificateMetrics(Collector):
         reloads.add_metric(("loaded",), certificate.reloads)
         reloads.add_metric(("failed",), certificate.failed_reloads)
         yield reloads
+        handshakes = CounterMetricFamily(
+            "spawn_tls_handshakes",
+            "TLS handshakes, by outcome: completed, failed, rate_limited, no_place.",
+            labels=("outcome",),
+        )
+        for outcome in HandshakeOutcome:
+            handshakes.add_metric((outcome.value,), self._traffic.handshakes[outcome])
+        yield handshakes
