@@ -1,6 +1,6 @@
 """Check histories: rounds of sixteen clients, faults, a migration and an import each.
 
-    python -m tests.histories [--rounds N] [--seed N] [--folder PATH]
+    python -m tests.histories [--rounds N] [--seed N] [--folder PATH] [--encrypted]
 
 Prints a line for each round; the exit code is 1 if there was a violation. The folder, which is
 kept after a violation, has the store and the log of the service.
@@ -18,9 +18,9 @@ from pathlib import Path
 from tests.histories.rounds import RoundReport, RoundSize, Run
 
 
-async def run(folder: Path, rounds: int, seed: int) -> int:
+async def run(folder: Path, rounds: int, seed: int, *, is_encrypted: bool = False) -> int:
     """Run the rounds; return the number of violations."""
-    run_ = Run(folder, seed, RoundSize())
+    run_ = Run(folder, seed, RoundSize(), is_encrypted=is_encrypted)
     reports: list[RoundReport] = []
     started_s = time.monotonic()
     try:
@@ -60,17 +60,21 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--encrypted", action="store_true", help="give the service a key")
     arguments = parser.parse_args()
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="spawn-histories-"))
     folder.mkdir(parents=True, exist_ok=True)
     # So that the processes of the run end with it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    violations = asyncio.run(run(folder, arguments.rounds, arguments.seed))
+    violations = asyncio.run(
+        run(folder, arguments.rounds, arguments.seed, is_encrypted=arguments.encrypted)
+    )
     if violations:
         print(f"The store and the logs are in {folder}.")
         return 1
     if arguments.folder is None:
         shutil.rmtree(folder)
+        folder.with_name(f"{folder.name}.key").unlink(missing_ok=True)
     return 0
 
 

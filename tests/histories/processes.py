@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import random
+import secrets
 import signal
 import subprocess
 import sys
@@ -63,10 +64,17 @@ class OntologyServer:
         self._process.wait()
 
 
+def _write_key(folder: Path) -> Path:
+    """Write a key beside the folder of the store, which must not have it."""
+    file = folder.with_name(f"{folder.name}.key")
+    file.write_text(secrets.token_hex(32))
+    return file
+
+
 class FaultyService:
     """A service process on a file, and the faults that a round injects."""
 
-    def __init__(self, folder: Path, ontology_url: str) -> None:
+    def __init__(self, folder: Path, ontology_url: str, *, is_encrypted: bool = False) -> None:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self.http = httpx.AsyncClient(base_url=self.url, timeout=30, trust_env=False)
@@ -83,6 +91,8 @@ class FaultyService:
             "SPAWN_LOG_LEVEL": "ERROR",
             "SPAWN_AUTH": "off",
         }
+        if is_encrypted:
+            self._settings["SPAWN_ENCRYPTION_KEY_FILE"] = str(_write_key(folder))
 
     @property
     def _running(self) -> "subprocess.Popen[bytes]":

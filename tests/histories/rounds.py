@@ -41,11 +41,13 @@ class RoundReport(NamedTuple):
 class Run:
     """Rounds on one file, which later ones find as the earlier ones left it."""
 
-    def __init__(self, folder: Path, seed: int, size: RoundSize) -> None:
+    def __init__(
+        self, folder: Path, seed: int, size: RoundSize, *, is_encrypted: bool = False
+    ) -> None:
         self._seed = seed
         self._size = size
         self._ontology = OntologyServer(folder)
-        self._service = FaultyService(folder, self._ontology.url)
+        self._service = FaultyService(folder, self._ontology.url, is_encrypted=is_encrypted)
         self._after: str | None = None
         self._events: list[Event] = []
         self._first_faults = 0

@@ -1,6 +1,7 @@
 """Replay power cuts: record what the store asks of the system, and open what a cut may leave.
 
-    python -m tests.power_loss [--changes N] [--shuffles N] [--seed N] [--folder PATH]
+    python -m tests.power_loss [--changes N] [--shuffles N] [--seed N] [--share N] [--encrypted]
+                               [--folder PATH]
 
 Needs strace. The exit code is 1 if an image did not open or lacked an acknowledged change.
 """
@@ -36,6 +37,8 @@ def main() -> int:
     parser.add_argument("--changes", type=int, default=4, help="changes of each phase and worker")
     parser.add_argument("--shuffles", type=int, default=6, help="random images of each cut")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--share", type=float, default=1.0, help="share of the images to open")
+    parser.add_argument("--encrypted", action="store_true", help="give the store a key")
     parser.add_argument("--folder", type=Path)
     arguments = parser.parse_args()
     if not can_trace():
@@ -44,9 +47,16 @@ def main() -> int:
     logger.remove()
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="spawn-power-loss-"))
     folder.mkdir(parents=True, exist_ok=True)
-    record_workload(folder, arguments.changes)
+    is_encrypted: bool = arguments.encrypted
+    record_workload(folder, arguments.changes, is_encrypted=is_encrypted)
     started_s = time.monotonic()
-    result = Replayer(folder, arguments.seed, shuffles=arguments.shuffles).run(Progress())
+    result = Replayer(
+        folder,
+        arguments.seed,
+        shuffles=arguments.shuffles,
+        share=arguments.share,
+        is_encrypted=is_encrypted,
+    ).run(Progress())
     for sentence in result.violations[:20]:
         print(sentence)
     print(f"{result} (seed {arguments.seed}, {time.monotonic() - started_s:.0f} s)")

@@ -41,13 +41,16 @@ class Replay:
         )
 
 
-def record_workload(folder: Path, changes: int, inject: str = "") -> str:
+def record_workload(
+    folder: Path, changes: int, inject: str = "", *, is_encrypted: bool = False
+) -> str:
     """Run the workload on `folder`/store and record its calls; return its output.
 
     Further runs on the same folder go on where the one before ended.
     """
     (folder / "store").mkdir(exist_ok=True)
-    arguments = (str(folder / "store" / "s.duckdb"), str(changes))
+    key = ("encrypted",) if is_encrypted else ()
+    arguments = (str(folder / "store" / "s.duckdb"), str(changes), *key)
     record = folder / f"calls-{len(list_records(folder))}"
     return record_calls(WORKLOAD, record, *arguments, inject=inject)
 
@@ -60,12 +63,21 @@ def list_records(folder: Path) -> list[Path]:
 class Replayer:
     """Replay of one record, with a folder for the images."""
 
-    def __init__(self, folder: Path, seed: int, *, shuffles: int, share: float = 1.0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        seed: int,
+        *,
+        shuffles: int,
+        share: float = 1.0,
+        is_encrypted: bool = False,
+    ) -> None:
         self.result = Replay()
         self._folder = folder
         self._seed = seed
         self._shuffles = shuffles
         self._share = share
+        self._is_encrypted = is_encrypted
         self._acknowledged: Versions = {}
         self._known: dict[bytes, Versions | str] = {}
 
@@ -131,7 +143,7 @@ class Replayer:
         folder = self._folder / "image"
         _write(image, folder)
         try:
-            return asyncio.run(read_versions(folder / "s.duckdb"))
+            return asyncio.run(read_versions(folder / "s.duckdb", is_encrypted=self._is_encrypted))
         except SpawnError as error:
             if _TORN_BLOCK in str(error.__cause__):
                 return _TORN_BLOCK

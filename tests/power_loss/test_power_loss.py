@@ -35,6 +35,16 @@ def test_images_of_a_power_cut_open_with_every_acknowledged_change(record: Path)
     assert result.opened > 10
 
 
+def test_images_of_an_encrypted_store_open_with_every_acknowledged_change(tmp_path: Path) -> None:
+    """The log of the engine is sealed record by record, the database block by block."""
+    assert "project_schema 2" in record_workload(tmp_path, 1, is_encrypted=True)
+    files = [path.read_bytes() for path in (tmp_path / "store").iterdir()]
+    assert not any(b"Second" in content for content in files)
+    result = Replayer(tmp_path, seed=1, shuffles=1, share=SHARE, is_encrypted=True).run()
+    assert result.violations == []
+    assert result.acknowledged > 50
+
+
 def test_a_log_that_is_never_synced_is_found(record: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Prove the replay: the same record without the syncs of the log loses changes."""
 

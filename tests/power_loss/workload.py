@@ -1,6 +1,7 @@
 """Write to a store in every way that it writes; print a line for each acknowledgement.
 
-Arguments: the file of the store, and the number of changes of each phase. The lines are
+Arguments: the file of the store, the number of changes of each phase, and `encrypted` for a store
+with a key. The lines are
 `KIND ID VERSION`; `rejected REASON` and `failed REASON` once the store takes no more changes.
 """
 
@@ -13,6 +14,7 @@ import msgspec
 
 from spawn.adapters.duckdb.store import DuckDbStore, open_duckdb
 from spawn.adapters.embedded.options import StoreOptions
+from spawn.adapters.encryption.encryption_key import EncryptionKey
 from spawn.adapters.local.clock import SystemClock
 from spawn.domain.aggregates import encode_state
 from spawn.domain.change import EncodedState, Write
@@ -26,7 +28,12 @@ from spawn.testing.storage_contract.migrations import a_document, revise_columns
 
 _WORKERS = 3
 _BULK_ROWS = 40
-OPTIONS = StoreOptions(reserve_bytes=0)
+_KEY = EncryptionKey(b"5" * 64)
+
+
+def build_options(*, is_encrypted: bool) -> StoreOptions:
+    """Return the options of the store, with or without a key."""
+    return StoreOptions(reserve_bytes=0, encryption_key=_KEY if is_encrypted else None)
 
 
 def report(*words: object) -> None:
@@ -101,12 +108,12 @@ class Workload:
         report("schema", "project_schema", active.version + 1)
 
 
-async def main(path: Path, changes: int) -> None:
+async def main(path: Path, changes: int, *, is_encrypted: bool = False) -> None:
     """Write to an empty store in every way; close it, open it and write once."""
-    is_new = True
+    is_new, options = True, build_options(is_encrypted=is_encrypted)
     while is_new:
         try:
-            store = await open_duckdb(path, clock=SystemClock(), options=OPTIONS)
+            store = await open_duckdb(path, clock=SystemClock(), options=options)
         except SpawnError as error:
             report("rejected", error.detail)
             return
@@ -131,14 +138,15 @@ async def _write_once(store: DuckDbStore) -> None:
     report("project", project.project_id, 1)
 
 
-async def read_versions(path: Path) -> dict[tuple[str, str], int]:
+async def read_versions(path: Path, *, is_encrypted: bool = False) -> dict[tuple[str, str], int]:
     """Open a store and return the versions that it has, by kind and id.
 
     Raises:
         SpawnError: the store does not open.
         AssertionError: feed, state tables and single reads disagree.
     """
-    store = await open_duckdb(path, clock=SystemClock(), options=OPTIONS)
+    options = build_options(is_encrypted=is_encrypted)
+    store = await open_duckdb(path, clock=SystemClock(), options=options)
     try:
         return await _read_all(store)
     finally:
@@ -170,4 +178,4 @@ async def _read_all(store: DuckDbStore) -> dict[tuple[str, str], int]:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), is_encrypted="encrypted" in sys.argv))

@@ -55,6 +55,47 @@ class NoCheckOfTheMark(World):
         self.check_mark = lambda *_: None
 
 
+class ReceiptsOfMemory(World):
+    """Receipts are those of the process: a start forgets them."""
+
+    def load_receipts(self, node: Node) -> dict[str, int]:
+        return node.receipts if not node.is_dead else {}
+
+
+class ReceiptBeforeCommit(World):
+    """A receipt is cached before its change is committed."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.early: dict[str, int] = {}
+
+    def commit(self, node: Node, record: dict[str, Any]) -> None:
+        first = len(node.engine.rows) + 1
+        self.early = {row[0]: first + n for n, row in enumerate(record["rows"])}
+        super().commit(node, record)
+        self.early = {}
+
+    def load_receipts(self, node: Node) -> dict[str, int]:
+        return super().load_receipts(node) | self.early
+
+
+class BookmarkBeforeDelivery(World):
+    """The bookmark is saved before the consumer has the events."""
+
+    def deliver(self, node: Node, count: int) -> None:
+        rows = node.engine.rows[node.place : node.place + count]
+        node.save_bookmark(node.place + len(rows))
+        node.send(rows)
+
+
+class DeliveryBeforeCommit(World):
+    """Events are sent of changes that the disk has not confirmed."""
+
+    def commit(self, node: Node, record: dict[str, Any]) -> None:
+        node.send([*node.engine.rows[node.place :], *record["rows"]])
+        super().commit(node, record)
+
+
 def no_sync_of_folders(patch: Patch) -> None:
     """Publish files without a sync of their folder."""
     patch.setattr(durable_files, "sync_folder", lambda _: None)
@@ -124,7 +165,15 @@ def no_count_of_cut_claims(patch: Patch) -> None:
     patch.setattr(epoch_claims, "find_claimed_epoch", find)
 
 
-WORLDS: Final = (MarkBeforeCommit, NoSyncOfTheLog, NoCheckOfTheMark)
+WORLDS: Final = (
+    MarkBeforeCommit,
+    NoSyncOfTheLog,
+    NoCheckOfTheMark,
+    ReceiptsOfMemory,
+    ReceiptBeforeCommit,
+    BookmarkBeforeDelivery,
+    DeliveryBeforeCommit,
+)
 PATCHES: Final = (
     no_sync_of_folders,
     no_sync_of_files,

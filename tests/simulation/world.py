@@ -3,7 +3,9 @@
 Real are the high-water mark and its check, the files of an archive, the steps of a backup with its
 index and retention, and the claims of epochs. The engine is a model: a log of records with
 checksums, synced at each commit, as the engine promises; a restore is a model of the order of the
-real one. Receipts, projection and delivery are the engine's transactions, and tested with it.
+real one. So are receipts and the outbox: clients repeat requests without a response, with the key
+of the first, and a consumer is sent events from a bookmark. The projection is not simulated: it is
+the engine's, and tested with it.
 """
 
 import errno
@@ -85,6 +87,7 @@ class ModelEngine:
         content = path.read_bytes()
         self.epoch = 1
         self.rows: list[tuple[str, str]] = []
+        self.bookmark = 0
         self._is_folder_synced = False
         self._end = 0
         for end, record in _read_records(content):
@@ -94,6 +97,7 @@ class ModelEngine:
     def _apply(self, record: dict[str, Any]) -> None:
         self.epoch = record.get("epoch", self.epoch)
         self.rows += (tuple(row) for row in record.get("rows", ()))
+        self.bookmark = record.get("bookmark", self.bookmark)
 
     def commit(self, record: dict[str, Any]) -> None:
         """Write a record durably; it is applied only if that has succeeded."""
@@ -212,12 +216,19 @@ def installed(patch: pytest.MonkeyPatch, disk: FakeDisk, clock: FakeClock) -> It
 
 
 class Node:
-    """A process that serves one file: it commits, keeps its mark and takes backups."""
+    """A process that serves one file: it commits, keeps its mark, delivers and takes backups.
+
+    What clients and the consumer know is here too, and survives it: acknowledged changes,
+    requests without a response, and the events that the consumer was sent.
+    """
 
     def __init__(self, world: "World", folder: str) -> None:
         self.world = world
         self.path = FakePath(folder) / "s.duckdb"
         self.acknowledged: dict[int, str] = {}
+        self.unanswered: list[tuple[str, ...]] = []
+        self.received: dict[int, str] = {}
+        self.receipts: dict[str, int] = {}
         self.is_dead = True
 
     def start(self) -> None:
@@ -237,23 +248,72 @@ class Node:
             self.mark.release()
             raise
         self.writer = self.world.open_writer(self)
+        self.receipts = self.world.load_receipts(self)
+        self.place = self.engine.bookmark
         self.is_dead = False
 
     def commit(self, count: int) -> None:
-        """Commit a group of changes: first the engine, then the mark, then the acknowledgement."""
+        """Send a request for a group of changes, each with an idempotency key."""
+        name, bits = self.path.parent.name, self.world.random.getrandbits
+        self._request(tuple(f"{name}-{bits(48):x}" for _ in range(count)))
+
+    def repeat(self) -> None:
+        """Repeat a request whose response never came, if there is one."""
+        if self.unanswered:
+            self._request(self.unanswered.pop(0))
+
+    def _request(self, keys: tuple[str, ...]) -> None:
+        self.unanswered.append(keys)  # until its response comes
+        for key in keys:
+            place = self.receipts.get(key)
+            if place is not None and (
+                place > len(self.engine.rows) or self.engine.rows[place - 1][0] != key
+            ):
+                raise Violation(f"the response to {key} is repeated, but its change is lost")
+        new_keys = [key for key in keys if key not in self.receipts]
+        if not new_keys or self._commit(new_keys):
+            self.unanswered.remove(keys)
+            rows = enumerate(self.engine.rows, start=1)
+            self.acknowledged.update((n, row[1]) for n, row in rows if row[0] in keys)
+
+    def _commit(self, keys: list[str]) -> bool:
+        """Commit changes: first the engine, then the mark; return whether it was done."""
         rows, row_hash = [], self.engine.rows[-1][1] if self.engine.rows else _NO_HASH
-        for _ in range(count):
-            key = f"{self.path.parent.name}-{self.world.random.getrandbits(48):x}"
+        for key in keys:
             row_hash = sha256(f"{row_hash} {key}".encode()).hexdigest()
             rows.append((key, row_hash))
         first = len(self.engine.rows) + 1
         try:
             self.world.commit(self, {"rows": rows})
         except OSError as failure:
-            if failure.errno == errno.EIO:
-                self.world.after_failed_sync(self)
-            return
-        self.acknowledged.update((first + n, row[1]) for n, row in enumerate(rows))
+            self._end_after(failure)
+            # The engine may have the changes: then a repetition must find their receipts.
+            self.receipts = self.world.load_receipts(self)
+            return False
+        self.receipts.update((key, first + n) for n, key in enumerate(keys))
+        return True
+
+    def _end_after(self, failure: OSError) -> None:
+        if failure.errno == errno.EIO:
+            self.world.after_failed_sync(self)
+
+    def deliver(self) -> None:
+        """Send the next events to the consumer, and save the bookmark now and then."""
+        try:
+            self.world.deliver(self, self.world.random.randint(1, 5))
+        except OSError as failure:
+            self._end_after(failure)
+
+    def send(self, rows: list[tuple[str, str]]) -> None:
+        """Let the consumer have the events after the place; it may have had some of them."""
+        for row in rows:
+            self.place += 1
+            if self.place > len(self.received) + 1:
+                raise Violation(f"the event {len(self.received) + 1} was never delivered")
+            self.received[self.place] = row[1]
+
+    def save_bookmark(self, place: int) -> None:
+        self.engine.commit({"bookmark": place})
 
     def write_mark(self) -> None:
         """Write the mark after a commit, and sync it once its last sync is old."""
@@ -311,6 +371,16 @@ class World:
         """Stop: after a failed sync only what the disk has after a restart proves anything."""
         node.stop()
         raise PowerCut
+
+    def load_receipts(self, node: Node) -> dict[str, int]:
+        """Return the journal rows by their keys, as a start reads them."""
+        return {key: n for n, (key, _) in enumerate(node.engine.rows, start=1)}
+
+    def deliver(self, node: Node, count: int) -> None:
+        """Send committed events, then save how far the consumer is, not each time."""
+        node.send(node.engine.rows[node.place : node.place + count])
+        if self.random.random() < 0.5:
+            node.save_bookmark(node.place)
 
     def sync_at_start(self, node: Node) -> None:
         """Make durable what a killed process may have left in memory, as a start does."""
@@ -378,8 +448,12 @@ class World:
         self.clock.elapsed_s += self.random.choice((0.01, 0.3, 2.0, 70.0))
         if node.is_dead:
             self._restart(node)
-        elif (chance := self.random.random()) < 0.55:
+        elif (chance := self.random.random()) < 0.4:
             node.commit(self.random.randint(1, 3))
+        elif chance < 0.5:
+            node.repeat()
+        elif chance < 0.6:
+            node.deliver()
         elif chance < 0.85:
             node.back_up()
         elif chance < 0.93:
@@ -485,6 +559,11 @@ class World:
         for position, row_hash in node.acknowledged.items():
             if position > len(rows) or rows[position - 1][1] != row_hash:
                 raise Violation(f"the acknowledged change {position} is lost")
+        if len({key for key, _ in rows}) < len(rows):
+            raise Violation("a request that was repeated took effect twice")
+        for position, row_hash in node.received.items():
+            if position > len(rows) or rows[position - 1][1] != row_hash:
+                raise Violation(f"the event {position} was delivered, but its change is lost")
 
     def _check_archive(self) -> None:
         """Check that every listed file is whole, and the newest backup restorable."""
