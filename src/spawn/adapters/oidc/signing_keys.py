@@ -87,7 +87,7 @@ def _read_key(item: dict[str, Any]) -> SigningKey | None:
     from joserfc.errors import JoseError
 
     key_id, key_type = item.get("kid"), item.get("kty")
-    if not isinstance(key_id, str) or not key_id or key_type not in {"RSA", "EC", "OKP"}:
+    if not isinstance(key_id, str) or not key_id or key_type not in ("RSA", "EC", "OKP"):
         return None
     if item.get("use", "sig") != "sig" or "d" in item or not _may_verify(item):
         return None
@@ -101,6 +101,8 @@ def _read_key(item: dict[str, Any]) -> SigningKey | None:
         return None
     curve = "" if key_type == "RSA" else str(item.get("crv", ""))
     algorithm = item.get("alg")
+    if not isinstance(algorithm, str | None):
+        return None
     return SigningKey(key_id, str(key_type), curve, algorithm, key)
 
 

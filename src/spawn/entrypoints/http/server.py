@@ -27,7 +27,7 @@ from spawn.application.traffic.token_buckets import TokenBuckets
 from spawn.application.traffic.traffic_control import HandshakeOutcome
 from spawn.application.web_addresses import UNIX
 from spawn.entrypoints.http.limits import HttpLimits
-from spawn.entrypoints.http.middleware.trusted_proxies import TrustedProxies
+from spawn.entrypoints.http.middleware.trusted_proxies import TrustedProxies, name_site
 from spawn.entrypoints.http.protocol.problems import problem_response
 from spawn.entrypoints.http.protocol.response import HSTS, WHOLE, Header, Response
 from spawn.entrypoints.http.tls_listener import AdmittedProtocol, TlsListener
@@ -168,7 +168,8 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
     def admit(self, address: str) -> bool:
         """Take a place for a connection of an address; return False if none is left."""
         # A trusted proxy has the connections of many clients.
-        self._owner = f"{address} {id(self)}" if self.proxies.is_trusted(address) else address
+        is_trusted = self.proxies.is_trusted(address)
+        self._owner = f"{address} {id(self)}" if is_trusted else name_site(address)
         self._has_place = self.places.take(self._owner)
         return self._has_place
 
@@ -456,7 +457,7 @@ class DrainingServer(uvicorn.Server):
         proxies = cast("Any", self.config).http_protocol_class.proxies
         if self._handshakes is None or proxies.is_trusted(address):
             return True
-        return self._handshakes.take(address) >= 0
+        return self._handshakes.take(name_site(address)) >= 0
 
     async def shutdown(self, sockets: list[Any] | None = None) -> None:  # noqa: ARG002 -- as above
         """Drain the connections and stop."""

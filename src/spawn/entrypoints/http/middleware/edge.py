@@ -34,7 +34,7 @@ from spawn.entrypoints.http.middleware.rate_fields import EXPORTS, find_budget, 
 from spawn.entrypoints.http.middleware.request_audit import RequestAudit
 from spawn.entrypoints.http.middleware.request_checks import describe_target_error, is_host
 from spawn.entrypoints.http.middleware.request_spans import RequestTracer
-from spawn.entrypoints.http.middleware.trusted_proxies import TrustedProxies
+from spawn.entrypoints.http.middleware.trusted_proxies import TrustedProxies, name_site
 from spawn.entrypoints.http.protocol.error_log import INTERNAL_CODE, log_server_error
 from spawn.entrypoints.http.protocol.problems import (
     INTERNAL_ERROR_DETAIL,
@@ -538,7 +538,7 @@ def _find_client(scope: HTTPScope, context: RequestContext) -> str:
     principal = context.authentication.principal
     if principal.kind is PrincipalKind.KEY or principal.kind is PrincipalKind.TOKEN:
         return principal.id
-    return _find_peer(scope)
+    return name_site(_find_peer(scope))
 
 
 def _find_peer(scope: HTTPScope) -> str:
