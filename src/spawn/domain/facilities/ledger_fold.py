@@ -130,6 +130,11 @@ class LedgerFold:
         self._fixes_base = (
             facility.repayment is not None and facility.repayment.interest_base == "fixed"
         )
+        rate = facility.rate
+        is_plain = rate is not None and not rate.margin_steps and rate.floor is None
+        self._margin_units = (
+            int(rate.margin * RATE_UNITS) if rate is not None and rate.curve and is_plain else None
+        )
         self._traces = traces
         self._checks = False
         self._functions: Mapping[EntryKind, Callable[[LedgerEntry, int], None]] = {
@@ -320,8 +325,10 @@ class LedgerFold:
         self._settle_accruals(entry.value_date)
         self.state.balance += amount
         self.state.draws += amount
-        self._set_first_base()
-        self._trace_entry(entry, amount, principal=amount)
+        if self._fixes_base:
+            self._set_first_base()
+        if self._traces:
+            self._trace_entry(entry, amount, principal=amount)
 
     def _open(self, entry: LedgerEntry, amount: int) -> None:
         """Take over a running loan: the fees of the terms until then are not of this ledger."""
@@ -336,11 +343,13 @@ class LedgerFold:
         self._settle_accruals(entry.value_date)
         self.state.balance -= amount
         self.state.prepayments += amount
-        self._trace_entry(entry, amount, principal=amount)
+        if self._traces:
+            self._trace_entry(entry, amount, principal=amount)
 
     def _charge_fee(self, entry: LedgerEntry, amount: int) -> None:
         self.state.fees_due += amount
-        self._trace_entry(entry, amount, fees=amount)
+        if self._traces:
+            self._trace_entry(entry, amount, fees=amount)
 
     def _cancel(self, entry: LedgerEntry, amount: int) -> None:
         self._settle_accruals(entry.value_date)
@@ -417,7 +426,7 @@ class LedgerFold:
     def _set_first_base(self) -> None:
         """Set the fixed base of interest when the loan is first drawn."""
         repayment = self._facility.repayment
-        if self._fixes_base and self.state.interest_base is None and repayment is not None:
+        if self.state.interest_base is None and repayment is not None:
             amount = repayment.interest_base_amount
             self.state.interest_base = (
                 self.state.balance if amount is None else self.to_units(amount)
@@ -429,7 +438,11 @@ class LedgerFold:
             self.state.interest_base = self.state.balance
 
     def _reset_rate(self, day: date) -> None:
-        self.state.rate_units = annual_rate_units(self._facility, self.state.fixing, day)
+        state = self.state
+        if self._margin_units is None or state.fixing is None:
+            state.rate_units = annual_rate_units(self._facility, state.fixing, day)
+        else:
+            state.rate_units = int(state.fixing * RATE_UNITS) + self._margin_units
 
     def _trace_entry(self, entry: LedgerEntry, amount: int, **parts: int) -> None:
         if self._traces:
