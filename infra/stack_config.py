@@ -77,6 +77,11 @@ class BackupConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     retention: Annotated[int, msgspec.Meta(ge=1, le=100)] = 4
     verify_schedule: Annotated[str, msgspec.Meta(pattern=r"^\S+( \S+){4}$")] = "17 3 * * *"
 
+    def __post_init__(self) -> None:
+        """Reject a schedule with which the service does not start."""
+        if self.interval_s > self.full_interval_s:
+            raise ValueError("`interval_s` must not be longer than `full_interval_s`")
+
 
 class MonitoringConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Prometheus, Alertmanager and Grafana of a container host: `spawn:monitoring`."""

@@ -157,7 +157,7 @@ def test_a_secrets_file_is_checked_before_serving(
     path.write_text(f"other {SECRET}\n")
     assert main(["serve", "--check-config"]) == 2
     output = capsys.readouterr().err
-    assert "secrets cannot be read" in output
+    assert "No such file" in output
     assert "no secret for risk" in output
     assert SECRET not in output
     path.write_text(f"risk {SECRET}\n")
@@ -176,6 +176,8 @@ def test_the_key_of_backups_is_checked_before_serving(
     if text is not None:
         path.write_text(text)
     monkeypatch.setenv("SPAWN_BACKUP_SIGNING_KEY_FILE", str(path))
+    monkeypatch.setenv("SPAWN_STORAGE_URL", f"duckdb:///{tmp_path}/data/spawn.duckdb")
+    monkeypatch.setenv("SPAWN_BACKUP_URL", f"file://{tmp_path}/backups")
     assert main(["serve", "--check-config"]) == 2
     line = capsys.readouterr().err
     assert line.startswith("spawn: SPAWN_BACKUP_SIGNING_KEY_FILE")

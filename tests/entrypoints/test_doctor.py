@@ -93,6 +93,7 @@ def test_the_doctor_checks_the_rest_although_a_publisher_is_misconfigured(
 def test_the_doctor_names_a_setting_whose_file_is_absent(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("SPAWN_EVENTS_URL", "https://consumer.example/hook")
     monkeypatch.setenv("SPAWN_WEBHOOK_SECRETS_FILE", "absent.txt")
     assert main(["doctor"]) == 1
     line = "FAIL  settings  SPAWN_WEBHOOK_SECRETS_FILE names absent.txt: No such file or directory"

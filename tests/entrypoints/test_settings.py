@@ -12,6 +12,7 @@ from spawn.entrypoints.settings import (
     Settings,
     SettingsError,
     check_files,
+    check_served_settings,
     read_service_url,
     read_settings,
 )
@@ -175,6 +176,111 @@ def test_otlp_endpoint_needs_the_exporter(monkeypatch: pytest.MonkeyPatch) -> No
         read_settings({"SPAWN_OTLP_ENDPOINT": "http://127.0.0.1:4318"})
 
 
+ALONE = {
+    "STORAGE_URL": "memory://",
+    "ONTOLOGY_URL": "https://ontology.example",
+    "ONTOLOGY_TIMEOUT_S": "5",
+    "SCHEMA_ID": "project_schema",
+    "SCHEMA_PIN": "project_schema@3",
+    "SCHEMA_MODE": "full",
+    "SCHEMAS": "facility=facility_schema",
+    "SCHEMA_REFRESH_S": "60",
+    "PUBLIC_URL": "https://data.example",
+    "PRODUCT_ID": "spawn-projects",
+    "PRODUCT_OWNER": "Desk",
+    "PRODUCT_CONTACT": "https://desk.example",
+    "EVENTS_URL": "log://",
+    "EVENT_RETENTION_DAYS": "30",
+    "HOST": "127.0.0.1",
+    "PORT": "8000",
+    "LISTEN": "unix:/run/spawn.sock",
+    "ADMIN_LISTEN": "127.0.0.1:9000",
+    "ALLOWED_HOSTS": "spawn",
+    "CORS_ORIGINS": "*",
+    "TRUSTED_PROXIES": "10.0.0.0/8",
+    "RATE_LIMIT": "2000",
+    "RATE_LIMIT_WRITES": "5",
+    "RATE_LIMIT_ANALYSIS": "5",
+    "RATE_LIMIT_EXPORTS": "5",
+    "AUTH": "keys",
+    "LOG_LEVEL": "INFO",
+    "LOG_FORMAT": "auto",
+    "OTLP_ENDPOINT": "http://collector:4318",
+    "ENVIRONMENT": "production",
+    "OPENLINEAGE_URL": "https://collector.example",
+    "QUALITY_INTERVAL_S": "300",
+    "FRESHNESS_S": "60",
+    "IMPORT_FRESHNESS_S": "60",
+    "BACKUP_URL": "file:///backups",
+    "BACKUP_SIGNING_KEY_FILE": "/run/key",
+    "ENCRYPTION_KEY_FILE": "/run/key",
+    "APPROVALS_FILE": "/run/approvals.json",
+}
+"""Settings that have an effect by themselves, or with a default of others."""
+DEPENDENT = {
+    "WEBHOOK_SECRETS_FILE": ("/run/secrets", {"EVENTS_URL": "https://hooks.example/x"}),
+    "WEBHOOK_ALLOWED_NETWORKS": ("10.0.0.0/8", {"EVENTS_URL": "https://hooks.example/x"}),
+    "SOCKET_MODE": ("600", {"ADMIN_LISTEN": "unix:/run/admin.sock"}),
+    "TLS_CERTIFICATE_FILE": ("/run/x.pem", {"TLS_KEY_FILE": "/run/x.key"}),
+    "TLS_KEY_FILE": ("/run/x.key", {"TLS_CERTIFICATE_FILE": "/run/x.pem"}),
+    "TLS_CLIENT_CA_FILE": (
+        "/run/ca.pem",
+        {"TLS_CERTIFICATE_FILE": "/run/x.pem", "TLS_KEY_FILE": "/run/x.key"},
+    ),
+    **{
+        name.removeprefix("SPAWN_"): (text, {"AUTH": "oidc"})
+        for name, text in {
+            "OIDC_ISSUER": "https://login.example/",
+            "OIDC_AUDIENCE": "https://spawn.example",
+            "OIDC_KEYS_URL": "https://login.example/certs",
+            "OIDC_ROW_CLAIMS": "country_code=countries",
+        }.items()
+    },
+    "OPENLINEAGE_KEY_FILE": ("/run/key", {"OPENLINEAGE_URL": "https://collector.example"}),
+    "BACKUP_INTERVAL_S": ("300", {"BACKUP_URL": "file:///backups"}),
+    "BACKUP_FULL_INTERVAL_S": ("604800", {"BACKUP_URL": "file:///backups"}),
+    "BACKUP_RETENTION": ("4", {"BACKUP_URL": "file:///backups"}),
+}
+"""Settings that have an effect with others only, with a text, some of them their default."""
+
+
+def read_texts(texts: dict[str, str]) -> Settings:
+    return read_settings({f"SPAWN_{name}": text for name, text in texts.items()})
+
+
+def test_each_setting_either_has_an_effect_alone_or_names_what_it_needs() -> None:
+    assert {f"SPAWN_{name}" for name in ALONE | DEPENDENT} == set(SETTING_NAMES)
+
+
+@pytest.mark.parametrize(("name", "text"), ALONE.items())
+def test_a_setting_with_an_effect_is_accepted_alone(name: str, text: str) -> None:
+    read_texts({name: text})
+
+
+@pytest.mark.parametrize("name", DEPENDENT)
+def test_a_setting_without_an_effect_is_rejected_until_it_has_what_it_needs(name: str) -> None:
+    text, others = DEPENDENT[name]
+    with pytest.raises(SettingsError, match=rf"SPAWN_{name}\b.* needs? ") as failure:
+        read_texts({name: text})
+    assert "\n" not in str(failure.value)
+    assert any(f"SPAWN_{other}" in str(failure.value) for other in others)
+    complete = {key: value for key, (value, needed) in DEPENDENT.items() if needed == others}
+    read_texts(complete | {name: text} | others)
+
+
+def test_a_signing_key_without_backups_is_for_commands_and_not_for_a_service() -> None:
+    settings = read_texts({"BACKUP_SIGNING_KEY_FILE": "/run/key"})
+    with pytest.raises(SettingsError, match="SPAWN_BACKUP_SIGNING_KEY_FILE needs SPAWN_BACKUP_URL"):
+        check_served_settings(settings)
+    check_served_settings(msgspec.structs.replace(settings, backup_url="file:///backups"))
+
+
+def test_every_host_is_allowed_by_a_star_alone() -> None:
+    assert "*" in read_texts({"ALLOWED_HOSTS": "*"}).hosts
+    with pytest.raises(SettingsError, match="not a host name"):
+        read_texts({"ALLOWED_HOSTS": "*.example"})
+
+
 ALL_INTERFACES = ["0.0.0.0", "::"]  # noqa: S104  # rejected, not bound
 
 
@@ -203,7 +309,20 @@ def test_loopback_is_allowed_without_access_control(host: str) -> None:
         ({"BACKUP_URL": "file://{folder}"}, "the folder of the store"),
         ({"BACKUP_URL": "file://{folder}/x/.."}, "the folder of the store"),
         ({"BACKUP_URL": "file://{folder}/s.duckdb"}, "which is no folder"),
-        ({"RATE_LIMIT": "0", "RATE_LIMIT_WRITES": "5"}, "or omit SPAWN_RATE_LIMIT_WRITES"),
+        ({"RATE_LIMIT": "0", "RATE_LIMIT_WRITES": "5"}, "WRITES needs a SPAWN_RATE_LIMIT other"),
+        ({"TRUSTED_PROXIES": "10.0.0.0/8, unix"}, "SPAWN_TRUSTED_PROXIES names unix"),
+        (
+            {
+                "BACKUP_URL": "file:///b",
+                "BACKUP_INTERVAL_S": "7200",
+                "BACKUP_FULL_INTERVAL_S": "3600",
+            },
+            "SPAWN_BACKUP_INTERVAL_S is longer than SPAWN_BACKUP_FULL_INTERVAL_S",
+        ),
+        (
+            {"EVENTS_URL": "log://, nats://h/desk", "WEBHOOK_SECRETS_FILE": "/x"},
+            "SPAWN_WEBHOOK_SECRETS_FILE needs a webhook in SPAWN_EVENTS_URL",
+        ),
     ],
 )
 def test_settings_that_would_have_no_effect_stop_the_start(
@@ -354,7 +473,7 @@ def test_tokens_need_all_of_their_settings(monkeypatch: pytest.MonkeyPatch) -> N
     for name in OIDC.keys() - {"SPAWN_AUTH"}:
         with pytest.raises(SettingsError, match=f"{name} is needed"):
             read_settings({key: value for key, value in OIDC.items() if key != name})
-        with pytest.raises(SettingsError, match=f"{name} has an effect with SPAWN_AUTH=oidc only"):
+        with pytest.raises(SettingsError, match=f"{name} needs SPAWN_AUTH=oidc"):
             read_settings({name: OIDC[name]})
     with pytest.raises(SettingsError, match="SPAWN_OIDC_KEYS_URL must be https"):
         read_settings({**OIDC, "SPAWN_OIDC_KEYS_URL": "http://login.example/certs"})

@@ -242,6 +242,7 @@ def test_the_settings_of_a_stack_reach_its_container() -> None:
         ("service", {"privileged": True}),
         ("service", {"ontology_server": True}),
         ("backup", {"interval_s": 1}),
+        ("backup", {"interval_s": 7_200, "full_interval_s": 3_600}),
         ("backup", {"verify_schedule": "daily"}),
         ("kubernetes", {"namespace": "Spawn_1"}),
         ("monitoring", {"prometheus_image": ""}),

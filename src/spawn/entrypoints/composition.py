@@ -319,7 +319,7 @@ async def open_composition(
     registry and the store finish and close, the remaining logs and spans are written.
     """
     async with AsyncExitStack() as stack:
-        approval_policy = await asyncio.to_thread(_read_approval_policy, settings)
+        approval_policy = await asyncio.to_thread(read_approval_policy, settings)
         tracer = configure_tracing(settings)
         stack.push_async_callback(asyncio.to_thread, flush_tracing)
         access_log = AccessLog(STDOUT, is_text=is_text_format(settings.log_format, STDOUT))
@@ -402,7 +402,7 @@ async def open_composition(
         )
 
 
-def _read_approval_policy(settings: Settings) -> ApprovalPolicy:
+def read_approval_policy(settings: Settings) -> ApprovalPolicy:
     """Read the policy of approvals.
 
     Raises:

@@ -31,7 +31,7 @@ from spawn.entrypoints.http.limits import HttpLimits
 from spawn.entrypoints.http.server import DrainingServer, Listener, build_server
 from spawn.entrypoints.logging import configure_logging
 from spawn.entrypoints.request_context import Audience
-from spawn.entrypoints.settings import Settings, SettingsError, check_files
+from spawn.entrypoints.settings import Settings, SettingsError, check_files, check_served_settings
 from spawn.entrypoints.starting_responder import StartingResponder
 from spawn.ports.runtime import CertificateStatus
 
@@ -80,6 +80,7 @@ async def run_async(
     """
     gc.set_threshold(*GC_THRESHOLDS)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    check_served_settings(settings)
     check_files(settings)
     certificates = load_certificates(settings)
     with _bind_listeners(settings, certificates) as listeners:

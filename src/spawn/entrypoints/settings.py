@@ -5,7 +5,7 @@ A misspelt or malformed variable stops the start with one line that names it.
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -276,8 +276,18 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
                 raise SettingsError(
                     f"SPAWN_LISTEN is a socket to listen on instead of {PREFIX}{name}: keep one"
                 )
-    _check_combinations(settings)
+    _check_combinations(settings, tokens.keys())
     return settings
+
+
+def check_served_settings(settings: Settings) -> None:
+    """Check what holds for a service alone: commands read backups with a key and no target.
+
+    Raises:
+        SettingsError: a setting would have no effect.
+    """
+    if settings.backup_signing_key_file and not settings.backup_url:
+        raise SettingsError(f"{PREFIX}BACKUP_SIGNING_KEY_FILE needs SPAWN_BACKUP_URL")
 
 
 def check_files(settings: Settings) -> None:
@@ -371,13 +381,79 @@ def _read_key(name: str, path: str) -> bytes:
     return key
 
 
-def _check_combinations(settings: Settings) -> None:
-    """Raise SettingsError for settings that conflict with each other."""
+class _Need(msgspec.Struct, frozen=True):
+    """Settings that have an effect only with another one."""
+
+    names: tuple[str, ...]
+    requirement: str
+    is_met: Callable[[Settings], bool]
+
+
+def _has_webhook(settings: Settings) -> bool:
+    """Whether a publisher may be a webhook, or one of a third party that takes its settings."""
+    return any(urlsplit(url).scheme not in {"log", "nats"} for url in settings.events_url)
+
+
+def _has_socket(settings: Settings) -> bool:
+    admin = settings.admin_listen
+    return bool(settings.listen_address.path or (admin is not None and admin.path))
+
+
+_NEEDS: Final = (
+    _Need(
+        ("backup_interval_s", "backup_full_interval_s", "backup_retention"),
+        "SPAWN_BACKUP_URL",
+        lambda settings: bool(settings.backup_url),
+    ),
+    _Need(
+        ("webhook_secrets_file", "webhook_allowed_networks"),
+        "a webhook in SPAWN_EVENTS_URL",
+        _has_webhook,
+    ),
+    _Need(
+        ("openlineage_key_file",),
+        "SPAWN_OPENLINEAGE_URL",
+        lambda settings: bool(settings.openlineage_url),
+    ),
+    _Need(
+        ("rate_limit_writes", "rate_limit_analysis", "rate_limit_exports"),
+        "a SPAWN_RATE_LIMIT other than 0, which limits nothing",
+        lambda settings: bool(settings.rate_limit),
+    ),
+    _Need(("tls_client_ca_file",), "SPAWN_TLS_CERTIFICATE_FILE", lambda settings: settings.has_tls),
+    _Need(("socket_mode",), "a Unix socket in SPAWN_LISTEN or SPAWN_ADMIN_LISTEN", _has_socket),
+    _Need(
+        ("oidc_issuer", "oidc_audience", "oidc_keys_url", "oidc_row_claims"),
+        "SPAWN_AUTH=oidc",
+        lambda settings: settings.auth == "oidc",
+    ),
+)
+
+
+def _check_needs(settings: Settings, variables: Collection[str]) -> None:
+    """Raise SettingsError for a setting without an effect, at its default too if it is given.
+
+    0 and an empty text, where they are defaults, switch off what has no effect, and do no harm.
+    """
+    for need in _NEEDS:
+        for name in need.names:
+            value = getattr(settings, name)
+            is_set = value != getattr(_DEFAULTS, name) or (value and name.upper() in variables)
+            if is_set and not need.is_met(settings):
+                raise SettingsError(f"{PREFIX}{name.upper()} needs {need.requirement}")
+    if UNIX in settings.trusted_proxies and not _has_socket(settings):
+        raise SettingsError(
+            "SPAWN_TRUSTED_PROXIES names unix, but no listener is a Unix socket: set SPAWN_LISTEN"
+        )
+
+
+def _check_combinations(settings: Settings, variables: Collection[str]) -> None:
+    """Raise SettingsError for settings that conflict with each other, or have no effect."""
     _check_listeners(settings)
+    _check_needs(settings, variables)
     _check_oidc(settings)
     _check_backups(settings)
     _check_encryption(settings)
-    _check_rates(settings)
     pin = settings.schema_pin
     if pin is not None and pin[0] != settings.schema_id:
         raise SettingsError(
@@ -396,10 +472,12 @@ def _check_combinations(settings: Settings) -> None:
 def _check_backups(settings: Settings) -> None:
     """Raise SettingsError for backups that would not be taken, or not be apart from the store."""
     if not settings.backup_url:
-        for name in ("backup_interval_s", "backup_full_interval_s", "backup_retention"):
-            if getattr(settings, name) != getattr(_DEFAULTS, name):
-                raise SettingsError(f"{PREFIX}{name.upper()} needs SPAWN_BACKUP_URL")
         return
+    if settings.backup_interval_s > settings.backup_full_interval_s:
+        raise SettingsError(
+            "SPAWN_BACKUP_INTERVAL_S is longer than SPAWN_BACKUP_FULL_INTERVAL_S, so that every"
+            " backup would begin a new set: choose a shorter interval"
+        )
     from spawn.adapters.archives.archive_urls import parse_archive_url
     from spawn.adapters.archives.bucket_archive import PACKAGE
 
@@ -449,16 +527,6 @@ def _check_encryption(settings: Settings) -> None:
         )
 
 
-def _check_rates(settings: Settings) -> None:
-    """Raise SettingsError for a budget of a service that has no limits."""
-    for name in ("rate_limit_writes", "rate_limit_analysis", "rate_limit_exports"):
-        if getattr(settings, name) and not settings.rate_limit:
-            raise SettingsError(
-                f"SPAWN_RATE_LIMIT is 0, so nothing is limited: set it, or omit"
-                f" {PREFIX}{name.upper()}"
-            )
-
-
 def _check_listeners(settings: Settings) -> None:
     """Raise SettingsError for listeners that are open, the same, or have half a certificate."""
     named = {"SPAWN_HOST": settings.listen_address}
@@ -487,35 +555,22 @@ def _check_listeners(settings: Settings) -> None:
             "SPAWN_TLS_CERTIFICATE_FILE has no effect: every listener is a Unix socket, which has"
             " no TLS"
         )
-    _check_socket_mode(settings, named.values())
     is_tls_service = settings.has_tls and not settings.listen_address.path
     if is_tls_service and urlsplit(settings.public_url).scheme == "http":
         raise SettingsError(
             "SPAWN_PUBLIC_URL begins with http, but the service has TLS: its links would lead"
             " nowhere; write https"
         )
-    if settings.tls_client_ca_file and not settings.has_tls:
-        raise SettingsError("SPAWN_TLS_CLIENT_CA_FILE needs SPAWN_TLS_CERTIFICATE_FILE")
-
-
-def _check_socket_mode(settings: Settings, addresses: Iterable[ListenAddress]) -> None:
-    """Raise SettingsError for permissions of sockets that do not exist."""
-    has_socket = any(address.path for address in addresses)
-    if settings.socket_mode != _DEFAULTS.socket_mode and not has_socket:
-        raise SettingsError("SPAWN_SOCKET_MODE needs a Unix socket in SPAWN_LISTEN")
 
 
 def _check_oidc(settings: Settings) -> None:
-    """Raise SettingsError if the settings of tokens are incomplete, or would have no effect."""
+    """Raise SettingsError if the settings of tokens are incomplete or unsafe."""
     values = {
         "SPAWN_OIDC_ISSUER": settings.oidc_issuer,
         "SPAWN_OIDC_AUDIENCE": settings.oidc_audience,
         "SPAWN_OIDC_KEYS_URL": settings.oidc_keys_url,
     }
     if settings.auth != "oidc":
-        for name, value in (*values.items(), ("SPAWN_OIDC_ROW_CLAIMS", settings.oidc_row_claims)):
-            if value:
-                raise SettingsError(f"{name} has an effect with SPAWN_AUTH=oidc only")
         return
     for name, value in values.items():
         if not value:

@@ -15,8 +15,14 @@ from spawn.domain.principal import Principal
 from spawn.domain.text import redact_url
 from spawn.entrypoints import service
 from spawn.entrypoints.cli.errors import CommandError
-from spawn.entrypoints.composition import Composition, open_publishers
-from spawn.entrypoints.settings import Settings
+from spawn.entrypoints.composition import Composition, open_publishers, read_approval_policy
+from spawn.entrypoints.settings import (
+    Settings,
+    check_files,
+    check_served_settings,
+    find_encryption_key,
+    read_signing_key,
+)
 from spawn.entrypoints.store_access import find_access_problem
 
 SEED_ACTOR: Final = Principal(id="demo")
@@ -48,12 +54,20 @@ def build_admin_url(settings: Settings) -> str:
     return f"{'https' if settings.has_tls else 'http'}://{admin}"
 
 
-async def check_publishers(settings: Settings) -> None:
-    """Open the publishers of events and close them; nothing is connected.
+async def check_config(settings: Settings) -> None:
+    """Check the settings, and read every file that they name as the start does.
+
+    Publishers of events are opened and closed; nothing is connected.
 
     Raises:
-        SettingsError: one of them cannot be used.
+        SettingsError: the service would not start.
     """
+    check_served_settings(settings)
+    check_files(settings)
+    service.load_certificates(settings)
+    read_signing_key(settings.backup_signing_key_file)
+    find_encryption_key(settings)
+    read_approval_policy(settings)
     for publisher in await open_publishers(settings):
         await publisher.close()
 

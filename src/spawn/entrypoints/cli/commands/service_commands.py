@@ -16,9 +16,7 @@ from spawn.entrypoints.cli.grammar.options import Commands, add_json_option, par
 from spawn.entrypoints.collector import collector_paused
 from spawn.entrypoints.settings import (
     Settings,
-    find_encryption_key,
     read_service_url,
-    read_signing_key,
 )
 
 
@@ -111,12 +109,7 @@ def _run_serve(settings: Settings, arguments: argparse.Namespace) -> int:
         from spawn.entrypoints.cli import serve
 
     if arguments.check_config:
-        from spawn.entrypoints.service import load_certificates
-
-        load_certificates(settings)
-        read_signing_key(settings.backup_signing_key_file)
-        find_encryption_key(settings)
-        asyncio.run(serve.check_publishers(settings))
+        asyncio.run(serve.check_config(settings))
         if arguments.json:
             print_config_check()
         else:
