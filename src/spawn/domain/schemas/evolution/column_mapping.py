@@ -7,7 +7,7 @@ import msgspec
 from spawn.domain import schema_version
 from spawn.domain.schema_version import Column, RetiredColumn, Schema
 from spawn.domain.schemas.core_columns import CORE_ATTRIBUTES, get_core_columns
-from spawn.domain.schemas.evolution.column_meaning import retire
+from spawn.domain.schemas.evolution.column_meaning import ColumnMeanings
 
 ColumnPairs = tuple[tuple[Column, Column], ...]
 """Pairs of an old and a new column."""
@@ -75,7 +75,8 @@ def carry_retired_columns(old: Schema, new: Schema) -> Schema:
     restored_names = {column.name for column in mapping.restored_columns.values()}
     still_retired = [column for column in old.retired if column.name not in restored_names]
     removed_columns = [*mapping.removed_columns, *(column for column, _ in mapping.merged_pairs)]
-    newly_retired = [retire(old, column, new.version) for column in removed_columns]
+    meanings = ColumnMeanings(old)
+    newly_retired = [meanings.retire(column, new.version) for column in removed_columns]
     retired = _limit_indexed((*still_retired, *newly_retired))
     return msgspec.structs.replace(new, retired=retired)
 

@@ -33,31 +33,37 @@ class ColumnMeaning(msgspec.Struct, frozen=True):
         return has_all and self.term_members in {b"", later.term_members}
 
 
-def get_meaning(schema: Schema, column: Column, name: str | None = None) -> ColumnMeaning:
-    """Return the meaning of a schema's column.
+class ColumnMeanings:
+    """Meanings of the columns of a schema version, whose context is expanded once for all."""
 
-    `name` is the column's name where only a vocabulary defines it: its later name, if it was
-    renamed, since a declared rename changes no meaning.
-    """
-    context = _get_context(schema.context)
-    own_iris = (context.expand(column.semantic),) if column.semantic else ()
-    if all(described.name != column.name for described in schema.columns):
-        # A core column that the document does not describe has the domain's meaning.
-        return ColumnMeaning(own_iris)
-    term = context.terms.get(column.name, _NO_TERM)
-    if term is _NO_TERM:
-        return ColumnMeaning(own_iris or context.expand_unstated(name or column.name))
-    iri, members = context.read_term(term)
-    return ColumnMeaning((*own_iris, iri) if iri is not None else own_iris, members)
+    def __init__(self, schema: Schema) -> None:
+        self._context = _get_context(schema.context)
+        self._described_names = {column.name for column in schema.columns}
 
+    def of(self, column: Column, name: str | None = None) -> ColumnMeaning:
+        """Return the meaning of a column of the schema.
 
-def retire(schema: Schema, column: Column, since: int) -> RetiredColumn:
-    """Return a column of a schema as retired, with its IRI, since its context is gone with it."""
-    iris = get_meaning(schema, column).iris
-    semantic = iris[0] if iris else None
-    if semantic != column.semantic:
-        column = msgspec.structs.replace(column, semantic=semantic)
-    return RetiredColumn(column=column, since=since)
+        `name` is the column's name where only a vocabulary defines it: its later name, if it was
+        renamed, since a declared rename changes no meaning.
+        """
+        context = self._context
+        own_iris = (context.expand(column.semantic),) if column.semantic else ()
+        if column.name not in self._described_names:
+            # A core column that the document does not describe has the domain's meaning.
+            return ColumnMeaning(own_iris)
+        term = context.terms.get(column.name, _NO_TERM)
+        if term is _NO_TERM:
+            return ColumnMeaning(own_iris or context.expand_unstated(name or column.name))
+        iri, members = context.read_term(term)
+        return ColumnMeaning((*own_iris, iri) if iri is not None else own_iris, members)
+
+    def retire(self, column: Column, since: int) -> RetiredColumn:
+        """Return a column as retired, with its IRI, since its context is gone with it."""
+        iris = self.of(column).iris
+        semantic = iris[0] if iris else None
+        if semantic != column.semantic:
+            column = msgspec.structs.replace(column, semantic=semantic)
+        return RetiredColumn(column=column, since=since)
 
 
 class _Context:

@@ -17,7 +17,7 @@ from spawn.domain.schemas.evolution.column_mapping import (
     carry_retired_columns,
     map_columns,
 )
-from spawn.domain.schemas.evolution.column_meaning import get_meaning
+from spawn.domain.schemas.evolution.column_meaning import ColumnMeanings
 from spawn.domain.schemas.evolution.column_rules import compare_column, compare_type, compare_unit
 from spawn.domain.schemas.evolution.compatibility import (
     ChangeKind,
@@ -61,10 +61,12 @@ def compare_schemas(
     for earlier, later in (*mapping.same_name_pairs, *mapping.renamed_pairs):
         current = notices.get(later.name) or earlier
         findings.extend(compare_notice(earlier, later, current, on_date))
+    meanings = ColumnMeanings(new)
+    added_names = {column.name for column in mapping.added_columns}
     for column in new.governed:
-        if column in mapping.added_columns:
+        if column.name in added_names:
             restored_column = mapping.restored_columns.get(column.name)
-            findings.extend(_build_added_finding(new, column, restored_column))
+            findings.extend(_build_added_finding(meanings, column, restored_column))
     accepted_names = _get_accepted_names(successor)
     for column in mapping.removed_columns:
         is_accepted = accepted_names.issuperset(_get_input_names(column))
@@ -147,26 +149,28 @@ def _get_common_order(schema: Schema, other: Schema) -> list[str]:
 def _find_redefined_terms(old: Schema, new: Schema) -> list[str]:
     """Return columns of both versions whose IRI another context changes, and nothing else."""
     after = {column.name: column for column in new.columns}
+    meanings, later_meanings = ColumnMeanings(old), ColumnMeanings(new)
     return sorted(
         column.name
         for column in old.columns
         if column.name in after
         and column.semantic == after[column.name].semantic
-        and not get_meaning(old, column).is_kept_by(get_meaning(new, after[column.name]))
+        and not meanings.of(column).is_kept_by(later_meanings.of(after[column.name]))
     )
 
 
 def _compare_pairs(mapping: SchemaMapping, old: Schema, new: Schema) -> Iterator[Finding]:
+    meanings = ColumnMeanings(old), ColumnMeanings(new)
     for before, after in mapping.same_name_pairs:
         if before != after:
             yield from compare_column(before, after)
-            yield from _compare_semantic(old, before, new, after)
+            yield from _compare_semantic(meanings, before, after)
     for before, after in mapping.renamed_pairs:
         yield _build_rename_finding(
             before, after, is_conflicting=after in mapping.conflicting_columns
         )
         yield from compare_column(before, after)
-        yield from _compare_semantic(old, before, new, after)
+        yield from _compare_semantic(meanings, before, after)
     core = {column.name for column in get_core_columns(old)}
     for before, after in mapping.merged_pairs:
         owner = "the core's" if after.name in core else "another column's"
@@ -198,15 +202,16 @@ def _build_rename_finding(before: Column, after: Column, *, is_conflicting: bool
     )
 
 
-def _compare_semantic(old: Schema, before: Column, new: Schema, after: Column) -> Iterator[Finding]:
+def _compare_semantic(
+    meanings: tuple[ColumnMeanings, ColumnMeanings], before: Column, after: Column
+) -> Iterator[Finding]:
     """Compare the IRIs of a column whose `semantic` or name changed.
 
     `_find_redefined_terms` compares those of the others.
     """
     if before.semantic == after.semantic and before.name == after.name:
         return
-    meaning = get_meaning(old, before, after.name)
-    later_meaning = get_meaning(new, after)
+    meaning, later_meaning = meanings[0].of(before, after.name), meanings[1].of(after)
     is_kept = meaning.is_kept_by(later_meaning)
     if is_kept and before.semantic == after.semantic:
         return
@@ -220,7 +225,7 @@ def _compare_semantic(old: Schema, before: Column, new: Schema, after: Column) -
 
 
 def _build_added_finding(
-    new: Schema, column: Column, retired_column: RetiredColumn | None
+    meanings: ColumnMeanings, column: Column, retired_column: RetiredColumn | None
 ) -> Iterator[Finding]:
     name, path = column.name, build_path(column)
     optional = msgspec.structs.replace(column, required=False)
@@ -240,13 +245,15 @@ def _build_added_finding(
     proofs = () if kind is ChangeKind.ADDED_REQUIRED else (proof,)
     yield build_finding(path, kind, verdicts, f"{name} is new.", consequence, *proofs)
     if retired_column is not None:
-        yield from _compare_reuse(retired_column, new, column)
+        yield from _compare_reuse(retired_column, meanings, column)
 
 
-def _compare_reuse(retired_column: RetiredColumn, new: Schema, column: Column) -> Iterator[Finding]:
+def _compare_reuse(
+    retired_column: RetiredColumn, meanings: ColumnMeanings, column: Column
+) -> Iterator[Finding]:
     """Report reuse of a retired name by a column of another type or meaning."""
     before = retired_column.column
-    meaning = get_meaning(new, column, before.name)
+    meaning = meanings.of(column, before.name)
     stated_column = msgspec.structs.replace(
         column, semantic=before.semantic if before.semantic in meaning.iris else column.semantic
     )
