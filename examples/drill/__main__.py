@@ -18,12 +18,20 @@ from typing import Any
 
 from examples.drill.clients import CLIENTS, PROJECTS, ClientGroup, FieldNames
 from examples.drill.processes import (
+    FACILITY_SCHEMA,
     REFRESH_S,
     SCHEMA,
     DrillProcesses,
     Violation,
     build_document,
     wait_until,
+)
+from examples.drill.second_kind import (
+    FIRST_LABEL_NAMES,
+    LABEL,
+    SPREAD,
+    TwoKinds,
+    build_facility_document,
 )
 from examples.drill.walks import VersionWalk, read_columns
 
@@ -295,6 +303,15 @@ async def publish_many_versions(drill: Drill) -> None:
     await walk.widen_in_turn()
 
 
+async def publish_two_kinds(drill: Drill) -> None:
+    """Publish versions of facilities beside those of projects: see `TwoKinds`."""
+    version = await drill.processes.active_version()
+    kinds = TwoKinds(drill, version, await read_columns(drill))
+    await kinds.adopt_both()
+    await kinds.skip_bad()
+    await kinds.kill_between()
+
+
 async def import_projects(drill: Drill, rows: int) -> None:
     """Import projects for the migrations to work on."""
     line = {
@@ -332,13 +349,17 @@ async def run(folder: Path, rows: int) -> int:
         publish_good_versions,
         publish_bad_versions,
         kill_during_adoptions,
+        publish_two_kinds,
         publish_many_versions,
     ]
     failure = ""
     try:
         await wait_until(processes.is_registry_ready, "the ontology server responds")
         await processes.publish(1, build_document(1, [CAPACITY, STAGE, ZONE, UNITS]))
+        document = build_facility_document(1, LABEL, SPREAD)
+        await processes.publish(1, document, FACILITY_SCHEMA)
         drill.clients.field_names[1] = FieldNames()
+        drill.clients.label_names |= FIRST_LABEL_NAMES
         await processes.start()
         version = await processes.active_version()
         drill.report(f"serving      version {version}, a refresh every {REFRESH_S} s")

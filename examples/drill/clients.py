@@ -11,11 +11,26 @@ from typing import Any
 
 import httpx
 
-from examples.drill.processes import SCHEMA, TIMEOUT_S, DrillProcesses
+from examples.drill.processes import SCHEMA, START_TIMEOUT_S, DrillProcesses
 
 CLIENTS = 8
 PROJECTS = "/v1/ops/projects"
+FACILITIES = "/v1/ops/facilities"
 _VERSION = re.compile(r"/versions/(\d+)>; rel=\"describedby\"")
+TERMS = {
+    "name": "Term loan",
+    "kind": "senior",
+    "currency_code": "EUR",
+    "commitment": "1000000.00",
+    "lenders": [{"lender": "First Infrastructure Bank", "share": "100"}],
+    "rate": {"fixed_rate": "0.04"},
+    "fees": {},
+    "day_count": "30/360",
+    "payment_dates": {"start": "2026-03-31", "end": "2036-03-31", "frequency": "semi_annual"},
+    "repayment": {"profile": "straight_line"},
+    "availability_start": "2026-03-31",
+    "availability_end": "2027-12-31",
+}
 _RETRY_S = 0.05
 _LIST_SIZE = 5
 
@@ -34,6 +49,15 @@ class ExpectedProject:
     zone: str | None
     version: int = 1
     etag: str = "*"
+
+
+@dataclass
+class ExpectedFacility:
+    """State of a facility as its client wrote it, with a column of the schema of facilities."""
+
+    facility_id: str
+    label: str
+    etag: str
 
 
 @dataclass
@@ -56,6 +80,7 @@ class ClientGroup:
         self._processes = processes
         self.field_names: dict[int, FieldNames] = {}
         self.requests: Counter[str] = Counter()
+        self.label_names: dict[int, str] = {}
         self.responses_by_version: Counter[int] = Counter()
         self.retries = 0
         self.errors: list[str] = []
@@ -84,6 +109,10 @@ class ClientGroup:
         """Whether every client has received responses of this version."""
         return all(client.responses_by_version[version] for client in self._clients)
 
+    async def have_all_read_facilities_under(self, version: int) -> bool:
+        """Whether every client has received a facility under this version of their schema."""
+        return all(client.facilities_by_version[version] for client in self._clients)
+
     def record_error(self, number: int, detail: str) -> None:
         """Record an error of a client."""
         self.errors.append(f"client {number}: {detail}")
@@ -97,13 +126,16 @@ class _Client:
         self._random = random.Random(number)
         self.http = httpx.AsyncClient(base_url=processes.url, timeout=30, trust_env=False)
         self.projects: list[ExpectedProject] = []
+        self.facility: ExpectedFacility | None = None
         self.responses_by_version: Counter[int] = Counter()
+        self.facilities_by_version: Counter[int] = Counter()
         self.is_closing = False
 
     async def run(self) -> None:
-        """Create, read, amend and list projects in rounds."""
+        """Create, read, amend and list projects in rounds, and change a facility in each."""
         while not self.is_closing:
             await self._create()
+            await self._change_facility()
             await self._read(self._random.choice(self.projects))
             await self._amend(self._random.choice(self.projects))
             await self._read_version_1(self._random.choice(self.projects))
@@ -111,6 +143,10 @@ class _Client:
 
     async def audit(self) -> None:
         """Read every project that was ever acknowledged, and its history."""
+        if self.facility is not None:
+            response = await self._read_facility(self.facility)
+            if response is not None:
+                self._verify_facility(response, self.facility)
         for project in self.projects:
             await self._read(project)
             response = await self._request("GET", f"{PROJECTS}/{project.project_id}/history")
@@ -190,6 +226,32 @@ class _Client:
             if project.project_id in items:
                 self._verify(response, items[project.project_id], project)
 
+    async def _change_facility(self) -> None:
+        """Create a facility in the first round, then change and read it."""
+        label = f"Label {self._random.randint(1, 999)}"
+        if self.facility is None:
+            path = f"{PROJECTS}/{self.projects[0].project_id}/facilities"
+            body = {**TERMS, "green_label": label}
+            response = await self._request("POST", path, json=body, idempotent=True, expected=201)
+            if response is None:
+                return
+            self.facility = ExpectedFacility(response.json()["facility_id"], label, "*")
+        else:
+            response = await self._request(
+                "PATCH",
+                f"{FACILITIES}/{self.facility.facility_id}",
+                json={"green_label": label},
+                headers={"If-Match": self.facility.etag},
+                idempotent=True,
+            )
+        self.facility.label = label
+        for one in (response, await self._read_facility(self.facility)):
+            if one is not None:
+                self._verify_facility(one, self.facility)
+
+    async def _read_facility(self, facility: ExpectedFacility) -> httpx.Response | None:
+        return await self._request("GET", f"{FACILITIES}/{facility.facility_id}")
+
     # -- sending and verifying ---------------------------------------------------------------
 
     async def _request(
@@ -219,7 +281,7 @@ class _Client:
         self, method: str, path: str, request: dict[str, Any]
     ) -> httpx.Response | None:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + 2 * TIMEOUT_S
+        deadline = loop.time() + 2 * START_TIMEOUT_S
         while True:
             try:
                 return await self.http.request(method, path, **request)
@@ -249,6 +311,18 @@ class _Client:
             self._expect("zone", body.get(field_names.zone), project.zone)
         for name, value in field_names.defaults.items():
             self._expect(name, body.get(name), value)
+
+    def _verify_facility(self, response: httpx.Response, facility: ExpectedFacility) -> None:
+        """Compare a facility with its expected state, by the names of its schema's version."""
+        facility.etag = response.headers["etag"]
+        link = _VERSION.search(response.headers["link"])
+        if link is None:
+            self._group.record_error(self._number, "a facility has no version in Link")
+            return
+        version = int(link[1])
+        self.facilities_by_version[version] += 1
+        name = self._group.label_names[version]
+        self._expect(f"{name} of a facility", response.json().get(name), facility.label)
 
     def _field_names(self, response: httpx.Response) -> FieldNames | None:
         """Return the field names of the version in a response."""

@@ -14,7 +14,10 @@ from typing import Any
 
 import httpx
 
-SCHEMA = "/v1/governance/schemas/project_schema"
+PROJECT_SCHEMA = "project_schema"
+FACILITY_SCHEMA = "facility_schema"
+SCHEMAS = "/v1/governance/schemas"
+SCHEMA = f"{SCHEMAS}/{PROJECT_SCHEMA}"
 REFRESH_S = 1.5
 """Seconds between two requests to the registry, plus or minus a quarter."""
 
@@ -22,7 +25,8 @@ TIMEOUT_S = 60.0
 """Seconds after which the drill fails a wait."""
 
 _POLL_INTERVAL_S = 0.02
-_START_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 300.0
+"""Seconds that a start may take on a machine that other work fills."""
 
 
 class Violation(Exception):
@@ -54,12 +58,13 @@ class DrillProcesses:
             "SPAWN_PORT": str(self._port),
             "SPAWN_STORAGE_URL": f"duckdb:///{self._folder}/drill.duckdb",
             "SPAWN_ONTOLOGY_URL": self._ontology_url,
+            "SPAWN_SCHEMAS": f"facility={FACILITY_SCHEMA}",
             "SPAWN_SCHEMA_REFRESH_S": str(REFRESH_S),
             "SPAWN_RATE_LIMIT": "1000000",
             "SPAWN_AUTH": "off",
         }
         self._service = _start_spawn(["serve"], settings, self._log)
-        await wait_until(self._is_ready, "the service is ready", within_s=_START_TIMEOUT_S)
+        await wait_until(self._is_ready, "the service is ready", within_s=START_TIMEOUT_S)
         self.is_killed = False
 
     async def _is_ready(self) -> bool:
@@ -97,34 +102,35 @@ class DrillProcesses:
         except httpx.TransportError:
             return False
 
-    async def publish(self, version: int, document: bytes) -> None:
+    async def publish(self, version: int, document: bytes, schema_id: str = PROJECT_SCHEMA) -> None:
         """Publish any document under a number, replacing an earlier one."""
         await self._registry.put("/drill", json={"accept_invalid": True})
-        await self._registry.delete(f"/schemas/project_schema/versions/{version}")
+        await self._registry.delete(f"/schemas/{schema_id}/versions/{version}")
+        await self._put(schema_id, version, document)
+
+    async def publish_at_once(
+        self, documents: dict[int, bytes], facility_documents: dict[int, bytes] | None = None
+    ) -> None:
+        """Publish versions so that no refresh comes between them: responses wait meanwhile."""
+        await self._registry.put("/drill", json={"accept_invalid": True, "hang": True})
+        for version, document in documents.items():
+            await self._put(PROJECT_SCHEMA, version, document)
+        for version, document in (facility_documents or {}).items():
+            await self._put(FACILITY_SCHEMA, version, document)
+        await self._registry.put("/drill", json={"accept_invalid": True})
+
+    async def _put(self, schema_id: str, version: int, document: bytes) -> None:
         response = await self._registry.put(
-            f"/schemas/project_schema/versions/{version}",
+            f"/schemas/{schema_id}/versions/{version}",
             content=document,
             headers={"Content-Type": "application/json"},
         )
         response.raise_for_status()
 
-    async def publish_at_once(self, documents: dict[int, bytes]) -> None:
-        """Publish versions so that no refresh comes between them: responses wait meanwhile."""
-        await self._registry.put("/drill", json={"accept_invalid": True, "hang": True})
-        for version, document in documents.items():
-            response = await self._registry.put(
-                f"/schemas/project_schema/versions/{version}",
-                content=document,
-                headers={"Content-Type": "application/json"},
-            )
-            response.raise_for_status()
-        await self._registry.put("/drill", json={"accept_invalid": True})
-
-    async def delete_version(self, version: int) -> None:
+    async def delete_version(self, version: int, schema_id: str = PROJECT_SCHEMA) -> None:
         """Delete a published version."""
-        (
-            await self._registry.delete(f"/schemas/project_schema/versions/{version}")
-        ).raise_for_status()
+        response = await self._registry.delete(f"/schemas/{schema_id}/versions/{version}")
+        response.raise_for_status()
 
     # -- state of the service ----------------------------------------------------------------
 
@@ -138,13 +144,13 @@ class DrillProcesses:
             )
         return response.json()
 
-    async def active_version(self) -> int:
+    async def active_version(self, schema_id: str = PROJECT_SCHEMA) -> int:
         """Return the active version."""
-        return int((await self.get_json(SCHEMA))["version"])
+        return int((await self.get_json(f"{SCHEMAS}/{schema_id}"))["version"])
 
-    async def candidates(self) -> dict[int, dict[str, Any]]:
+    async def candidates(self, schema_id: str = PROJECT_SCHEMA) -> dict[int, dict[str, Any]]:
         """Return the versions that were not adopted, by number."""
-        items = (await self.get_json(f"{SCHEMA}/candidates"))["items"]
+        items = (await self.get_json(f"{SCHEMAS}/{schema_id}/candidates"))["items"]
         return {item["version"]: item for item in items}
 
     async def schema_health(self) -> dict[str, Any]:
@@ -161,9 +167,11 @@ class DrillProcesses:
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
 
 
-def build_document(version: int, columns: list[dict[str, Any]]) -> bytes:
+def build_document(
+    version: int, columns: list[dict[str, Any]], schema_id: str = PROJECT_SCHEMA
+) -> bytes:
     """Return a schema document."""
-    document = {"id": "project_schema", "version": version, "name": "Projects", "columns": columns}
+    document = {"id": schema_id, "version": version, "name": schema_id, "columns": columns}
     return json.dumps(document).encode()
 
 

@@ -82,7 +82,8 @@ class FakeRegistry:
             verified_at=SystemClock().now(),
         )
 
-    def status(self) -> RegistryStatus:
+    def status(self, schema_id: str | None = None) -> RegistryStatus:
+        del schema_id
         detail = None if self.error is None else self.error.detail
         return RegistryStatus(
             url="http://ontology.test",
@@ -119,8 +120,8 @@ class FakeRegistries:
     async def list_schemas(self) -> tuple[PublishedSchema, ...]:
         return tuple([p for one in self._registries.values() for p in await one.list_schemas()])
 
-    def status(self) -> RegistryStatus:
-        return next(iter(self._registries.values())).status()
+    def status(self, schema_id: str | None = None) -> RegistryStatus:
+        return self._registries[schema_id or next(iter(self._registries))].status()
 
     async def close(self) -> None:
         """Do nothing."""

@@ -102,8 +102,11 @@ class SchemaRegistry(Protocol):
         """
         ...
 
-    def status(self) -> RegistryStatus:
-        """Return a snapshot, without waiting."""
+    def status(self, schema_id: str | None = None) -> RegistryStatus:
+        """Return a snapshot, without waiting: of one schema, or of all that were requested.
+
+        An error of one schema is not ended by a response about another.
+        """
         ...
 
     async def close(self) -> None:

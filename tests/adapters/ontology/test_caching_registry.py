@@ -520,3 +520,28 @@ async def test_walked_versions_are_not_written_to_disk(
     await other.fetch(ID, 5)
     assert DiskCache(tmp_path / "cache").load(f"{ID}@5") is not None
     await other.close()
+
+
+async def test_a_response_about_one_schema_does_not_end_the_error_of_another(
+    registry: CachingRegistry, server: ScriptedServer, time: ManualTime
+) -> None:
+    server.set_response(200, document(), Cache_Control="max-age=10")
+    await registry.refresh(ID)
+    time.elapsed_s += 100
+    server.set_response(200, b'{"columns": [<!doctype html>')
+    with pytest.raises(RegistryError):
+        await registry.refresh(ID)
+    loans = json.dumps({"id": "loan_schema", "version": 1, "columns": []}).encode()
+    server.set_response(200, loans)
+    await registry.refresh("loan_schema", kind="facility")
+    assert registry.status("loan_schema").last_error is None
+    assert registry.status("loan_schema").age_s == 0
+    failing, all_schemas = registry.status(ID), registry.status()
+    assert failing.last_error
+    assert failing.last_error == all_schemas.last_error
+    # A schema is as old as its own confirmation, and all are as old as the oldest.
+    assert (failing.age_s, all_schemas.age_s) == (100, 100)
+    assert all_schemas.consecutive_failures == 1
+    server.set_response(200, document(4))
+    await registry.refresh(ID)
+    assert (registry.status().last_error, registry.status().consecutive_failures) == (None, 0)

@@ -63,8 +63,9 @@ class BundledRegistry:
             PublishedSchema(schema_id=schema.id, title=schema.name, latest_version=schema.version),
         )
 
-    def status(self) -> RegistryStatus:
+    def status(self, schema_id: str | None = None) -> RegistryStatus:
         """Return the status of a registry without errors."""
+        del schema_id
         return RegistryStatus(
             url="bundled://",
             provenance=Provenance.BUNDLED,

@@ -7,6 +7,7 @@ a request again as soon as the circuit breaker allows.
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -40,6 +41,15 @@ V = TypeVar("V")
 
 NOT_FOUND_TTL_S: Final = 30.0
 MAX_CACHE_ENTRIES: Final = 64
+
+
+class _SourceStatus(msgspec.Struct):
+    """What the registry said of one schema last."""
+
+    provenance: Provenance | None = None
+    verified_at: datetime | None = None
+    error: str | None = None
+    list_error: str | None = None
 
 
 class _Key(msgspec.Struct, frozen=True):
@@ -102,10 +112,8 @@ class CachingRegistry:
         self._fetched_keys: set[_Key] = set()
         self._locks: WeakValueDictionary[_Key, asyncio.Lock] = WeakValueDictionary()
         self._revalidations: dict[_Key, asyncio.Task[None]] = {}
-        self._provenance: Provenance | None = None
-        self._verified_at: datetime | None = None
-        self._last_error: str | None = None
-        self._list_error: str | None = None
+        self._sources = defaultdict[str, _SourceStatus](_SourceStatus)
+        self._latest_id = ""
         self._consecutive_failures = 0
 
     async def fetch(
@@ -119,7 +127,7 @@ class CachingRegistry:
             # Concurrent callers share one request.
             async with self._locks.setdefault(key, asyncio.Lock()):
                 fetched_schema = self._from_memory(key) or await self._request_or_fall_back(key)
-        self._provenance = fetched_schema.provenance
+        self._record_provenance(schema_id, fetched_schema.provenance)
         return fetched_schema
 
     async def refresh(
@@ -129,7 +137,7 @@ class CachingRegistry:
         key = _create_key(schema_id, version, kind)
         self._absent_until.pop(key, None)
         fetched_schema = await self._request(key)
-        self._provenance = fetched_schema.provenance
+        self._record_provenance(schema_id, fetched_schema.provenance)
         return fetched_schema
 
     async def list_versions(self, schema_id: str) -> tuple[int, ...] | None:
@@ -139,29 +147,32 @@ class CachingRegistry:
         tell what lies between.
         """
         path = f"{_create_key(schema_id).path}/versions"
-        versions = await self._request_list(path, parse_versions)
+        versions = await self._request_list(schema_id, path, parse_versions)
         if versions is None and schema_id in self._listed_ids:
-            self._list_error = "the registry no longer lists the versions of the schema"
-            raise RegistryError(self._list_error)
+            error = "the registry no longer lists the versions of the schema"
+            self._sources[schema_id].list_error = error
+            raise RegistryError(error)
         if versions is not None:
             self._listed_ids.add(schema_id)
         return versions
 
     async def list_schemas(self) -> tuple[PublishedSchema, ...]:
         """Return the schemas that the registry lists."""
-        return await self._request_list("/schemas", parse_schemas) or ()
+        return await self._request_list("", "/schemas", parse_schemas) or ()
 
-    async def _request_list(self, path: str, parse: Callable[[bytes], V]) -> V | None:
+    async def _request_list(
+        self, schema_id: str, path: str, parse: Callable[[bytes], V]
+    ) -> V | None:
         """Return a list as it is parsed; None if the registry has none."""
         before = self._lists.get(path)
         try:
             result = await self._parse_list(path, parse, before)
         except RegistryError as error:
-            self._list_error = error.detail
+            self._sources[schema_id].list_error = error.detail
             self._consecutive_failures += 1
             raise
         # A list does not make up for a document that could not be had.
-        self._list_error = None
+        self._sources[schema_id].list_error = None
         return result
 
     async def _parse_list(
@@ -180,28 +191,43 @@ class CachingRegistry:
         return parse(before[1])
 
     @contextmanager
-    def _recorded(self) -> Iterator[None]:
-        """Record the success or failure of a request; a missing document is neither."""
+    def _recorded(self, schema_id: str) -> Iterator[None]:
+        """Record the success or failure of a request; a missing document is neither.
+
+        The success of one schema does not end the failures of another.
+        """
+        source = self._sources[schema_id]
         try:
             yield
         except RegistryError as error:
-            self._last_error = error.detail
+            source.error = error.detail
             self._consecutive_failures += 1
             raise
-        self._last_error = None
-        self._consecutive_failures = 0
+        source.error = None
+        if all(one.error is None for one in self._sources.values()):
+            self._consecutive_failures = 0
 
-    def status(self) -> RegistryStatus:
-        """Return the current status, without a request."""
+    def _record_provenance(self, schema_id: str, provenance: Provenance) -> None:
+        self._sources[schema_id].provenance = provenance
+        self._latest_id = schema_id
+
+    def status(self, schema_id: str | None = None) -> RegistryStatus:
+        """Return the status of a schema, or of all, without a request."""
+        if schema_id is None:
+            latest, sources = self._sources[self._latest_id], list(self._sources.values())
+        else:
+            latest = self._sources[schema_id]
+            sources = [latest]
+        verified_at = min((s.verified_at for s in sources if s.verified_at), default=None)
         age_s = None
-        if self._verified_at is not None:
-            age_s = max((self._clock.now() - self._verified_at).total_seconds(), 0.0)
+        if verified_at is not None:
+            age_s = max((self._clock.now() - verified_at).total_seconds(), 0.0)
         return RegistryStatus(
             url=self._client.url,
-            provenance=self._provenance,
+            provenance=latest.provenance,
             breaker=self._client.breaker.state.value,
             age_s=age_s,
-            last_error=self._last_error or self._list_error,
+            last_error=next(filter(None, (one.error or one.list_error for one in sources)), None),
             consecutive_failures=self._consecutive_failures,
         )
 
@@ -220,7 +246,7 @@ class CachingRegistry:
         if self._monotonic() < entry.fresh_until:
             return entry.to_fetched_schema(Provenance.FRESH)
         self._start_revalidation(key)
-        detail = self._last_error or "being revalidated"
+        detail = self._sources[key.schema_id].error or "being revalidated"
         return entry.to_fetched_schema(Provenance.STALE, detail)
 
     async def _request_or_fall_back(self, key: _Key) -> FetchedSchema:
@@ -250,7 +276,7 @@ class CachingRegistry:
         except InvalidInput:
             # An earlier release accepted and stored it; this one does not accept it.
             return None
-        self._verified_at = entry.verified_at
+        self._sources[key.schema_id].verified_at = entry.verified_at
         return FetchedSchema(
             schema=schema,
             document=entry.document,
@@ -264,7 +290,7 @@ class CachingRegistry:
         if self._absent_until.get(key, 0.0) > self._monotonic():
             raise NotFound("the registry has no such schema or version, as of a moment ago")
         try:
-            with self._recorded():
+            with self._recorded(key.schema_id):
                 return await self._request_and_cache(key)
         except NotFound:
             self._store(self._absent_until, key, self._monotonic() + NOT_FOUND_TTL_S)
@@ -284,7 +310,7 @@ class CachingRegistry:
             entry = _CacheEntry(schema, response.document, response.etag, now, fresh_until)
             provenance = Provenance.LIVE
         self._store(self._entries, key, entry)
-        self._verified_at = now
+        self._sources[key.schema_id].verified_at = now
         detail = await self._save_to_disk(key, entry)
         return entry.to_fetched_schema(provenance, detail)
 
@@ -323,7 +349,7 @@ class CachingRegistry:
             await self._request(key)
         except (NotFound, RegistryError) as error:
             # The cached schema stays in use as stale; the health check reports the error.
-            self._last_error = error.detail
+            self._sources[key.schema_id].error = error.detail
 
 
 def _create_key(schema_id: str, version: int | None = None, kind: str = PROJECT_KIND) -> _Key:

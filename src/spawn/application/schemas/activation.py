@@ -263,7 +263,7 @@ async def get_schema_health(dependencies: Dependencies, policy: SchemaPolicy) ->
     active = await dependencies.schemas.active(policy.kind)
     records = await dependencies.schemas.records(policy.kind)
     waiting = [record for record in records if record.state not in ADOPTED]
-    registry = dependencies.registry.status()
+    registry = dependencies.registry.status(policy.schema_id)
     return SchemaHealth(
         active=active,
         waiting=tuple(waiting),
