@@ -3,33 +3,51 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 import pytest
+from tests.application.facilities.stored_projects import create_stored_facility, record
 
 from spawn.application.dependencies import Dependencies
 from spawn.application.imports.commands import put_mapping, submit_import
 from spawn.application.imports.runner import run_import
 from spawn.application.lineage.run_builder import build_export_run
+from spawn.application.quality.financing_measures import has_consecutive_periods
 from spawn.application.quality.monitor import QualityMonitor
 from spawn.application.quality.queries import get_latest_report, get_report, list_earlier_reports
 from spawn.domain.aggregates import governed_kinds
 from spawn.domain.change import Change, CommitResult, Write
+from spawn.domain.covenants.cfads_case import CASE_KIND
 from spawn.domain.errors import DeadlineExceeded, Forbidden, NotFound, SpawnError
 from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.facilities.facility import LenderShare
+from spawn.domain.facilities.ledger import ENTRY_KIND, LEDGER_KIND, EntryKind, build_entry_id
 from spawn.domain.imports.import_state import FileFormat
 from spawn.domain.imports.mapping_reader import read_mapping
 from spawn.domain.json_tokens import parse_object
 from spawn.domain.principal import SERVICE_PRINCIPAL, Principal, Scope
 from spawn.domain.projects.project import PROJECT_KIND, ExternalRef, Project
 from spawn.domain.quality.measures import Measure, Measurement
-from spawn.domain.quality.report import ServiceLevelStatus, filter_failed
-from spawn.domain.quality.rules import LAST_CHANGE, ServiceLevels, derive_rules
+from spawn.domain.quality.report import (
+    RuleResult,
+    ServiceLevelStatus,
+    filter_failed,
+    refresh_ages,
+)
+from spawn.domain.quality.rules import (
+    BALANCE_RULE,
+    CASE_PERIODS_RULE,
+    LAST_CHANGE,
+    MeasureUnit,
+    QualityRule,
+    ServiceLevels,
+    derive_rules,
+)
 from spawn.testing.builders import a_project
+from spawn.testing.sample_states import a_state
 from spawn.testing.storage_contract.harness import ManualClock
 from spawn.testing.storage_contract.two_kinds import a_facility, build_facility_write
 
@@ -118,6 +136,80 @@ async def test_a_run_measures_what_the_contract_of_each_kind_promises(
     run = build_export_run("run-1", FileFormat.CSV, schema, report)
     assert not [one.name for one in run.assertions if ".facility." in one.name]
     assert "commitment" not in run.counts
+
+
+async def test_a_negative_balance_is_found_where_a_ledger_has_changed(
+    dependencies: Dependencies, quality_monitor: QualityMonitor
+) -> None:
+    facility_id = await create_stored_facility(dependencies)
+    assert (await measure_rule(quality_monitor, BALANCE_RULE)).checked == 0
+    drawn = await record(dependencies, facility_id, EntryKind.DRAW, date(2026, 4, 15), "100.00")
+    balance = await measure_rule(quality_monitor, BALANCE_RULE)
+    assert (balance.met, balance.checked, balance.passed) == (1, 1, True)
+    # No command repays more than the balance, so the entry is written without one.
+    repaid = msgspec.structs.replace(
+        drawn.entry,
+        entry_id=build_entry_id(facility_id, 2),
+        number=2,
+        kind=EntryKind.PREPAYMENT,
+        amount=Decimal("100.01"),
+        value_date=date(2026, 5, 15),
+    )
+    ledger = await dependencies.reads.get(LEDGER_KIND, facility_id)
+    ledger_state = msgspec.structs.replace(ledger.state, entries=2)
+    writes = (
+        Write(ENTRY_KIND, repaid.entry_id, 0, repaid),
+        Write(LEDGER_KIND, facility_id, ledger.version, ledger_state),
+    )
+    await dependencies.commands.commit(Change(writes=writes, actor="fault", schema_version=0))
+    balance = await measure_rule(quality_monitor, BALANCE_RULE)
+    assert (balance.met, balance.checked, balance.passed) == (0, 1, False)
+    assert balance.samples == (facility_id,)
+
+
+async def test_the_periods_of_cases_are_measured(
+    dependencies: Dependencies, quality_monitor: QualityMonitor
+) -> None:
+    case: Any = a_state(CASE_KIND, 1)
+    write = Write(CASE_KIND, case.case_id, 0, case)
+    await dependencies.commands.commit(Change(writes=(write,), actor="anna", schema_version=0))
+    periods = await measure_rule(quality_monitor, CASE_PERIODS_RULE)
+    assert (periods.met, periods.checked, periods.rule.kind) == (1, 1, "case")
+    assert has_consecutive_periods(case)
+    msgspec.structs.force_setattr(case, "periods", (case.periods[0], case.periods[0]))
+    assert not has_consecutive_periods(case)
+
+
+async def measure_rule(quality_monitor: QualityMonitor, rule: QualityRule) -> RuleResult:
+    results = (await quality_monitor.measure(ANNA)).state.results
+    (result,) = (one for one in results if one.rule.rule_id == rule.rule_id)
+    return result
+
+
+async def test_each_kind_has_its_number_of_states_and_its_last_change(
+    dependencies: Dependencies, quality_monitor: QualityMonitor, clock: ManualClock
+) -> None:
+    report = (await quality_monitor.measure(ANNA)).state
+    assert [(one.kind, one.states, one.changed_at) for one in report.kinds] == [
+        ("project", 0, None),
+        ("facility", 0, None),
+    ]
+    facility_id = await create_stored_facility(dependencies)
+    clock.advance(timedelta(hours=2))
+    report = (await quality_monitor.measure(ANNA)).state
+    facility = await dependencies.reads.get("facility", facility_id)
+    projects, facilities = report.kinds
+    assert (projects.states, projects.schema_id) == (report.projects, "project_schema")
+    assert (facilities.states, facilities.changed_at) == (1, facility.updated_at)
+    assert facilities.schema_id == "facility_schema"
+    ages = {r.rule.rule_id: r for r in report.results if r.rule.unit is MeasureUnit.SECONDS}
+    age = ages["freshness.facility.last_change"]
+    assert age.value is not None
+    assert age.value >= 7_190
+    assert age.passed is None
+    later = refresh_ages(report, clock.now() + timedelta(hours=1))
+    (older,) = (r for r in later.results if r.rule.rule_id == age.rule.rule_id)
+    assert older.value == pytest.approx(age.value + 3600)
 
 
 async def test_a_breach_and_a_recovery_are_each_reported_once(

@@ -44,7 +44,7 @@ MAX_CACHE_ENTRIES: Final = 64
 
 
 class _SourceStatus(msgspec.Struct):
-    """What the registry said of one schema last."""
+    """Last statement of the registry about one schema."""
 
     provenance: Provenance | None = None
     verified_at: datetime | None = None

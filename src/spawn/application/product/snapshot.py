@@ -23,7 +23,7 @@ from spawn.domain.quality.rules import (
     QualityRule,
     ServiceLevels,
     build_freshness_rules,
-    derive_rules,
+    list_rules,
 )
 from spawn.domain.schema_version import Column, Schema
 from spawn.domain.schemas.core_columns import CORE_ATTRIBUTES, CoreAttributes
@@ -286,7 +286,7 @@ async def _take_snapshot_of(
         record=record,
         history=history,
         is_active=is_active,
-        rules=tuple(declaration.rule for declaration in derive_rules(record.schema)),
+        rules=list_rules(record.schema),
         report=report,
     )
 

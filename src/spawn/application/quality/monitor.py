@@ -9,6 +9,7 @@ import msgspec
 from spawn.application.commands import Decision, execute
 from spawn.application.dependencies import Dependencies, require
 from spawn.application.imports.queries import find_latest_import_runs
+from spawn.application.quality.financing_measures import FinancingMeasures
 from spawn.application.quality.queries import get_latest_report
 from spawn.domain.aggregates import governed_kinds
 from spawn.domain.change import StoredAggregate, Write
@@ -25,6 +26,7 @@ from spawn.domain.quality.report import (
     RECOVERED_EVENT,
     REPORT_KIND,
     RULE_KIND,
+    KindFigures,
     QualityReport,
     RuleResult,
     ServiceLevelStatus,
@@ -35,9 +37,8 @@ from spawn.domain.quality.report import (
     refresh_ages,
 )
 from spawn.domain.quality.rules import (
-    LAST_CHANGE,
-    LAST_IMPORT,
     ServiceLevels,
+    build_change_rule,
     build_freshness_rules,
     build_import_rule,
     derive_rules,
@@ -80,6 +81,7 @@ class QualityMonitor:
         self._next_run: asyncio.Task[StoredAggregate[QualityReport]] | None = None
         self._running: set[asyncio.Task[StoredAggregate[QualityReport]]] = set()
         self._measured_to: Position | None = None
+        self._financing = FinancingMeasures()
 
     async def measure(self, principal: Principal) -> StoredAggregate[QualityReport]:
         """Measure everything now and record the report.
@@ -156,11 +158,15 @@ class QualityMonitor:
         schema = (await self._dependencies.active_schema()).schema
         now = self._dependencies.clock.now()
         measurement, shares = await self._measure_states(schema, now)
+        figures = [_build_figures(schema, measurement)]
         for kind in governed_kinds():
             record = await self._dependencies.schemas.active(kind)
             # A kind without a schema of its own promises nothing yet.
             if kind != PROJECT_KIND and record is not None:
-                shares += (await self._measure_states(record.schema, now))[1]
+                other, other_shares = await self._measure_states(record.schema, now)
+                figures.append(_build_figures(record.schema, other))
+                shares += other_shares
+        shares += await self._financing.measure(self._dependencies, now)
         imports = await find_latest_import_runs(self._dependencies)
         position = str(measurement.position)
         report = QualityReport(
@@ -173,6 +179,7 @@ class QualityMonitor:
             changed_at=measurement.changed_at,
             imported_at=max((aggregate.updated_at for aggregate in imports), default=None),
             results=(),
+            kinds=tuple(figures),
         )
         results = (*shares, *_import_results(imports, position), *self._age_results(report))
         return msgspec.structs.replace(report, results=results), measurement.position
@@ -192,7 +199,8 @@ class QualityMonitor:
         ]
 
     def _age_results(self, report: QualityReport) -> list[RuleResult]:
-        instants = {LAST_CHANGE: report.changed_at, LAST_IMPORT: report.imported_at}
+        instants = report.find_instants()
+        others = [build_change_rule(one.kind) for one in report.kinds if one.kind != PROJECT_KIND]
         return [
             evaluate_age(
                 rule,
@@ -200,7 +208,7 @@ class QualityMonitor:
                 measured_at=report.measured_at,
                 position=report.position,
             )
-            for rule in build_freshness_rules(self._levels)
+            for rule in (*build_freshness_rules(self._levels), *others)
         ]
 
     async def _record(
@@ -254,6 +262,17 @@ class QualityMonitor:
             )
             for status in level_changes
         ]
+
+
+def _build_figures(schema: Schema, measurement: Measurement) -> KindFigures:
+    return KindFigures(
+        kind=schema.kind,
+        schema_id=schema.id,
+        schema_version=schema.version,
+        position=str(measurement.position),
+        states=measurement.states,
+        changed_at=measurement.changed_at,
+    )
 
 
 def _import_results(imports: Iterable[StoredAggregate[Run]], position: str) -> list[RuleResult]:

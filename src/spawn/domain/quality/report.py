@@ -8,7 +8,13 @@ from typing import Final
 import msgspec
 
 from spawn.domain.quality.measures import MAX_SAMPLES, MeasureTally
-from spawn.domain.quality.rules import LAST_CHANGE, LAST_IMPORT, MeasureUnit, QualityRule
+from spawn.domain.quality.rules import (
+    LAST_CHANGE,
+    LAST_IMPORT,
+    MeasureUnit,
+    QualityRule,
+    build_change_rule,
+)
 
 REPORT_KIND: Final = "quality_report"
 RULE_KIND: Final = "quality_rule"
@@ -39,11 +45,26 @@ class RuleResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     position: str
 
 
+class KindFigures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The states of a governed kind that a run measured, under a version of its schema.
+
+    `changed_at` is the time of the last write to one, None if there is none.
+    """
+
+    kind: str
+    schema_id: str
+    schema_version: int
+    position: str
+    states: int
+    changed_at: datetime | None
+
+
 class QualityReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The results of all rules, of every governed kind; each version of the aggregate is one run.
 
     `changed_at` is the time of the last write to a project, `imported_at` the end of the last
-    successful import.
+    successful import. `kinds` has the figures of each kind, projects first; runs of earlier
+    releases have none.
     """
 
     dataset: str
@@ -55,6 +76,12 @@ class QualityReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     changed_at: datetime | None
     imported_at: datetime | None
     results: tuple[RuleResult, ...]
+    kinds: tuple[KindFigures, ...] = ()
+
+    def find_instants(self) -> dict[str, datetime | None]:
+        """Return the instants from which the rules on ages count, by the id of each."""
+        changes = {build_change_rule(one.kind).rule_id: one.changed_at for one in self.kinds}
+        return {**changes, LAST_CHANGE: self.changed_at, LAST_IMPORT: self.imported_at}
 
 
 class ServiceLevelStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -99,7 +126,7 @@ def evaluate_age(
 
 def refresh_ages(report: QualityReport, now: datetime) -> QualityReport:
     """Return the report at a later instant, for data that has not changed since."""
-    since = {LAST_CHANGE: report.changed_at, LAST_IMPORT: report.imported_at}
+    since = report.find_instants()
     results = tuple(
         evaluate_age(
             result.rule, since[result.rule.rule_id], measured_at=now, position=result.position

@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from spawn.domain.covenants.cfads_case import CASE_KIND
 from spawn.domain.facilities.facility import FACILITY_KIND
 from spawn.domain.lineage.run import Assertion
 from spawn.domain.projects.codes import CODE_FIELDS
@@ -263,6 +264,34 @@ _PRODUCT_RULES: Final[Mapping[str, tuple[MeasurableRule, ...]]] = {
 """Rules of the product by governed kind, beside those of the schema."""
 
 
+CASE_PERIODS_RULE: Final = QualityRule(
+    rule_id=build_rule_id(Dimension.CONSISTENCY, "periods", CASE_KIND),
+    dimension=Dimension.CONSISTENCY,
+    columns=("periods",),
+    description="The periods of a project's CFADS case follow one another without a gap.",
+    threshold=_FULL_SHARE,
+    severity=Severity.ERROR,
+    kind=CASE_KIND,
+)
+BALANCE_RULE: Final = QualityRule(
+    rule_id=build_rule_id(Dimension.VALIDITY, "balance", FACILITY_KIND),
+    dimension=Dimension.VALIDITY,
+    columns=("balance",),
+    description="The balance of a facility is not negative after any day of its ledger.",
+    threshold=_FULL_SHARE,
+    severity=Severity.ERROR,
+    kind=FACILITY_KIND,
+)
+_FINANCING_RULES: Final = {PROJECT_KIND: (CASE_PERIODS_RULE,), FACILITY_KIND: (BALANCE_RULE,)}
+"""Rules of what belongs to a state of a governed kind and is in no column of it."""
+
+
+def list_rules(schema: Schema) -> tuple[QualityRule, ...]:
+    """Return the rules that the contract of a schema promises, ages left out."""
+    rules = (declaration.rule for declaration in derive_rules(schema))
+    return (*rules, *_FINANCING_RULES.get(schema.kind, ()))
+
+
 def build_import_rule(job: str, check: Assertion) -> QualityRule:
     """Return the rule of an import mapping's check over the newest file, without a threshold.
 
@@ -283,7 +312,7 @@ class ServiceLevels(msgspec.Struct, frozen=True, kw_only=True):
     imported_s: float | None = None
 
 
-LAST_CHANGE: Final = f"{Dimension.FRESHNESS}.last_change"
+LAST_CHANGE: Final = build_rule_id(Dimension.FRESHNESS, "last_change")
 LAST_IMPORT: Final = f"{Dimension.FRESHNESS}.last_import"
 
 
@@ -295,7 +324,15 @@ def build_freshness_rules(levels: ServiceLevels) -> tuple[QualityRule, ...]:
     )
 
 
-def _build_freshness_rule(rule_id: str, description: str, level_s: float | None) -> QualityRule:
+def build_change_rule(kind: str) -> QualityRule:
+    """Return the rule on the age of the newest write of a kind beside projects, without a level."""
+    rule_id = build_rule_id(Dimension.FRESHNESS, "last_change", kind)
+    return _build_freshness_rule(rule_id, f"A {kind} was written recently.", None, kind)
+
+
+def _build_freshness_rule(
+    rule_id: str, description: str, level_s: float | None, kind: str = PROJECT_KIND
+) -> QualityRule:
     return QualityRule(
         rule_id=rule_id,
         dimension=Dimension.FRESHNESS,
@@ -304,4 +341,5 @@ def _build_freshness_rule(rule_id: str, description: str, level_s: float | None)
         unit=MeasureUnit.SECONDS,
         threshold=None if level_s is None else Decimal(str(level_s)),
         severity=Severity.INFO if level_s is None else Severity.WARNING,
+        kind=kind,
     )

@@ -14,6 +14,7 @@ import msgspec
 from spawn.application.dependencies import Dependencies
 from spawn.application.events.journal_watch import JournalWatch
 from spawn.application.facilities.stored_ledgers import load_ledger
+from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import CursorExpired, CursorInvalid, SpawnError
 from spawn.domain.events.position import Position
 from spawn.domain.facilities.balance_history import (
@@ -113,6 +114,33 @@ def split_keys(keys: Sequence[str], size: int) -> Iterable[Sequence[str]]:
         yield keys[start : start + size]
 
 
+async def read_histories(
+    dependencies: Dependencies, facilities: Mapping[str, StoredAggregate[Facility]]
+) -> dict[str, BalanceHistory]:
+    """Return the histories of the facilities with a ledger by id, as they are now.
+
+    Those that are missing, or of earlier versions, are derived and stored.
+    """
+    ledgers = await dependencies.reads.get_many(LEDGER_KIND, list(facilities))
+    documents_by_key = await _load(dependencies, list(ledgers))
+    epoch = (await dependencies.reads.position()).epoch
+    histories: dict[str, BalanceHistory] = {}
+    new_histories: dict[str, tuple[Basis, BalanceHistory]] = {}
+    for key, head in ledgers.items():
+        facility, stored = facilities[key], documents_by_key.get(key)
+        if stored and stored.basis == build_basis(epoch, facility.version, head.version):
+            histories[key] = _decode(stored.document)
+            continue
+        ledger = await load_ledger(dependencies, key)
+        histories[key] = derive_history(facility.state, ledger.entries)
+        basis = build_basis(epoch, facility.version, ledger.version)
+        new_histories[key] = basis, histories[key]
+        await asyncio.sleep(0)
+    if new_histories:
+        await keep_histories(dependencies, new_histories)
+    return histories
+
+
 class BalanceFollower:
     """Follower of the journal that derives the histories of the ledgers that have changed.
 
@@ -175,16 +203,4 @@ class BalanceFollower:
     async def _derive(self, facility_ids: Sequence[str]) -> None:
         dependencies = self._dependencies
         facilities = await dependencies.reads.get_many(FACILITY_KIND, facility_ids)
-        ledgers = await dependencies.reads.get_many(LEDGER_KIND, list(facilities))
-        documents_by_key = await _load(dependencies, list(ledgers))
-        epoch = (await dependencies.reads.position()).epoch
-        histories: dict[str, tuple[Basis, BalanceHistory]] = {}
-        for key in ledgers:
-            facility = facilities[key]
-            ledger = await load_ledger(dependencies, key)
-            basis = build_basis(epoch, facility.version, ledger.version)
-            if key not in documents_by_key or documents_by_key[key].basis != basis:
-                histories[key] = basis, derive_history(facility.state, ledger.entries)
-                await asyncio.sleep(0)
-        if histories:
-            await keep_histories(dependencies, histories)
+        await read_histories(dependencies, facilities)

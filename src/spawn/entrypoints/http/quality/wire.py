@@ -47,6 +47,19 @@ class RuleResultView(WireStruct, frozen=True):
         return cls.of(result.rule, result, threshold=number)
 
 
+class KindFiguresView(WireStruct, frozen=True):
+    """The states of one kind that a run measured."""
+
+    kind: Annotated[str, Meta(description="Kind of the states.")]
+    schema_id: str
+    schema_version: Count
+    position: Annotated[str, Meta(description="The measured feed position.")]
+    states: Annotated[Count, Meta(description="Number of the states.")]
+    changed_at: Annotated[
+        Instant | None, Meta(description="Time of the last write to one; null without any.")
+    ]
+
+
 class QualityRunView(WireStruct, frozen=True):
     """A quality run without its results."""
 
@@ -55,12 +68,18 @@ class QualityRunView(WireStruct, frozen=True):
     schema_id: str
     schema_version: Count
     position: Annotated[str, Meta(description="The measured feed position.")]
-    projects: Count
+    projects: Annotated[
+        Count, Meta(description="Number of projects; `kinds` has that of every kind.")
+    ]
     measured_at: Instant
     changed_at: Instant | None
     imported_at: Instant | None
     rules: Count
     broken: Annotated[tuple[str, ...], Meta(description="Rules whose service level is missed.")]
+    kinds: Annotated[
+        tuple[KindFiguresView, ...],
+        Meta(description="Figures of each kind, projects first; none in runs of older releases."),
+    ]
     url: str
 
     @classmethod
@@ -72,6 +91,7 @@ class QualityRunView(WireStruct, frozen=True):
             rules=len(report.results),
             broken=tuple(result.rule.rule_id for result in filter_failed(report.results)),
             url=public_path(f"{RUNS}/{run}"),
+            kinds=tuple(map(KindFiguresView.of, report.kinds)),
             **members,
         )
 
