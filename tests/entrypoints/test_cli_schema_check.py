@@ -15,7 +15,7 @@ from spawn.entrypoints.settings import PREFIX
 CAPACITY = {"name": "capacity_mw", "type": "decimal(10,3)", "unit": "MW"}
 UNKNOWN = "Responses may have values that old clients do not know."
 DEFAULTED = (
-    "Projects and requests without it get Z. Stored values of x_zone become its values, and all"
+    "Rows and requests without it get Z. Stored values of x_zone become its values, and all"
     " must be valid."
 )
 GRADE = {"name": "grade", "type": "string(10)", "enum": ["A", "B"]}
@@ -178,4 +178,4 @@ def test_the_data_are_checked_in_a_running_service_or_in_the_file(
     assert outputs[0].endswith("not adoptable (backward_transitive)\n")
     assert outputs[1].endswith("not adoptable (none)\n")
     for output in outputs:
-        assert "refuted by stored data\n  capacity_mw of 1 project must be at most 10: " in output
+        assert "refuted by stored data\n  capacity_mw of 1 row must be at most 10: " in output

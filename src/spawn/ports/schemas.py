@@ -140,7 +140,7 @@ class SchemaRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A schema version in this store; `document` is the JSON from the registry.
 
     `reason` is why it was blocked or could not be adopted. `predecessor` is the version whose data
-    it migrated; None if it was adopted into a store without projects.
+    it migrated; None if it was adopted into a store without data of its kind.
     """
 
     schema: Schema
@@ -154,20 +154,20 @@ class SchemaRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProofViolation(msgspec.Struct, frozen=True, kw_only=True):
-    """A proof that stored projects violate.
+    """A proof that stored states violate.
 
-    `project_count` is the number of violating projects, `sample_ids` at most `MAX_SAMPLE_IDS` of
+    `row_count` is the number of states that violate it, `sample_ids` at most `MAX_SAMPLE_IDS` of
     their ids, and `detail` the violation of one of them.
     """
 
     proof: Proof
-    project_count: int
+    row_count: int
     sample_ids: tuple[str, ...]
     detail: str
 
 
 MAX_SAMPLE_IDS = 5
-"""Project ids listed per violated proof."""
+"""Ids listed per violated proof."""
 
 
 class MigrationRejected(Conflict):
@@ -179,10 +179,10 @@ class MigrationRejected(Conflict):
 
 
 def _describe(violation: ProofViolation) -> str:
-    count = violation.project_count
-    projects = "1 project" if count == 1 else f"{count} projects"
+    count = violation.row_count
+    rows = "1 row" if count == 1 else f"{count} rows"
     name, example = violation.proof.stored_name, violation.sample_ids[0]
-    return f"{name} of {projects}, such as {example}, {violation.detail}"
+    return f"{name} of {rows}, such as {example}, {violation.detail}"
 
 
 class MigrationOutcome(StrEnum):
@@ -197,7 +197,7 @@ class MigrationRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One migration attempt in the store's log.
 
     `duration_s` is the time from the first scan of the data to the commit. `steps` are the changes
-    to the tables, one statement each; `rows` is the largest number of stored projects that one step
+    to the tables, one statement each; `rows` is the largest number of stored states that one step
     gave a value.
     """
 

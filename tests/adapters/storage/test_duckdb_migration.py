@@ -209,7 +209,7 @@ async def test_retired_columns_leave_the_table_and_return_with_their_values(
     # Values that no longer fit are found in the documents too.
     await migrate_to(harness, revise_columns(), 6)
     narrow = {"name": "bb", "type": "integer", "maximum": 1}
-    with pytest.raises(MigrationRejected, match="bb of 1 project"):
+    with pytest.raises(MigrationRejected, match="bb of 1 row"):
         await migrate_to(harness, revise_columns(narrow), 7)
     await store.close()
 

@@ -526,7 +526,7 @@ async def test_a_migration_that_the_data_forbid_fails_with_the_reason(
     (aggregate,) = await find_newest_runs(governed, ANNA, RunFilter(activity=Activity.MIGRATION))
     assert aggregate.state.state is RunState.FAILED
     assert aggregate.state.reason is not None
-    assert "mw of 1 project" in aggregate.state.reason
+    assert "mw of 1 row" in aggregate.state.reason
 
 
 class Disproving:
@@ -541,7 +541,7 @@ class Disproving:
             [
                 ProofViolation(
                     proof=Proof(stored_name="mw", column=column),
-                    project_count=1,
+                    row_count=1,
                     sample_ids=("p",),
                     detail="x",
                 )

@@ -174,7 +174,7 @@ async def test_data_that_do_not_fit_quarantine_a_version_until_they_do(
     fake_registry.serve(2, TEXT, WHOLE)
     outcome = await refresh_schema(dependencies, POLICY)
     assert outcome.verdict is RefreshVerdict.QUARANTINED
-    assert f"x_units of 1 project, such as {project}, " in outcome.detail
+    assert f"x_units of 1 row, such as {project}, " in outcome.detail
     (attempt,) = await dependencies.schemas.migration_log()
     assert attempt.outcome is MigrationOutcome.REJECTED
     corrected_input = ProjectInput({}, {}, {"x_units": msgspec.Raw(b"9")})
@@ -415,7 +415,7 @@ async def test_a_proposal_describes_the_adoption_in_advance(
     assert not proposal.is_adoptable
     assert proposal.judgement.is_adoptable
     assert proposal.judgement.comparisons[0].writers is Compatibility.YES
-    assert [(f.project_count, f.sample_ids) for f in proposal.failures] == [(1, (project,))]
+    assert [(f.row_count, f.sample_ids) for f in proposal.failures] == [(1, (project,))]
     assert any("units" in step for step in proposal.steps)
     assert (
         await check_schema(dependencies, POLICY, STEWARD, fake_registry.serve(2, TEXT, "since"))

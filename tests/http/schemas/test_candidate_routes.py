@@ -211,7 +211,7 @@ def test_version_that_stored_data_violate_cannot_be_approved(
     refreshed(desk)
     problem = desk.post(f"{SCHEMA}/candidates/3/approve", json={"reason": "never mind"})
     assert (problem.status_code, problem.json()["code"]) == (409, "conflict")
-    assert "units of 1 project" in problem.json()["detail"]
+    assert "units of 1 row" in problem.json()["detail"]
     assert desk.get(SCHEMA).json()["version"] == 2
 
 

@@ -85,7 +85,7 @@ class ViolationCollector:
         """Return the violations of all violated proofs, in the order of the proofs."""
         return tuple(
             ProofViolation(
-                proof=self.proofs[n], project_count=count, sample_ids=tuple(ids), detail=detail
+                proof=self.proofs[n], row_count=count, sample_ids=tuple(ids), detail=detail
             )
             for n, (count, ids, detail) in sorted(self._by_proof.items())
         )

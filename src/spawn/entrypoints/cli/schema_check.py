@@ -117,10 +117,8 @@ def _format_lines(proposal: ProposalView) -> Iterator[str]:
 
 
 def _format_failure(failure: ViolationView) -> str:
-    projects = (
-        f"{failure.projects} project" if failure.projects == 1 else f"{failure.projects} projects"
-    )
-    return f"{failure.stored} of {projects} {failure.detail}: {', '.join(failure.sample)}"
+    rows = "1 row" if failure.projects == 1 else f"{failure.projects} rows"
+    return f"{failure.stored} of {rows} {failure.detail}: {', '.join(failure.sample)}"
 
 
 def _format_section(title: str, lines: Iterable[str]) -> Iterator[str]:

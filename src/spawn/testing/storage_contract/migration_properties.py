@@ -242,7 +242,7 @@ async def _migrate_both(generator: _HistoryGenerator, store: Store, reference: M
         try:
             results.append((await either.migrate(record, plan, actor="steward")).rows)
         except MigrationRejected as error:
-            results.append([(f.proof, f.project_count) for f in error.violations])
+            results.append([(f.proof, f.row_count) for f in error.violations])
     assert results[0] == results[1]
     assert await store.version_history() == await reference.version_history()
 

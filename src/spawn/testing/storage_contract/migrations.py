@@ -301,7 +301,7 @@ class TestProofs:
         with pytest.raises(MigrationRejected) as error:
             await migrate_to(harness, revise_columns({"name": "hub", "type": "integer"}))
         (violation,) = error.value.violations
-        assert (violation.proof.stored_name, violation.project_count) == (
+        assert (violation.proof.stored_name, violation.row_count) == (
             "x_hub",
             MAX_SAMPLE_IDS + 2,
         )
@@ -348,7 +348,7 @@ class TestProofs:
         assert await harness.store.check_proofs(plan.proofs) == ()
         violating_project = await harness.create(attributes={column: bad})
         (violation,) = await harness.store.check_proofs(plan.proofs)
-        assert (violation.proof.stored_name, violation.project_count) == (column, 1)
+        assert (violation.proof.stored_name, violation.row_count) == (column, 1)
         assert violation.sample_ids == (violating_project.project_id,)
         with pytest.raises(MigrationRejected):
             await harness.store.migrate(record, plan, actor="steward")
@@ -362,7 +362,7 @@ class TestProofs:
         incomplete = await harness.create(attributes={"units": 1})
         _, plan = await propose_version(harness, revise_columns(technology={"required": True}))
         (violation,) = await harness.store.check_proofs(plan.proofs)
-        assert (violation.project_count, violation.sample_ids) == (1, (incomplete.project_id,))
+        assert (violation.row_count, violation.sample_ids) == (1, (incomplete.project_id,))
 
     async def test_core_columns_are_checked_against_tighter_limits(
         self, harness: StorageHarness

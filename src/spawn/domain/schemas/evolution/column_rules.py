@@ -76,7 +76,7 @@ def _compare_presence(before: Column, after: Column) -> Iterator[Finding]:
             ChangeKind.MADE_REQUIRED,
             COMPATIBLE,
             f"{name} is now required, with a default.",
-            f"Projects and requests without it get {format_value(after.default)}.",
+            f"Rows and requests without it get {format_value(after.default)}.",
         )
     elif after.required and not before.required:
         yield build_finding(

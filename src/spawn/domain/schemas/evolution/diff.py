@@ -179,7 +179,7 @@ def _compare_pairs(mapping: SchemaMapping, old: Schema, new: Schema) -> Iterator
             ChangeKind.MEANING_CHANGED,
             INCOMPATIBLE,
             f"{before.name} became an alias of {after.name}, which has {owner} values already.",
-            "A project may have two values, and the new column has room for one.",
+            "A row may have two values, and the new column has room for one.",
         )
 
 
@@ -235,13 +235,13 @@ def _build_added_finding(
     if column.default is not None:
         kind, verdicts = ChangeKind.ADDED_WITH_DEFAULT, (IF_PROVEN, YES, YES)
         default = format_value(column.default)
-        consequence = f"Projects and requests without it get {default}. {value_effect}"
+        consequence = f"Rows and requests without it get {default}. {value_effect}"
     elif not column.required:
         kind, verdicts = ChangeKind.ADDED_OPTIONAL, (IF_PROVEN, YES, YES)
-        consequence = f"Projects and requests may omit it. {value_effect}"
+        consequence = f"Rows and requests may omit it. {value_effect}"
     else:
         kind, verdicts = ChangeKind.ADDED_REQUIRED, (NO, NO, YES)
-        consequence = "Stored projects and old requests have no value, and there is no default."
+        consequence = "Stored rows and old requests have no value, and there is no default."
     proofs = () if kind is ChangeKind.ADDED_REQUIRED else (proof,)
     yield build_finding(path, kind, verdicts, f"{name} is new.", consequence, *proofs)
     if retired_column is not None:

@@ -18,7 +18,7 @@ from spawn.domain.schemas.evolution.type_widening import is_widening
 
 
 class AddColumn(msgspec.Struct, frozen=True, kw_only=True, tag="add_column"):
-    """A new column; stored projects get their value under `source_name`, or else `default`.
+    """A new column; stored states get their value under `source_name`, or else `default`.
 
     The source is an extension `x_…`, which leaves the extensions, or a retired column (often of the
     same name), whose stored values are served again.
@@ -51,7 +51,7 @@ class RenameColumn(msgspec.Struct, frozen=True, kw_only=True, tag="rename_column
 
 
 class FillNulls(msgspec.Struct, frozen=True, kw_only=True, tag="fill_nulls"):
-    """A default for stored projects without a value."""
+    """A default for stored states without a value."""
 
     name: str
     default: Value

@@ -197,8 +197,8 @@ class ViolationView(WireStruct, frozen=True, kw_only=True):
     """Stored values that a proposed version would not accept."""
 
     stored: Annotated[str, Meta(description="Column or extension field that holds the values.")]
-    projects: Annotated[Count, Meta(description="Number of projects whose value does not fit.")]
-    sample: Annotated[_Texts, Meta(description="Ids of a few of these projects.")]
+    projects: Annotated[Count, Meta(description="Number of rows whose value does not fit.")]
+    sample: Annotated[_Texts, Meta(description="Ids of a few of these.")]
     detail: str
 
     @classmethod
@@ -206,7 +206,7 @@ class ViolationView(WireStruct, frozen=True, kw_only=True):
         """Return the wire form of a violated proof."""
         return cls(
             stored=violation.proof.stored_name,
-            projects=violation.project_count,
+            projects=violation.row_count,
             sample=violation.sample_ids,
             detail=violation.detail,
         )
