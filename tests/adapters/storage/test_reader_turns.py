@@ -120,3 +120,18 @@ async def test_costly_queries_of_one_client_leave_a_thread_to_another(tmp_path: 
         barrier.set()
         readers.close()
         engine.close()
+
+
+async def test_a_query_that_ends_after_a_cancellation_gives_its_turn_to_another() -> None:
+    turns = ReaderTurns(1, 10)
+    await turns.take("a")
+    first, second = (asyncio.create_task(turns.take("a")) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    turns.release("a")  # before the task that was cancelled has run
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    await second
+    assert (turns.running, turns.waiting) == (1, 0)
+    turns.release("a")
+    assert turns.running == 0

@@ -95,11 +95,14 @@ class ReaderTurns:
             if queue:
                 self._queues[client] = queue  # behind the other clients
             self.waiting -= 1
-            self._running[client] += 1
-            turn.set_result(None)
+            if not turn.cancelled():  # by a task that has not run since
+                self._running[client] += 1
+                turn.set_result(None)
 
     def _remove(self, client: str, turn: asyncio.Future[None]) -> None:
-        queue = self._queues[client]
+        queue = self._queues.get(client, deque())
+        if turn not in queue:  # another query ended after the cancellation, and passed it over
+            return
         queue.remove(turn)
         self.waiting -= 1
         if not queue:
