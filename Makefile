@@ -184,7 +184,7 @@ $(NODE_CHECKERS)/stamp: tests/conformance/package.json tests/conformance/package
 	@npm ci --prefix $(NODE_CHECKERS) --loglevel error
 	@touch $@
 
-conformance: $(VENV)/dev.stamp $(CHECKERS)/stamp $(NODE_CHECKERS)/stamp ## Check the product documents with independent tools (needs Node 20)
+conformance: $(VENV)/dev.stamp $(CHECKERS)/stamp $(NODE_CHECKERS)/stamp ## Check documents and pages with independent tools (needs Node 20 and Chromium)
 	@$(BIN)/python -m tests.conformance.run
 
 # Components are read from the locks; nothing is asked for.

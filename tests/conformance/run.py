@@ -23,7 +23,7 @@ import httpx
 import msgspec
 import tenacity
 from cloudevents.core.formats.json import JSONFormat
-from tests.conformance import clients
+from tests.conformance import accessibility, clients
 from tests.http.product import hostile_schema
 from tests.lineage import standard_client as openlineage
 from tests.loopback import free_port
@@ -128,6 +128,7 @@ def main() -> int:
             rows.append(_run_check("writing", lambda: _write(service)))
             rows.append(_run_check("documents", lambda: _collect(service)))
             rows.append(_run_check("export", lambda: _export(service)))
+            rows.append(_run_check("axe-core", lambda: _check_pages(service)))
             rows.append(_run_check("recipes", lambda: _run_recipes(service)))
             rows.append(_run_check("openapi-python-client", lambda: _use_python_client(service)))
             rows.append(_run_check("openapi-typescript", lambda: _use_typescript_client(service)))
@@ -308,6 +309,52 @@ def _use_python_client(service: Service) -> str:
 
 def _use_typescript_client(service: Service) -> str:
     return clients.use_typescript_client(_run, NODE / "node_modules", BUILD / "data", service.url)
+
+
+def _check_pages(service: Service) -> str:
+    """Open every kind of page in a browser: the rules of axe-core hold, and it fits a phone."""
+    with httpx.Client(base_url=service.url, timeout=60) as client:
+        paths = [
+            "/",
+            "/problems",
+            "/problems/not-found",
+            "/lineage?format=html",
+            "/pages/approvals",
+        ]
+        paths += ["/pages/portfolios", *_list_financing_pages(client)]
+    axe = NODE / "node_modules" / "axe-core" / "axe.min.js"
+    violations = accessibility.find_violations(service.url, paths, axe)
+    if violations:
+        raise CheckFailed("\n".join(violations))
+    return f"{len(paths)} pages on {len(accessibility.SCREENS)} screens"
+
+
+def _list_financing_pages(client: httpx.Client) -> list[str]:
+    """Return pages of a portfolio, of a project of each status, of a loan and of a test date."""
+
+    def read_items(path: str, **query: str) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = (
+            client.get(path, params=query).raise_for_status().json()["items"]
+        )
+        return items
+
+    portfolio = read_items("/v1/ops/portfolios")[0]
+    paths = [f"/pages/portfolios/{portfolio['portfolio_id']}"]
+    for status in ("OPERATION", "DEFAULTED", "PROPOSED"):
+        project = read_items("/v1/ops/projects", status=status, limit="1")[0]["project_id"]
+        paths.append(f"/pages/projects/{project}")
+        for loan in read_items(f"/v1/ops/projects/{project}/facilities")[:1]:
+            query = f"format=html&from={loan['availability_start']}"
+            paths.append(f"/v1/ops/facilities/{loan['facility_id']}/statement?{query}")
+        for test in read_items(f"/v1/ops/projects/{project}/covenant-tests")[:1]:
+            query = f"format=html&on={test['tested_on']}"
+            paths.append(f"/v1/ops/projects/{project}/compliance-certificate?{query}")
+    names = ("<b>Wind</b> & " + "W" * 186, "محطة الرياح " * 14)
+    for name in names:
+        body = {**PROJECT, **VERSION_2_FIELDS, "project_name": name, "external_ref": None}
+        created = client.post("/v1/ops/projects", json=body).raise_for_status()
+        paths.append(created.headers["location"].replace("/v1/ops", "/pages"))
+    return paths
 
 
 def _snapshot(store: Path) -> str:
