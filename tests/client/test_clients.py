@@ -51,8 +51,11 @@ def test_a_project_is_created_read_amended_and_moved(client: Any) -> None:
     assert client.get_project(project.project_id) == project
     amended = client.update_project(project, {"sector": "solar"})
     assert (amended.version, amended.sector) == (2, "solar")
-    moved = client.transition_project(amended, to="MANDATED", reason="signed")
+    key = uuid4().hex
+    moved = client.transition_project(amended, key=key, to="MANDATED", reason="signed")
     assert (moved.version, moved.status) == (3, "MANDATED")
+    again = client.transition_project(amended, key=key, to="MANDATED", reason="signed")
+    assert again == moved
     newest = next(client.iterate_history(project.project_id, {"sort": "-version"}))
     assert (newest.version, newest.reason) == (3, "signed")
     assert client.get_project(project.project_id, as_of=project.updated_at).version == 1

@@ -104,7 +104,10 @@ def test_the_financing_of_a_file_needs_a_service(
     monkeypatch.setenv("SPAWN_STORAGE_URL", f"duckdb:///{tmp_path}/spawn.duckdb")
     Service(storage_url=f"duckdb:///{tmp_path}/spawn.duckdb").start().stop()
     assert main(["portfolios", "list"]) == 1
-    assert "need a running service: set SPAWN_URL" in capsys.readouterr().err
+    assert (
+        "need a running service: start one with spawn serve, or set SPAWN_URL"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_facility_is_created_and_its_entries_are_recorded_and_reversed(

@@ -167,9 +167,14 @@ class AsyncSpawnClient(AsyncFinancingMethods, AsyncSchemaMethods):
         """
         return await self._run(calls.update_project(project, changes, resolve, key))
 
-    async def transition_project(self, project: ProjectRecord, **transition: Json) -> ProjectRecord:
-        """Move exactly this version to another status: `to`, `reason`, `effective_on`."""
-        return await self._run(calls.transition_project(project, transition))
+    async def transition_project(
+        self, project: ProjectRecord, *, key: str | None = None, **transition: Json
+    ) -> ProjectRecord:
+        """Move exactly this version to another status: `to`, `reason`, `effective_on`.
+
+        With a `key` a repetition returns the first result.
+        """
+        return await self._run(calls.transition_project(project, transition, key))
 
     async def try_command(
         self, command: Callable[P, Awaitable[Any]], *args: P.args, **kwargs: P.kwargs

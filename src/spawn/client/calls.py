@@ -329,11 +329,13 @@ def update_project(
     return (yield from amend(resource, project, changes, resolve, key))
 
 
-def transition_project(project: ProjectRecord, transition: Changes) -> Operation[ProjectRecord]:
+def transition_project(
+    project: ProjectRecord, transition: Changes, key: str | None
+) -> Operation[ProjectRecord]:
     """Move the version of a project to another status."""
     resource = project_resource(project.project_id)
     path = f"{resource.path}/transitions"
-    return (yield from change(resource, project, ("POST", path), transition, None, None))
+    return (yield from change(resource, project, ("POST", path), transition, None, key))
 
 
 def amend(

@@ -167,9 +167,14 @@ class SpawnClient(FinancingMethods, SchemaMethods):
         """
         return self._run(calls.update_project(project, changes, resolve, key))
 
-    def transition_project(self, project: ProjectRecord, **transition: Json) -> ProjectRecord:
-        """Move exactly this version to another status: `to`, `reason`, `effective_on`."""
-        return self._run(calls.transition_project(project, transition))
+    def transition_project(
+        self, project: ProjectRecord, *, key: str | None = None, **transition: Json
+    ) -> ProjectRecord:
+        """Move exactly this version to another status: `to`, `reason`, `effective_on`.
+
+        With a `key` a repetition returns the first result.
+        """
+        return self._run(calls.transition_project(project, transition, key))
 
     def try_command(
         self, command: Callable[P, Any], *args: P.args, **kwargs: P.kwargs

@@ -4,13 +4,16 @@ import re
 from decimal import Decimal
 
 import httpx
+import pytest
 from tests.http.access.conftest import Guarded, guarded
 from tests.http.conftest import WIND
 from tests.http.covenants.conftest import Json, create_case, project_id
 from tests.http.covenants.test_case_routes import ANY
 from tests.http.covenants.test_certificate_routes import Texts
 from tests.http.covenants.test_covenant_routes import Test, case_id, covenant, run_test
-from tests.http.facilities.ledger_client import LedgerClient
+from tests.http.facilities.ledger_client import TERMS, LedgerClient
+
+from spawn.entrypoints.http.pages.project_page import MAX_PAGE_ITEMS
 
 LEVELS = {"Lock-up": "lockup", "Default": "default"}
 __all__ = ["case_id", "covenant", "create_case", "guarded", "project_id", "run_test"]
@@ -60,6 +63,26 @@ def test_a_project_without_financing_has_a_page_and_an_unknown_one_has_none(
     assert "No covenant is recorded." in page
     unknown = project_id[:-12] + "000000000000"
     assert client.get(f"/pages/projects/{unknown}").status_code == 404
+
+
+@pytest.mark.parametrize("name", ["<b>Wind</b> & " + "W" * 186, "\u0645\u062d\u0637\u0629 " * 39])
+def test_a_hostile_name_and_many_loans_are_shown_in_part(client: httpx.Client, name: str) -> None:
+    ledger = LedgerClient(client, name=name[:200].strip())
+    ledger.record("draw", "2020-03-31", "180000.01")
+    for number in range(MAX_PAGE_ITEMS):
+        created = client.post(
+            f"{ledger.project}/facilities", json={**TERMS, "name": f"Loan {number}"}
+        )
+        assert created.status_code == 201, created.text
+    client.patch(ledger.project, json={"project_name": name.strip()}, headers=ANY)
+    text = client.get(ledger.project.replace("/v1/ops", "/pages")).text
+    page = Texts(text)
+    assert name.strip() in page.texts
+    assert "b" not in page.elements
+    assert f"The project has more facilities than these {MAX_PAGE_ITEMS}: " in text
+    # Only the drawn loan has a curve: balance, draws, schedule and commitment.
+    assert text.count('id="facility-') == 2
+    assert {"Balance", "Drawn", "Commitment"} <= set(page.texts)
 
 
 async def test_the_page_needs_the_scopes_of_projects_and_of_financing(guarded: Guarded) -> None:

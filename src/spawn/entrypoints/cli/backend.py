@@ -95,7 +95,8 @@ _NEEDS_SERVICE: Final = (
     " SPAWN_KEY_FILE"
 )
 _FINANCING_NEEDS_SERVICE: Final = (
-    "facilities, covenants and portfolios need a running service: set SPAWN_URL"
+    "facilities, covenants and portfolios need a running service: start one with spawn serve, "
+    "or set SPAWN_URL"
 )
 _encode = msgspec.json.Encoder().encode
 
