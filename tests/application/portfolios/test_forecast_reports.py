@@ -107,6 +107,32 @@ async def test_a_facility_without_a_schedule_does_not_hide_the_others(
     assert "does not cover its interest" in named.reason
 
 
+async def test_fixed_and_floating_balances_add_up_to_what_is_outstanding(
+    dependencies: Dependencies,
+) -> None:
+    project_id = await a_project(dependencies)
+    portfolio_id = await a_portfolio(dependencies, fx_source="ecb")
+    for rate in (RateBasis(fixed_rate=Decimal("0.05")), RateBasis(curve="SOFR")):
+        facility_id = await a_facility(
+            dependencies,
+            project_id,
+            name=f"Loan {rate.curve}",
+            currency_code="USD",
+            rate=rate,
+            repayment=FacilityRepayment(profile="bullet"),
+        )
+        if rate.curve:
+            await record(dependencies, facility_id, kind=EntryKind.RATE_FIXING, rate=Decimal(0))
+        await record(dependencies, facility_id, kind=EntryKind.DRAW, amount=Decimal("100.01"))
+        await a_holding(dependencies, portfolio_id, facility_id=facility_id, share="100")
+    rates = RateSetInput(on=ON, source="ecb", base_currency="EUR", rates={"USD": Decimal(3)})
+    await publish_rate_set(dependencies, LOCAL_PRINCIPAL, rates)
+    report = await forecast(dependencies, portfolio_id)
+    # Each is 33.336..., and both are 66.67.
+    assert report.outstanding == 6_667
+    assert sum(one.fixed + one.floating for one in report.periods) == 6_667
+
+
 async def test_floating_rates_are_repriced_on_their_next_date_and_equity_has_no_schedule(
     dependencies: Dependencies,
 ) -> None:

@@ -242,7 +242,8 @@ def random_ledger(facility: Facility, seed: int, attempts: int) -> list[Recorded
                 facts = EntryFacts(kind=EntryKind.REVERSAL, value_date=START, reason="mistaken")
                 entry = build_reversal(facility, recorded, number, facts)
             else:
-                entry = build_entry(facility, recorded, _random_facts(draw_facts, attempt))
+                facts = _random_facts(draw_facts, attempt)
+                entry = build_entry(facility, recorded, facts, today=date(2050, 1, 1))
         except SpawnError:
             continue
         recorded.append(RecordedEntry(entry, recorded_at))

@@ -23,6 +23,7 @@ class LedgerBuilder:
 
     def __init__(self, facility: Facility) -> None:
         self.facility = facility
+        self.today = date.max
         self.recorded: list[RecordedEntry] = []
 
     def add(
@@ -34,7 +35,7 @@ class LedgerBuilder:
             amount=None if amount is None else Decimal(amount),
             **members,
         )
-        return self._append(build_entry(self.facility, self.recorded, facts))
+        return self._append(build_entry(self.facility, self.recorded, facts, today=self.today))
 
     def reverse(self, number: int, reason: str | None = "mistaken") -> LedgerEntry:
         facts = EntryFacts(kind=EntryKind.REVERSAL, value_date=date.min, reason=reason)

@@ -16,6 +16,7 @@ from tests.domain.facilities.facility_terms import (
 
 from spawn.domain.errors import InvalidInput
 from spawn.domain.facilities.facility import (
+    DatedLenders,
     DatedMargin,
     FacilityFees,
     FacilityKind,
@@ -72,6 +73,34 @@ def lenders_named(*names: str) -> tuple[LenderShare, ...]:
     return tuple(LenderShare(lender=name, share=Decimal(100) / len(names)) for name in names)
 
 
+def test_a_grant_has_no_fees_that_nobody_can_pay() -> None:
+    fees = FacilityFees(
+        upfront_fee=Decimal("0.01"), commitment_fee=Decimal("0.01"), agency_fee=Decimal(1)
+    )
+    assert list_errors(a_grant(fees=fees, is_revolving=True)) == {
+        ("/fees/upfront_fee", "not_applicable"),
+        ("/fees/commitment_fee", "not_applicable"),
+        ("/fees/agency_fee", "not_applicable"),
+        ("/is_revolving", "not_applicable"),
+    }
+
+
+def a_step(from_date: date) -> RateBasis:
+    steps = (DatedMargin(from_date=from_date, margin=Decimal("0.02")),)
+    return RateBasis(curve="EURIBOR-6M", margin_steps=steps)
+
+
+def a_transfer(from_date: date) -> tuple[DatedLenders, ...]:
+    return (DatedLenders(from_date=from_date, lenders=some_lenders("100")),)
+
+
+def test_steps_within_the_life_of_a_loan_are_accepted() -> None:
+    facility = a_facility(rate=a_step(date(2036, 3, 30)), lender_steps=a_transfer(END))
+    assert facility.lender_steps[0].from_date == END
+    capitalised = FacilityRepayment(profile="bullet", grace_periods=3, grace="capitalised")
+    assert a_facility(repayment=capitalised).repayment == capitalised
+
+
 STEPS = (
     DatedMargin(from_date=date(2030, 1, 1), margin=Decimal("0.02")),
     DatedMargin(from_date=date(2030, 1, 1), margin=Decimal("0.03")),
@@ -113,6 +142,23 @@ VIOLATIONS: list[tuple[dict[str, Any], set[tuple[str, str]]]] = [
     (
         {"rate": RateBasis(curve="EURIBOR-6M", margin_steps=STEPS)},
         {("/rate/margin_steps/1/from_date", "out_of_order")},
+    ),
+    ({"rate": a_step(START)}, {("/rate/margin_steps/0/from_date", "out_of_range")}),
+    ({"rate": a_step(END)}, {("/rate/margin_steps/0/from_date", "out_of_range")}),
+    (
+        {"lender_steps": a_transfer(date(2036, 4, 1))},
+        {("/lender_steps/0/from_date", "out_of_range")},
+    ),
+    (
+        {"repayment": FacilityRepayment(profile="bullet", grace_periods=3)},
+        {("/repayment/grace_periods", "not_applicable")},
+    ),
+    (
+        {
+            "is_revolving": True,
+            "repayment": FacilityRepayment(profile="straight_line", balloon_share=Decimal("0.3")),
+        },
+        {("/repayment/balloon_share", "not_applicable")},
     ),
     ({"fees": FacilityFees(upfront_fee=Decimal(2))}, {("/fees/upfront_fee", "out_of_range")}),
     ({"day_count": "ACT/361"}, {("/day_count", "unknown_day_count")}),

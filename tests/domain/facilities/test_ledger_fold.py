@@ -334,7 +334,8 @@ def test_a_loan_that_is_taken_over_owes_no_earlier_fees() -> None:
         upfront_fee=Decimal("0.01"), commitment_fee=Decimal("0.01"), agency_fee=Decimal(25)
     )
     ledger = LedgerBuilder(a_facility(fees=fees, day_count="30E/360"))
-    ledger.add(EntryKind.OPENING, date(2026, 12, 31), "400000.00")
+    nothing = Decimal("0.00")
+    ledger.add(EntryKind.OPENING, date(2026, 12, 31), "400000.00", accrued_interest=nothing)
     opened = ledger.fold(date(2026, 12, 31))
     assert (opened.fees_due, opened.accrued_fee) == (Decimal("0.00"), Decimal("0.00"))
     # 600,000 are undrawn for a quarter of a year, and the agency fee is due on the anniversary.

@@ -5,14 +5,20 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from tests.domain.facilities.facility_terms import START, a_facility, a_grant, a_term_sheet
+from tests.domain.facilities.facility_terms import END, START, a_facility, a_grant, a_term_sheet
 from tests.domain.facilities.ledger_builder import LedgerBuilder
 
 from spawn.domain.errors import Conflict, Duplicate, Infeasible, InvalidInput, NotFound
-from spawn.domain.facilities.facility import DatedMargin, FacilityFees, RateBasis
+from spawn.domain.facilities.facility import (
+    DatedMargin,
+    FacilityFees,
+    FacilityRepayment,
+    RateBasis,
+)
 from spawn.domain.facilities.facility_rules import propose_facility
 from spawn.domain.facilities.ledger import EntryKind, WaivedPart
 from spawn.domain.facilities.ledger_rules import check_amendment
+from spawn.domain.finance.time_base.payment_dates import PaymentDateTerms, PaymentFrequency
 
 pytestmark = pytest.mark.core
 MAY, JUNE, JULY = date(2026, 5, 4), date(2026, 6, 1), date(2026, 7, 1)
@@ -170,12 +176,87 @@ def test_an_opening_position_comes_first_and_once(ledger: LedgerBuilder) -> None
     position = ledger.fold(JUNE)
     assert (position.balance, position.accrued_interest) == (Decimal(500), Decimal("3.21"))
     with pytest.raises(Conflict, match="entry 1"):
-        ledger.add(EntryKind.OPENING, JUNE, "1")
+        ledger.add(EntryKind.OPENING, JUNE, "1", accrued_interest=Decimal(0))
     assert rejected(ledger, EntryKind.DRAW, MAY, "1")[:2] == ("/value_date", "out_of_order")
     other = LedgerBuilder(ledger.facility)
     other.add(EntryKind.DRAW, MAY, "1")
-    assert rejected(other, EntryKind.OPENING, JUNE, "1")[:2] == ("/value_date", "out_of_order")
-    assert rejected(other, EntryKind.OPENING, date(2026, 3, 30), "1")[1] == "out_of_range"
+    interest = Decimal(0)
+    late = rejected(other, EntryKind.OPENING, JUNE, "1", accrued_interest=interest)
+    assert late[:2] == ("/value_date", "out_of_order")
+    early = rejected(other, EntryKind.OPENING, date(2026, 3, 30), "1", accrued_interest=interest)
+    assert early[1] == "out_of_range"
+
+
+def test_an_opening_position_within_a_period_states_its_interest(ledger: LedgerBuilder) -> None:
+    assert rejected(ledger, EntryKind.OPENING, JUNE, "1")[:2] == ("/accrued_interest", "missing")
+    ledger.add(EntryKind.OPENING, JUNE, "1", accrued_interest=Decimal(0))
+    for day in (START, date(2026, 9, 30)):
+        LedgerBuilder(ledger.facility).add(EntryKind.OPENING, day, "1")
+    without_interest = LedgerBuilder(a_facility(rate=RateBasis(fixed_rate=Decimal(0))))
+    without_interest.add(EntryKind.OPENING, JUNE, "1")
+    grant = LedgerBuilder(propose_facility("f-1", "p-1", a_grant()))
+    error = rejected(grant, EntryKind.OPENING, JUNE, "1", accrued_interest=Decimal(5))
+    assert error[:2] == ("/accrued_interest", "not_applicable")
+    grant.add(EntryKind.OPENING, JUNE, "1")
+
+
+def test_an_opening_position_does_not_tell_the_share_of_a_balloon() -> None:
+    share = FacilityRepayment(profile="straight_line", balloon_share=Decimal("0.3"))
+    assert rejected(LedgerBuilder(a_facility(repayment=share)), EntryKind.OPENING, START, "1")[
+        :2
+    ] == ("/kind", "ambiguous")
+    amount = FacilityRepayment(profile="straight_line", balloon=Decimal(300_000))
+    ledger = LedgerBuilder(a_facility(repayment=amount))
+    ledger.add(EntryKind.OPENING, START, "650000.00")
+    with pytest.raises(InvalidInput) as caught:
+        check_amendment(ledger.facility, a_facility(repayment=share), ledger.recorded)
+    assert [one.pointer for one in caught.value.errors] == ["/repayment/balloon_share"]
+
+
+def test_new_dates_of_payment_do_not_put_an_opening_position_within_a_period() -> None:
+    ledger = LedgerBuilder(a_facility())
+    ledger.add(EntryKind.OPENING, date(2026, 9, 30), "1")
+    yearly = PaymentDateTerms(start=START, end=END, frequency=PaymentFrequency.ANNUAL)
+    after = a_facility(payment_dates=yearly, repayment=FacilityRepayment(profile="bullet"))
+    with pytest.raises(InvalidInput) as caught:
+        check_amendment(ledger.facility, after, ledger.recorded)
+    assert [one.pointer for one in caught.value.errors] == ["/payment_dates"]
+
+
+EARLY_KINDS = [
+    (EntryKind.CANCELLATION, {"amount": "1"}),
+    (EntryKind.CLOSING, {}),
+    (EntryKind.FEE, {"amount": "1"}),
+    (EntryKind.PAYMENT, {"amount": "1"}),
+    (EntryKind.PREPAYMENT, {"amount": "1"}),
+    (EntryKind.CAPITALISATION, {"amount": "1"}),
+    (EntryKind.WAIVER, {"amount": "1", "waived": WaivedPart.FEES}),
+]
+
+
+@pytest.mark.parametrize(("kind", "members"), EARLY_KINDS, ids=[kind for kind, _ in EARLY_KINDS])
+def test_an_entry_falls_in_the_life_of_its_facility(
+    ledger: LedgerBuilder, kind: EntryKind, members: dict[str, Any]
+) -> None:
+    ledger.today = date(2026, 12, 1)
+    early = rejected(ledger, kind, date(1990, 1, 1), **members)
+    assert early[:2] == ("/value_date", "out_of_range")
+    late = rejected(ledger, kind, date(2036, 4, 1), **members)
+    is_closing = kind is EntryKind.CLOSING
+    assert late[:2] == ("/value_date", "in_the_future" if is_closing else "out_of_range")
+
+
+def test_a_payment_after_the_maturity_is_late_and_not_in_the_future(ledger: LedgerBuilder) -> None:
+    ledger.add(EntryKind.DRAW, MAY, "100.00")
+    ledger.today = date(2036, 4, 1)
+    ledger.add(EntryKind.PAYMENT, date(2036, 4, 1), "1.00")
+    assert rejected(ledger, EntryKind.PAYMENT, date(2036, 4, 2), "1")[1] == "out_of_range"
+
+
+def test_a_period_is_closed_when_it_is_over(ledger: LedgerBuilder) -> None:
+    ledger.today = JUNE
+    assert rejected(ledger, EntryKind.CLOSING, JULY)[:2] == ("/value_date", "in_the_future")
+    ledger.add(EntryKind.CLOSING, JUNE)
 
 
 def test_a_floating_balance_needs_a_fixing_on_every_day() -> None:
@@ -252,6 +333,28 @@ def test_terms_do_not_change_the_figures_of_closed_periods() -> None:
         amend(fees=FacilityFees(upfront_fee=Decimal("0.01")))
     ledger.reverse(3)
     amend(rate=RateBasis(curve="EURIBOR-6M", margin=Decimal("0.02")))
+
+
+def test_terms_do_not_change_the_arrears_of_closed_periods() -> None:
+    ledger = LedgerBuilder(a_facility(repayment=FacilityRepayment(profile="straight_line")))
+    ledger.add(EntryKind.DRAW, START, "1000.00")
+
+    def amend(**terms: Any) -> None:
+        check_amendment(
+            ledger.facility, a_facility(repayment=FacilityRepayment(**terms)), ledger.recorded
+        )
+
+    # The first instalment of 50 is not paid.
+    ledger.add(EntryKind.CLOSING, date(2026, 12, 31))
+    with pytest.raises(Conflict, match="2026-12-31"):
+        amend(profile="bullet")
+    with pytest.raises(Conflict, match="closed"):
+        amend(profile="straight_line", grace_periods=1)
+    # Terms that make the same principal due until then are a matter of later periods.
+    shares = (Decimal("0.05"), Decimal("0.95"), *(Decimal(0),) * 18)
+    amend(profile="custom", custom_shares=shares)
+    ledger.reverse(2)
+    amend(profile="bullet")
 
 
 def test_the_state_known_at_an_instant_never_changes(ledger: LedgerBuilder) -> None:

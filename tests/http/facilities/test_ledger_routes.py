@@ -325,3 +325,39 @@ def test_a_statement_begins_and_ends_at_the_ends_of_the_calendar(client: httpx.C
     response = client.get(f"{ledger.path}/statement", params=days)
     assert response.status_code == 422
     assert response.json()["errors"][0]["pointer"] == "/from"
+
+
+def test_principal_paid_early_is_not_scheduled_again(ledger: LedgerClient) -> None:
+    ledger.record("draw", "2020-03-31", "180000.00")
+    ledger.record("payment", "2020-05-01", "170000.00")
+    events = ledger.read("schedule", on="2020-05-02").json()["events"]
+    later = [each for each in events if each["date"] > "2020-05-02"]
+    # 17 of 18 instalments of 10,000 are paid.
+    principal = {each["date"]: each["cash_flow"] for each in later if each["kind"] == "principal"}
+    assert principal == {"2030-03-31": 10_000}
+    due = ledger.read("balance", on="2020-09-30").json()["interest_due"]
+    (first, *_) = [each for each in later if each["kind"] == "interest"]
+    assert (first["date"], f"{first['cash_flow']:.2f}") == ("2020-09-30", due)
+
+
+def test_a_closing_in_the_future_is_rejected(ledger: LedgerClient) -> None:
+    closing = ledger.send({"kind": "closing", "value_date": "2999-12-31"})
+    assert problem(closing) == (422, "invalid_input")
+    assert closing.json()["errors"][0]["code"] == "in_the_future"
+
+
+def test_terms_do_not_change_the_arrears_of_a_closed_period(ledger: LedgerClient) -> None:
+    ledger.record("draw", "2020-03-31", "180000.00")
+    ledger.record("closing", "2021-12-31")
+    period = {"from": "2020-03-31", "to": "2021-12-31"}
+    before = ledger.read("statement", **period).json()["periods"][-1]["principal_arrears"]
+    assert before == "10000.00"
+    amended = ledger.client.patch(
+        ledger.path, json={"repayment": {"profile": "bullet"}}, headers={"if-match": "*"}
+    )
+    assert amended.status_code in {409, 422}, amended.text
+    bullet = {"repayment": {"profile": "bullet", "grace_periods": None}}
+    amended = ledger.client.patch(ledger.path, json=bullet, headers={"if-match": "*"})
+    assert problem(amended) == (409, "conflict")
+    after = ledger.read("statement", **period).json()["periods"][-1]["principal_arrears"]
+    assert after == before

@@ -234,6 +234,7 @@ async def test_a_mapping_converts_the_columns_of_another_system(
             },
             {"attribute": "value_date", "column": "Value", "date_formats": ["%d.%m.%Y"]},
             {"attribute": "amount", "column": "Amount"},
+            {"attribute": "accrued_interest", "column": "Interest"},
             {"attribute": "external_key", "column": "Ref"},
         ],
     }
@@ -241,10 +242,10 @@ async def test_a_mapping_converts_the_columns_of_another_system(
     assert (await client.put(path, json=mapping)).status_code == 201
     assert (await client.get(path)).json()["kind"] == "entry"
     table = (
-        "Ref;Loan;Type;Value;Amount\n"
-        "1;Term loan;OB;30.06.2024;600.000,00\n"
-        "2;Term loan;PMT;30.09.2024;1.000,00\n"
-        "3;Term loan;PMT;31.09.2024;x\n"
+        "Ref;Loan;Type;Value;Amount;Interest\n"
+        "1;Term loan;OB;30.06.2024;600.000,00;0,00\n"
+        "2;Term loan;PMT;30.09.2024;1.000,00;\n"
+        "3;Term loan;PMT;31.09.2024;x;\n"
     )
     counts = await load(client, "entry", table.encode(), mapping="core-banking")
     assert numbers(counts) == (2, 0, 1)

@@ -84,7 +84,8 @@ async def record_entry(
     """
 
     def build(facility: Facility, ledger: StoredLedger) -> LedgerEntry:
-        return build_entry(facility, ledger.entries, facts)
+        today = dependencies.clock.now().date()
+        return build_entry(facility, ledger.entries, facts, today=today)
 
     return await _record(dependencies, principal, facility_id, build, context)
 

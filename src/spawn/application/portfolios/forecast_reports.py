@@ -269,6 +269,9 @@ def _collect_flows(
 _BALANCES = frozenset({FlowPart.AMORTISATION, FlowPart.OVERDUE, FlowPart.UNSCHEDULED})
 """Parts that add up to what is outstanding, which is rounded once."""
 
+_REPRICING = frozenset({FlowPart.FIXED, FlowPart.FLOATING})
+"""Parts that add up to the same balance, of all facilities with a later payment date."""
+
 
 def _convert_cells(
     cells: Sequence[Cell],
@@ -297,7 +300,8 @@ def _convert_cells(
 def _convert_wholes(
     wholes: Mapping[WholeCell, int], currency_code: str, rates: Mapping[str, Fraction]
 ) -> dict[WholeCell, int]:
-    groups = [_BALANCES, *({part} for part in FlowPart if part not in _BALANCES)]
+    alone = (part for part in FlowPart if part not in _BALANCES | _REPRICING)
+    groups = [_BALANCES, _REPRICING, *({part} for part in alone)]
     amounts: dict[WholeCell, int] = {}
     for parts in groups:
         cells = [cell for cell in wholes if cell[0] in parts]

@@ -14,6 +14,7 @@ import msgspec
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.facilities.facility import (
     Facility,
+    FacilityFees,
     FacilityRepayment,
     FacilityTermSheet,
     LenderShare,
@@ -133,6 +134,7 @@ def _complete(facility: Facility) -> Facility:
             if getattr(facility, name) is not None:
                 detail = f"serves debt; {facility.kind} bears no interest and is not repaid"
                 errors.append(FieldError(f"/{name}", "not_applicable", detail))
+        _check_unused_terms(facility, errors)
     if errors:
         raise InvalidInput(errors)
     fees = msgspec.structs.replace(facility.fees, agency_fee=fee)
@@ -156,6 +158,18 @@ def _normalize_names(facility: Facility) -> Facility:
 
 def _normalize_lenders(lenders: tuple[LenderShare, ...]) -> tuple[LenderShare, ...]:
     return tuple(msgspec.structs.replace(one, lender=normalize(one.lender)) for one in lenders)
+
+
+def _check_unused_terms(facility: Facility, errors: list[FieldError]) -> None:
+    """Append the terms that only a loan has a use for: nothing is paid in a grant or equity."""
+    detail = f"serves debt; {facility.kind} has no payments"
+    errors.extend(
+        FieldError(f"/fees/{name}", "not_applicable", detail)
+        for name in FacilityFees.__struct_fields__
+        if getattr(facility.fees, name)
+    )
+    if facility.is_revolving:
+        errors.append(FieldError("/is_revolving", "not_applicable", detail))
 
 
 def _fit(amount: Decimal, facility: Facility, pointer: str, errors: list[FieldError]) -> Decimal:
@@ -256,6 +270,9 @@ def _check_debt(facility: Facility, errors: list[FieldError]) -> None:
         errors.append(FieldError("/repayment", "missing", "a loan needs its repayment"))
     else:
         _check_repayment(facility.repayment, errors)
+        if facility.is_revolving and facility.repayment.balloon_share:
+            detail = "what is drawn of a revolving facility has no end; give an amount, balloon"
+            errors.append(FieldError("/repayment/balloon_share", "not_applicable", detail))
     if facility.payment_dates is None and facility.dates is None:
         detail = "a loan needs payment_dates or dates"
         errors.append(FieldError("/payment_dates", "missing", detail))
@@ -295,6 +312,10 @@ def _check_repayment(repayment: FacilityRepayment, errors: list[FieldError]) -> 
     if repayment.grace_periods < 0:
         detail = "must not be negative"
         errors.append(FieldError("/repayment/grace_periods", "out_of_range", detail))
+    is_bullet = repayment.profile == "bullet"
+    if is_bullet and repayment.grace_periods and repayment.grace != "capitalised":
+        detail = "a bullet repays nothing before the end; a grace serves it if capitalised"
+        errors.append(FieldError("/repayment/grace_periods", "not_applicable", detail))
 
 
 def _check_time(facility: Facility) -> Facility:
@@ -311,6 +332,7 @@ def _check_time(facility: Facility) -> Facility:
     if facility.availability_end >= dates[-1]:
         detail = f"must be before the maturity on {dates[-1]}"
         errors.append(FieldError("/availability_end", "out_of_order", detail))
+    _check_steps_within(facility, dates[0], dates[-1], errors)
     try:
         check_loan_terms(build_probe_loan(facility), schedule)
     except InvalidInput as error:
@@ -318,3 +340,19 @@ def _check_time(facility: Facility) -> Facility:
     if errors:
         raise InvalidInput(errors)
     return msgspec.structs.replace(facility, maturity_date=dates[-1])
+
+
+def _check_steps_within(
+    facility: Facility, start: date, maturity: date, errors: list[FieldError]
+) -> None:
+    """Append the steps that begin when no interest accrues, or no payment is due, any more."""
+    for index, step in enumerate(facility.rate.margin_steps if facility.rate else ()):
+        if not start < step.from_date < maturity:
+            detail = f"must be after the start on {start} and before the maturity on {maturity}"
+            pointer = f"/rate/margin_steps/{index}/from_date"
+            errors.append(FieldError(pointer, "out_of_range", detail))
+    for index, transfer in enumerate(facility.lender_steps):
+        if transfer.from_date > maturity:
+            detail = f"must not be after the maturity on {maturity}"
+            pointer = f"/lender_steps/{index}/from_date"
+            errors.append(FieldError(pointer, "out_of_range", detail))

@@ -34,6 +34,7 @@ from spawn.domain.facilities.ledger import (
     sort_in_effect,
 )
 from spawn.domain.facilities.ledger_fold import check_ledger, has_other_figures
+from spawn.domain.facilities.principal_arrears import has_other_arrears
 from spawn.domain.facilities.statement import PAID_KINDS
 from spawn.domain.money import DECIMAL_CONTEXT, fit_amount
 from spawn.domain.text import check_line, check_prose
@@ -50,7 +51,9 @@ _KINDS_WITHOUT_DEBT: Final = frozenset(
 )
 _TERMS_OF_ERRORS: Final = {
     "exceeds_commitment": "/commitment",
+    "ambiguous": "/repayment/balloon_share",
     "exceeds_due": "",
+    "missing": "/payment_dates",
     "negative_balance": "",
     "no_rate": "/rate/curve",
     "out_of_range": "/payment_dates",
@@ -65,9 +68,15 @@ _FIELD_USES: Final = {
 
 
 def build_entry(
-    facility: Facility, history: Sequence[RecordedEntry], facts: EntryFacts
+    facility: Facility, history: Sequence[RecordedEntry], facts: EntryFacts, *, today: date
 ) -> LedgerEntry:
     """Return the next entry of a ledger.
+
+    Args:
+        facility: the terms.
+        history: the ledger.
+        facts: of the entry.
+        today: the day of the clock; no period is closed before its end.
 
     Raises:
         InvalidInput: a field breaks a rule of its kind.
@@ -86,6 +95,8 @@ def build_entry(
     amount, accrued = _fit_amounts(facility, facts, errors)
     _check_texts(facts, errors)
     _check_day(facility, facts, errors)
+    _check_not_late(facility, facts, today, errors)
+    _check_opening(facility, facts, errors)
     if errors:
         raise InvalidInput(errors)
     entry = _number_entry(
@@ -155,7 +166,7 @@ def check_amendment(before: Facility, after: Facility, history: Sequence[Recorde
     ]
     in_effect = select_entries(history)
     for entry in in_effect:
-        _check_day(after, entry, errors)
+        errors += _list_new_errors(before, after, entry)
     if errors:
         raise InvalidInput([_locate_term(error) for error in errors])
     try:
@@ -165,12 +176,25 @@ def check_amendment(before: Facility, after: Facility, history: Sequence[Recorde
     last_closed = find_closed_date(in_effect)
     if last_closed is not None and (
         has_other_figures(before, after, in_effect, last_closed)
+        or has_other_arrears(before, after, in_effect, last_closed)
         or _has_other_lenders(before, after, in_effect, last_closed)
     ):
         raise Conflict(
             f"The periods up to {last_closed} are closed, and these terms change their figures: "
             "state them from a later date on, or reverse the closing."
         )
+
+
+def _list_new_errors(before: Facility, after: Facility, entry: LedgerEntry) -> list[FieldError]:
+    """Return the errors of an entry under other terms that it does not have already."""
+    before_and_after: list[list[FieldError]] = []
+    for facility in (before, after):
+        errors: list[FieldError] = []
+        _check_day(facility, entry, errors)
+        _check_opening(facility, entry, errors)
+        before_and_after.append(errors)
+    old = {(error.pointer, error.code) for error in before_and_after[0]}
+    return [error for error in before_and_after[1] if (error.pointer, error.code) not in old]
 
 
 def _has_other_lenders(
@@ -297,7 +321,7 @@ def _check_day(facility: Facility, facts: EntryFacts, errors: list[FieldError]) 
         errors.append(FieldError("/value_date", "outside_availability", detail))
     schedule = build_timeline(facility).schedule
     start = first if schedule is None or schedule.dates is None else schedule.dates[0]
-    if kind is EntryKind.FEE and day < start:
+    if kind not in {EntryKind.DRAW, EntryKind.OPENING} and day < start:
         detail = f"must not be before {start}, when the facility begins"
         errors.append(FieldError("/value_date", "out_of_range", detail))
     if kind is EntryKind.OPENING and schedule is not None and schedule.dates is not None:
@@ -305,6 +329,45 @@ def _check_day(facility: Facility, facts: EntryFacts, errors: list[FieldError]) 
         if not start <= day < end:
             detail = f"must be from {start} to the day before the maturity on {end}"
             errors.append(FieldError("/value_date", "out_of_range", detail))
+
+
+def _check_not_late(
+    facility: Facility, facts: EntryFacts, today: date, errors: list[FieldError]
+) -> None:
+    """Append an error of a closing in the future, or of a day after today and the last one."""
+    last = max(facility.maturity_date or facility.availability_end, today)
+    if facts.kind is EntryKind.CLOSING and facts.value_date > today:
+        detail = f"must not be after {today}: a period is closed when it is over"
+        errors.append(FieldError("/value_date", "in_the_future", detail))
+    elif facts.kind is not EntryKind.DRAW and facts.value_date > last:
+        detail = f"must not be after {last}, the last day of the facility or today"
+        errors.append(FieldError("/value_date", "out_of_range", detail))
+
+
+def _check_opening(facility: Facility, facts: EntryFacts, errors: list[FieldError]) -> None:
+    """Append the errors of an opening position: its interest, and a balloon that it cannot tell.
+
+    Within a period interest has accrued, which no later entry could state.
+    """
+    if facts.kind is not EntryKind.OPENING:
+        return
+    timeline, repayment = build_timeline(facility), facility.repayment
+    if timeline.schedule is None:
+        if facts.accrued_interest is not None:
+            detail = f"serves debt; {facility.kind} bears no interest"
+            errors.append(FieldError("/accrued_interest", "not_applicable", detail))
+        return
+    bears_interest = facility.rate is None or facility.rate.fixed_rate != 0
+    is_within = facts.value_date not in (timeline.schedule.dates or ())
+    if facts.accrued_interest is None and is_within and bears_interest:
+        detail = f"is required: {facts.value_date} is no payment date; give 0 if none has accrued"
+        errors.append(FieldError("/accrued_interest", "missing", detail))
+    if repayment is not None and repayment.balloon_share:
+        detail = (
+            "an opening position does not tell what was drawn, of which balloon_share is a share: "
+            "amend the terms to balloon, an amount"
+        )
+        errors.append(FieldError("/kind", "ambiguous", detail))
 
 
 def _check_order(in_effect: Sequence[LedgerEntry], entry: LedgerEntry) -> None:

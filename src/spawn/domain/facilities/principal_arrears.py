@@ -16,6 +16,7 @@ from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.facilities.facility import Facility
 from spawn.domain.facilities.facility_timeline import build_timeline
 from spawn.domain.facilities.ledger import LedgerEntry
+from spawn.domain.facilities.ledger_fold import LedgerFold
 from spawn.domain.facilities.loan_projection import locate_loan_error
 from spawn.domain.facilities.repayment_schedule import build_repayment_schedule, find_first_draw
 from spawn.domain.finance.loans.loan_results import LoanSchedule
@@ -85,6 +86,33 @@ def find_principal_dues(
             due_from=due_from,
         )
     return PrincipalDues(currency_code=facility.currency_code, schedule=schedule, due_from=due_from)
+
+
+def has_other_arrears(
+    before: Facility, after: Facility, entries: Sequence[LedgerEntry], until: date
+) -> bool:
+    """Whether other terms give other arrears of principal on a day up to another one.
+
+    Args:
+        before: the terms that the figures rest on.
+        after: the other terms.
+        entries: those in effect, from `select_entries`, by value date.
+        until: the last day.
+    """
+    entries = [entry for entry in entries if entry.value_date <= until]
+    dues = [find_principal_dues(facility, entries, until) for facility in (before, after)]
+    days = {until, *(entry.value_date for entry in entries)}
+    for facility, one in zip((before, after), dues, strict=True):
+        days.update(build_timeline(facility).due_dates)
+        days.update(e.date for e in (one.schedule.events if one.schedule else ()) if e.date)
+    ledger = LedgerFold(before, entries)
+    for day in sorted(day for day in days if day <= until):
+        state = ledger.run(day)
+        repaid, balance = ledger.to_amount(state.repayments), ledger.to_amount(state.balance)
+        first, second = (one.measure_arrears(day, repaid, balance) for one in dues)
+        if first != second:
+            return True
+    return False
 
 
 def _describe(error: FieldError) -> str:
