@@ -197,6 +197,17 @@ def test_a_prepayment_shortens_the_loan_where_payments_stay() -> None:
     assert annuity.total_principal == pytest.approx(800.0)
 
 
+def test_a_prepayment_on_a_payment_date_levels_the_rest_to_one_amount() -> None:
+    prepayment = Prepayment(date=QUARTERS[2], amount=300.0)
+    annuity = loan(profile="annuity", prepayments=(prepayment,))
+    payments = [row.payment for row in annuity.rows]
+    # The interest of the date itself is paid on it, and is no part of the later payments.
+    assert payments[2:] == pytest.approx([payments[2]] * 6)
+    assert sum(row.principal for row in annuity.rows[2:]) == pytest.approx(
+        annuity.rows[1].closing_balance
+    )
+
+
 def test_a_running_loan_brings_its_accrued_interest_and_is_bought_with_it() -> None:
     running = loan(accrued_interest=7.0)
     assert running.rows[0].payment == pytest.approx(

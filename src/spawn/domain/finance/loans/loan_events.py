@@ -198,6 +198,7 @@ class _LoanReplay:
         """Pay what falls due at a stop: principal, prepayments, interest."""
         if stop.pays_principal:
             self._pay_principal(stop)
+        prepayments = [(self._terms.prepayments or ())[index] for index in stop.prepayments]
         for index in stop.prepayments:
             self._prepay(index)
         capitalisations = self._list_capitalisations(stop)
@@ -207,6 +208,9 @@ class _LoanReplay:
             self._pay_interest(sum(map(_take_due_part, capitalisations)))
         for one in capitalisations:
             self._capitalise(one)
+        # The interest of a payment date is no part of the later payments.
+        if any(one.effect == "relevel" for one in prepayments) and not self._is_last:
+            self._relevel()
         for repayment in self._list_repayments(stop):
             self._repay(repayment)
 
@@ -319,8 +323,6 @@ class _LoanReplay:
         self._accrued_interest -= interest
         self._movements[-1].principal += prepayment.amount
         self._receive("prepayment", prepayment.amount + interest)
-        if prepayment.effect == "relevel" and not self._is_last:
-            self._relevel()
 
     def _list_capitalisations(self, stop: LoanStop) -> list[LoanCapitalisation]:
         facts = self._actuals.capitalisations if self._actuals else ()
