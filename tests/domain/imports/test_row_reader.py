@@ -1,6 +1,7 @@
 """The row reader: conversions from exact text, reasons, warnings and keys."""
 
 import json
+from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -623,26 +624,148 @@ def test_a_sum_of_rows_or_columns_says_how_many_of_its_values_are_unknown() -> N
     assert [one.code for one in read_row(read, a="", b="").warnings] == ["amount_unknown"]
 
 
+def read_rows(read: RowReader, *rows: dict[str, Token]) -> RowResult:
+    """Return the result of a group of rows, or of one record."""
+    sources: list[Mapping[str, Token]] = []
+    for row in rows:
+        source = read.locate(parse_object(json.dumps({"name": "Dam", **row}).encode()))
+        assert not isinstance(source, RowReason)
+        sources.append(source)
+    return read.read(sources[0] if len(sources) == 1 else read.merge_rows(sources), PROJECT_ID)
+
+
+def amount_of(row: RowResult) -> tuple[str, str] | str:
+    """Return the amount of a row with its currency, or the codes of the reasons against it."""
+    if row.project is None:
+        return ", ".join(reason.code for reason in row.reasons)
+    return str(row.project.total_amount), str(row.project.currency_code)
+
+
+CURRENCY = {"attribute": "currency_code", "column": "currency"}
+
+
 @pytest.mark.parametrize("aggregate", ["sum", "max"])
 def test_amounts_of_two_currencies_have_no_sum(aggregate: str) -> None:
-    currency = {"attribute": "currency_code", "column": "currency"}
-    columns = (NAME, {**COST, "aggregate": aggregate}, currency)
+    columns = (NAME, {**COST, "aggregate": aggregate}, CURRENCY)
     read = reader(*columns, group_by=["name"])
-
-    def read_rows(*texts: str) -> RowResult:
-        rows: list[dict[str, Token]] = [
-            {"name": "Dam", "cost": "5", "currency": text} for text in texts
-        ]
-        return read.read(read.merge_rows(rows), PROJECT_ID)
-
-    assert codes(read_rows("EUR", "USD")) == {("currency", "several_values")}
-    for texts in (("EUR", "EUR"), ("EUR", ""), ("EUR",)):
-        assert str(project_of(read_rows(*texts)).currency_code) == "EUR"
-    chosen = reader(*columns[:2], {**currency, "aggregate": "last"}, group_by=["name"])
     rows: list[dict[str, Token]] = [
-        {"name": "A", "cost": "1", "currency": c} for c in ("EUR", "USD")
+        {"cost": "5", "currency": text} for text in ("EUR", "USD", "", "EUR")
     ]
-    assert project_of(chosen.read(chosen.merge_rows(rows), PROJECT_ID)).currency_code == "USD"
+    assert codes(read_rows(read, *rows[:2])) == {("currency", "several_values")}
+    # Alone the third row would be in the assumed currency.
+    assert codes(read_rows(read, rows[0], rows[2])) == {("currency", "several_values")}
+    assert read_rows(read, rows[2], rows[2]).has_currency is False
+    total = "10.00" if aggregate == "sum" else "5.00"
+    assert amount_of(read_rows(read, rows[0], rows[3])) == (total, "EUR")
+    absent: dict[str, Token] = {"cost": "", "currency": "USD"}
+    assert amount_of(read_rows(read, rows[0], absent)) == ("5.00", "EUR")
+    chosen = reader(*columns[:2], {**CURRENCY, "aggregate": "last"}, group_by=["name"])
+    assert amount_of(read_rows(chosen, *rows[:2])) == (total, "USD")
+
+
+def test_a_group_that_was_posted_back_has_the_currencies_of_its_rows() -> None:
+    read = reader(NAME, {**COST, "aggregate": "sum"}, CURRENCY, group_by=["name"])
+    for texts, amount in (
+        (["EUR", "EUR"], ("15.00", "EUR")),
+        (["EUR", ""], "several_values"),
+        ("EUR", ("15.00", "EUR")),
+    ):
+        row: dict[str, Any] = {"name": ["Dam", "Dam"], "cost": ["10", "5"], "currency": texts}
+        assert amount_of(read_rows(read, row)) == amount
+
+
+def test_the_first_amount_of_a_group_has_the_currency_of_its_own_row() -> None:
+    columns = (NAME, COST, CURRENCY)
+    rows: list[dict[str, Token]] = [
+        {"cost": cost, "currency": text} for cost, text in (("", "EUR"), ("5", "USD"), ("7", "JPY"))
+    ]
+    assert amount_of(read_rows(reader(*columns, group_by=["name"]), *rows)) == ("5.00", "USD")
+    last = reader(NAME, {**COST, "aggregate": "last"}, CURRENCY, group_by=["name"])
+    assert amount_of(read_rows(last, *rows)) == ("7", "JPY")
+
+
+@pytest.mark.parametrize(
+    ("default", "items", "amount"),
+    [
+        ("EUR", [(10, "USD"), (5, None)], "several_values"),
+        ("EUR", [(5, None), (10, "USD")], "several_values"),
+        ("EUR", [(10, "EUR"), (5, None)], ("15.00", "EUR")),
+        ("EUR", [(10, None), (5, None)], ("15.00", "EUR")),
+        ("EUR", [(None, "USD"), (5, None)], ("5.00", "EUR")),
+        ("EUR", [(10, "USD"), (5, "USD")], ("15.00", "USD")),
+        (None, [(10, "USD"), (5, None)], "several_values"),
+        (None, [(10, None), (5, None)], ("15.00", "USD")),
+    ],
+)
+def test_an_item_without_a_currency_has_that_of_the_record(
+    default: str | None, items: list[tuple[int | None, str | None]], amount: Any
+) -> None:
+    amounts = {"attribute": "total_amount", "column": "b.v", "aggregate": "sum"}
+    currency = {"attribute": "currency_code", "columns": ["b.c", "d"]}
+    record: dict[str, Any] = {"d": default, "b": [{"v": v, "c": c} for v, c in items]}
+    assert amount_of(read_rows(reader(NAME, amounts, currency), record)) == amount
+
+
+def test_each_amount_of_xml_has_its_own_currency_or_that_of_the_activity() -> None:
+    paths = ["transaction[type=2].value", "budget.value"]
+    amounts = {"attribute": "total_amount", "columns": paths, "aggregate": "sum"}
+    columns = [*(f"{path}.@currency" for path in paths), "@default-currency"]
+    read = reader(NAME, amounts, {"attribute": "currency_code", "columns": columns})
+    ten: dict[str, Any] = {"value": {"@currency": "USD", "text": "10"}}
+    five: dict[str, Any] = {"value": "5"}
+    eur: dict[str, Any] = {"@default-currency": "EUR"}
+    assert amount_of(read_rows(read, {**eur, "budget": [ten, five]})) == "several_values"
+    assert amount_of(read_rows(read, {**eur, "budget": [ten, ten]})) == ("20.00", "USD")
+    # Budgets are not used beside a commitment, nor is their currency.
+    spent = {"type": "2", **five}
+    record = {**eur, "budget": [ten], "transaction": [spent, {"type": "3", **ten}]}
+    assert amount_of(read_rows(read, record)) == ("5.00", "EUR")
+    grouped = reader(
+        NAME, amounts, {"attribute": "currency_code", "columns": columns}, group_by=["name"]
+    )
+    rows: list[dict[str, Any]] = [{**eur, "budget": [five]}, {"budget": [ten]}]
+    assert amount_of(read_rows(grouped, *rows)) == "several_values"
+    assert amount_of(read_rows(grouped, rows[0], rows[0])) == ("10.00", "EUR")
+
+
+def test_amounts_with_the_signs_of_two_currencies_have_no_sum() -> None:
+    signs = {"\u20ac": 1, "$": 1}
+    columns: dict[str, Any] = {"columns": ["a", "b"]}
+    amounts = {"attribute": "total_amount", **columns, "units": signs}
+    unit = {
+        "attribute": "currency_code",
+        **columns,
+        "part": "unit",
+        "enum": {"\u20ac": "EUR", "$": "USD"},
+    }
+    read = reader(NAME, {**amounts, "combine": "sum"}, unit)
+    assert amount_of(read_rows(read, {"a": "\u20ac10", "b": "$5"})) == "several_values"
+    assert amount_of(read_rows(read, {"a": "\u20ac10", "b": "5"})) == "several_values"
+    assert amount_of(read_rows(read, {"a": "\u20ac10", "b": "\u20ac5"})) == ("15.00", "EUR")
+    assert amount_of(read_rows(read, {"a": "\u20ac10", "b": ""})) == ("10.00", "EUR")
+    # The second column is not used, nor is its sign.
+    first = reader(NAME, amounts, unit)
+    assert read_rows(first, {"a": "5", "b": "\u20ac7"}).has_currency is False
+    assert amount_of(read_rows(first, {"a": "", "b": "\u20ac7"})) == ("7.00", "EUR")
+
+
+def test_columns_that_are_added_are_in_all_currencies_of_the_row() -> None:
+    amounts = {"attribute": "total_amount", "columns": ["a", "b"], "combine": "sum"}
+    currency = {"attribute": "currency_code", "columns": ["c", "d"]}
+    read = reader(NAME, amounts, currency)
+    row: dict[str, Token] = {"a": "10", "b": "5", "c": "EUR"}
+    assert amount_of(read_rows(read, {**row, "d": "USD"})) == "several_values"
+    assert amount_of(read_rows(read, {**row, "d": "EUR"})) == ("15.00", "EUR")
+    chosen = reader(NAME, amounts, {**currency, "aggregate": "first"})
+    assert amount_of(read_rows(chosen, {**row, "d": "USD"})) == ("15.00", "EUR")
+
+
+def test_each_row_of_a_group_has_the_first_of_its_columns_with_a_value() -> None:
+    amounts = {"attribute": "total_amount", "columns": ["new", "old"], "aggregate": "sum"}
+    read = reader(NAME, amounts, group_by=["name"])
+    row = read_rows(read, {"new": "120", "old": "100"}, {"new": "", "old": "80"})
+    assert str(project_of(row).total_amount) == "200.00"
+    assert warnings_of(row) == []
 
 
 def test_a_comma_divides_sponsors_outside_brackets_and_before_no_legal_form() -> None:

@@ -14,13 +14,11 @@ from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.imports.cells.cell_reader import (
     AnyCell,
     Cell,
-    CellError,
     compile_cells,
     find_project_column,
-    quote,
     read_decimal,
-    to_cell_text,
 )
+from spawn.domain.imports.cells.cell_text import CellError, quote, to_cell_text
 from spawn.domain.imports.cells.number_text import compile_number_parser
 from spawn.domain.imports.export_reader import ExportReader, RowResult
 from spawn.domain.imports.import_state import RowReason

@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from spawn.domain.imports.cells.cell_reader import ROW_COUNT, CellError, to_cell_text
+from spawn.domain.imports.cells.amount_currency import AMOUNTS, find_pairing
+from spawn.domain.imports.cells.cell_reader import ROW_COUNT
+from spawn.domain.imports.cells.cell_text import CellError, to_cell_text
 from spawn.domain.imports.cells.nested_path import (
     PathStep,
     choose_elements,
@@ -36,8 +38,9 @@ class RowSelector:
         self._absent_parts = self._nulls | ERROR_VALUES
         self._names = tuple(mapping.source_columns)
         self._conditions = [_Condition(c, self._nulls) for c in mapping.where]
+        self._pairing = find_pairing(mapping)
         has_elements = mapping.choose or mapping.record_element or self._paths
-        self._is_plain = not (has_elements or self._conditions)
+        self._is_plain = not (has_elements or self._conditions or self._pairing)
 
     def locate(self, source: Mapping[str, Token]) -> Mapping[str, Token] | RowReason:
         """Return the row with the values at the mapping's paths, or why it is skipped."""
@@ -48,6 +51,8 @@ class RowSelector:
             row, notes = choose_elements(row, self._mapping.choose)
             if notes:
                 row[_NOTES] = [*notes]
+        if self._pairing is not None:
+            row[AMOUNTS] = self._pairing.pair(row)
         values = {n: select_values(row, steps) for n, steps in self._paths if n not in row}
         for name in self._names:
             if isinstance(value := row.get(name), dict | list):

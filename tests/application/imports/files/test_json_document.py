@@ -97,6 +97,12 @@ def test_an_item_that_is_too_long_leaves_the_next_one() -> None:
         ('[{"a": 1}', None, "malformed"),
         ('[{"a": "', None, "malformed"),
         ('[{"a": 1}]]', None, "malformed"),
+        ('{"items": [{"a": 1}], "x": }', None, "malformed"),
+        ('{"items": [{"a": 1}], "x": 1 2}', None, "malformed"),
+        ('{"items": [{"a": 1}], "x"}', None, "malformed"),
+        ('{"items": [{"a": 1}], 5: 1}', None, "malformed"),
+        ('{"items": [{"a": 1}]]', None, "malformed"),
+        ('{"items": [{"a": 1}],}', None, "malformed"),
         ('["' + "x" * 3_000_000 + '"]', None, "too_large"),
     ],
 )
@@ -104,3 +110,34 @@ def test_other_documents_are_rejected(text: str, element: str | None, code: str)
     with pytest.raises(InvalidInput) as failure:
         read(text, element)
     assert failure.value.errors[0].code == code
+
+
+@pytest.mark.parametrize("block_bytes", [1, 262_144])
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ('[{"a": 1}][{"a": 2}]', "after its end, at line 1, byte 11;"),
+        ('{"r": [{"a": 1}]}\n {"r": [{"a": 2}]}', "after its end, at line 2, byte 20;"),
+        ('{"a": 1}\n{"a": 2}\n', "after its end, at line 2, byte 10; post one object on each"),
+        ('[{"a": 1}]\n\n trailing', "after its end, at line 3, byte 14;"),
+        ('[{"a": 1},\n]', "not well-formed at line 2, byte 12"),
+        ('[{"a": 1},, {"a": 2}]', "not well-formed at line 1, byte 11"),
+        ('[{"a": 1} {"a": 2}]', "not well-formed at line 1, byte 11"),
+        ('[{"a": 1}, x y, {"a": 2}]', "not well-formed at line 1, byte 12"),
+        ('[{"a": 1}}', "not well-formed at line 1, byte 10"),
+    ],
+)
+def test_a_document_that_is_not_one_value_is_rejected_by_its_place(
+    text: str, place: str, block_bytes: int
+) -> None:
+    with pytest.raises(InvalidInput) as failure:
+        read(text, None, block_bytes)
+    (error,) = failure.value.errors
+    assert error.code == "malformed"
+    assert place in error.detail
+
+
+@pytest.mark.parametrize("block_bytes", [1, 262_144])
+def test_a_mark_of_the_end_of_a_file_is_no_text(block_bytes: int) -> None:
+    assert len(read('[{"a": 1}]\n\x1a', None, block_bytes)) == 1
+    assert len(read('{"n": -1.5e3, "s": "x", "l": [], "r": [{"a": 1}]}', None, block_bytes)) == 1

@@ -2,6 +2,7 @@
 
 import json
 
+import msgspec
 import pytest
 
 from spawn.application.imports.files import row_groups
@@ -39,6 +40,15 @@ def group(*rows: str) -> list[Record]:
     layout = FileLayout(FileFormat.CSV, MAPPING, ("name", "cost"))
     reader = RowReader(compile_schema(a_schema()), MAPPING)
     return list(row_groups.group_records(records, layout, reader))
+
+
+def test_the_rows_of_a_group_have_the_marks_of_the_mapping() -> None:
+    mapping = msgspec.structs.replace(MAPPING, quote="'")
+    reader = RowReader(compile_schema(a_schema()), mapping)
+    layout = FileLayout(FileFormat.CSV, mapping, ("name", "cost"))
+    rows = [Record(n, 0, b"'Dam, \"A\"',1\n", ('Dam, "A"', "1")) for n in (2, 3)]
+    (record,) = row_groups.group_records(rows, layout, reader)
+    assert [list(row.cells) for row in record.group] == [['Dam, "A"', "1"]] * 2
 
 
 def test_a_file_beyond_the_bound_is_rejected_before_a_group_is_built(

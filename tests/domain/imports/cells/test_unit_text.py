@@ -17,6 +17,7 @@ UNITS = {
     "Rs.": Decimal(1),
     "million": Decimal(1_000_000),
     "bn": Decimal("1e9"),
+    "billion": Decimal(10**9),
     "%": Decimal("0.01"),
 }
 
@@ -40,6 +41,10 @@ UNITS = {
         ("\u20ac", None),
         ("\u20ac five", None),
         ("5 5", None),
+        ("5 bn bn", None),
+        ("5 bn billion", None),
+        ("\u20ac 5 \u20ac", None),
+        ("5 million bn", "5e15"),
     ],
 )
 def test_a_unit_multiplies_the_number_beside_it(text: str, digits: str | None) -> None:

@@ -2,11 +2,13 @@
 
 Items that are arrays are the rows of a table: the first has the names of the members of the others.
 The document is read in blocks and never held as a whole: only the open item is, and its size is
-bounded. What an item contains is validated when its record is parsed.
+bounded. What an item contains is validated when its record is parsed; between the items the
+document must be well-formed, so that no item is passed over.
 """
 
 import re
 from collections.abc import Iterator
+from enum import Enum, auto
 from typing import BinaryIO, Final
 
 import msgspec
@@ -25,6 +27,7 @@ _MAX_OPEN_BYTES: Final = 2 * MAX_LINE_BYTES
 _STRING: Final = rb'"(?:[^"\\]++|\\.)*+"'
 _TOKEN = re.compile(_STRING + rb"|[{}\[\],:]", re.DOTALL)
 _BRACKET = re.compile(_STRING + rb"|[{}\[\]]", re.DOTALL)
+_END_OF_FILE_MARK: Final = b"\x1a"  # as tools of DOS write it
 _BREAKS: Final = bytes.maketrans(b"\r\n", b"  ")
 _CELLS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _NO_OBJECT: Final = RowReason("", "malformed_line", "the item of the array is no object")
@@ -81,6 +84,72 @@ def _name_cells(record: Record, names: tuple[str, ...]) -> Record:
     return msgspec.structs.replace(record, raw=raw)
 
 
+class _NextToken(Enum):
+    """The token that may come next, outside of items."""
+
+    VALUE = auto()
+    FIRST_ITEM = auto()
+    FIRST_NAME = auto()
+    NAME = auto()
+    COLON = auto()
+    COMMA = auto()
+    NOTHING = auto()
+
+
+_VALUES: Final = frozenset({_NextToken.VALUE, _NextToken.FIRST_ITEM})
+_NAMES: Final = frozenset({_NextToken.FIRST_NAME, _NextToken.NAME})
+
+
+class _Syntax:
+    """Syntax of a document outside of its items; numbers and literals may be any text."""
+
+    def __init__(self) -> None:
+        self.next_token = _NextToken.VALUE
+        self._brackets = bytearray()
+
+    def accepts(self, token: bytes) -> bool:
+        """Return whether a token may come next; if so, go to what follows it."""
+        next_token = self.next_token
+        if token in b"}]":
+            return self._accepts_end(token)
+        if token in b"{[":
+            is_accepted, following = next_token in _VALUES, _NextToken.FIRST_ITEM
+            if token == b"{":
+                following = _NextToken.FIRST_NAME
+        elif token == b":":
+            is_accepted, following = next_token is _NextToken.COLON, _NextToken.VALUE
+        elif token == b",":
+            is_in_object = self._brackets.endswith(b"{")
+            is_accepted = next_token is _NextToken.COMMA
+            following = _NextToken.NAME if is_in_object else _NextToken.VALUE
+        elif next_token in _NAMES:
+            is_accepted, following = token.startswith(b'"'), _NextToken.COLON
+        else:
+            is_accepted = token.startswith(b'"') or len(token.split()) == 1
+            is_accepted, following = is_accepted and next_token in _VALUES, self._after_value()
+        if is_accepted:
+            self.next_token = following
+            self._brackets += token if token in b"{[" else b""
+        return is_accepted
+
+    def end_value(self) -> None:
+        """Go to what follows a value."""
+        self.next_token = self._after_value()
+
+    def _after_value(self) -> _NextToken:
+        return _NextToken.COMMA if self._brackets else _NextToken.NOTHING
+
+    def _accepts_end(self, token: bytes) -> bool:
+        is_object = token == b"}"
+        first = _NextToken.FIRST_NAME if is_object else _NextToken.FIRST_ITEM
+        is_open = self._brackets.endswith(b"{" if is_object else b"[")
+        if not is_open or self.next_token not in {first, _NextToken.COMMA}:
+            return False
+        del self._brackets[-1:]
+        self.end_value()
+        return True
+
+
 class _DocumentReader:
     """Reader of the tokens of a document, with one open item at a time."""
 
@@ -101,6 +170,8 @@ class _DocumentReader:
         self._item_depth = 0
         self._prefix = b""  # of an item that is too long
         self._gap = 0  # the offset after the last comma or bracket
+        self._end = 0  # the offset after the last token
+        self._syntax = _Syntax()
 
     def feed(self, block: bytes) -> Iterator[Record]:
         """Read the next bytes, and yield the items that they complete."""
@@ -122,8 +193,11 @@ class _DocumentReader:
         """Check that the document was complete, and had an array of objects.
 
         Raises:
-            InvalidInput: it ended early, or had none.
+            InvalidInput: it ended early, went on after its value, or had none.
         """
+        text = self._buffer[self._end :].strip().removesuffix(_END_OF_FILE_MARK)
+        if text and self._syntax.next_token is _NextToken.NOTHING:
+            raise self._describe_error(self._end)
         if self._keys or self._item_depth or b'"' in self._buffer:
             raise InvalidInput.at("", "malformed", "The JSON document ends early")
         if not self._was_found:
@@ -135,6 +209,7 @@ class _DocumentReader:
         """Read one token; return the item that it completes."""
         if self._item_depth:
             return self._read_in_item(token, end)
+        self._check_syntax(token, start, end)
         is_candidate, self._is_candidate = self._is_candidate, False
         if token in b"{[":
             if is_candidate and token == b"{":
@@ -153,6 +228,37 @@ class _DocumentReader:
             self._string = token
         return None
 
+    def _check_syntax(self, token: bytes, start: int, end: int) -> None:
+        """Check the text before a token, and the token, of which an item may be the value.
+
+        Raises:
+            InvalidInput: neither may be there.
+        """
+        text = self._buffer[self._end : start].strip()
+        if text and not self._syntax.accepts(text):
+            raise self._describe_error(self._end)
+        begins_item = self._target == len(self._keys) and token in b"{["
+        begins_item = begins_item or (self._is_candidate and token == b"{")
+        if begins_item and self._syntax.next_token in _VALUES:
+            self._syntax.end_value()
+        elif not self._syntax.accepts(token):
+            raise self._describe_error(start)
+        self._end = end
+
+    def _describe_error(self, offset: int) -> InvalidInput:
+        """Return the error of a document that is not well-formed from an offset on."""
+        rest = self._buffer[offset:]
+        offset += len(rest) - len(rest.lstrip())
+        line = self._line + self._buffer.count(b"\n", 0, offset)
+        place = f"line {line}, byte {self._base + offset + 1}"
+        detail = f"The JSON document is not well-formed at {place}"
+        if self._syntax.next_token is _NextToken.NOTHING:
+            detail = (
+                f"The JSON document goes on after its end, at {place}; "
+                "post one object on each line as application/x-ndjson"
+            )
+        return InvalidInput.at("", "malformed", detail)
+
     def _read_in_item(self, token: bytes, end: int) -> Record | None:
         if token in b"{[":
             self._item_depth += 1
@@ -160,7 +266,7 @@ class _DocumentReader:
             self._item_depth -= 1
         if self._item_depth:
             return None
-        self._gap, self._string = end, b"{"
+        self._gap, self._string, self._end = end, b"{", end
         start, self._item = self._item, None
         if start is None or end - start > MAX_LINE_BYTES:
             raw = self._prefix or self._buffer[start : (start or 0) + RAW_PREFIX_BYTES]
@@ -189,8 +295,6 @@ class _DocumentReader:
             self._target = depth if depth == 1 else None
 
     def _close(self) -> None:
-        if not self._keys:
-            raise InvalidInput.at("", "malformed", "The JSON document closes what it never opened")
         self._keys.pop()
         if self._target is not None and len(self._keys) < self._target:
             self._target = None
@@ -221,5 +325,6 @@ class _DocumentReader:
         self._scanned = position - keep
         self._base += keep
         self._gap = max(self._gap - keep, 0)
+        self._end = max(self._end - keep, 0)
         if self._item is not None:
             self._item -= keep

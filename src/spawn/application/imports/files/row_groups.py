@@ -4,7 +4,6 @@ A group may have rows anywhere in a file, so all rows are read before the first 
 are stored as their bytes, in the order of the first row of each group.
 """
 
-import csv
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
@@ -13,6 +12,7 @@ import msgspec
 from spawn.application.imports.files.file_records import MAX_LINE_BYTES, RAW_PREFIX_BYTES
 from spawn.domain.errors import InvalidInput
 from spawn.domain.imports.import_state import RowReason
+from spawn.domain.imports.mapping import CsvDialect
 from spawn.domain.imports.record_parser import FileLayout, Record, RecordParser, build_decoder
 from spawn.domain.imports.row_drafter import read_source
 from spawn.domain.imports.row_reader import RowReader
@@ -92,14 +92,14 @@ class _RowSplitter:
 
     def __init__(self, layout: FileLayout) -> None:
         self._has_cells = layout.file_format.has_cells
-        self._delimiter = layout.mapping.delimiter if layout.mapping else ","
+        self._dialect = layout.mapping.dialect if layout.mapping else CsvDialect()
         self._decode = build_decoder(layout.list_encodings())
 
     def split(self, row: bytes) -> Sequence[str]:
         if not self._has_cells:
             return ()
         lines = (self._decode(line) or "" for line in row.splitlines(keepends=True))
-        return next(csv.reader(lines, delimiter=self._delimiter, strict=True), ())
+        return next(self._dialect.read(lines), ())
 
 
 _EMPTY = Record(0, 0, b"")

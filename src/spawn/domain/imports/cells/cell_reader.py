@@ -21,6 +21,19 @@ from typing import Final
 import msgspec
 
 from spawn.domain.errors import FieldError, InvalidInput
+from spawn.domain.imports.cells.amount_currency import (
+    CURRENCY_ATTRIBUTE,
+    CurrencyCell,
+    CurrencyPairing,
+    find_pairing,
+)
+from spawn.domain.imports.cells.cell_text import (
+    MAX_LISTED_VALUES,
+    CellError,
+    Converter,
+    TextReader,
+    quote,
+)
 from spawn.domain.imports.cells.date_text import (
     compile_date_parser,
     compile_instant_parser,
@@ -32,7 +45,6 @@ from spawn.domain.imports.cells.number_text import (
     is_in_range,
     to_number_token,
 )
-from spawn.domain.imports.cells.sheet_cell import ERROR_VALUES
 from spawn.domain.imports.cells.unit_text import compile_unit_parser, read_negative, split_unit
 from spawn.domain.imports.mapping import (
     Aggregation,
@@ -69,8 +81,6 @@ _NUMERIC = {TypeName.INTEGER, TypeName.BIGINT, TypeName.DECIMAL, TypeName.DOUBLE
 _DATED = {TypeName.DATE, TypeName.TIMESTAMP}
 _NOT_MAPPABLE = READ_ONLY_COLUMNS | {column.name for column in SYSTEM_COLUMNS}
 _COUNTRY: Final = "country_code"
-_MAX_QUOTED_CHARACTERS: Final = 60
-_MAX_LISTED_VALUES: Final = 5
 
 _BOOLEANS: Final = {
     **dict.fromkeys(("true", "t", "yes", "y", "1", "1.0"), True),
@@ -103,19 +113,6 @@ _LEGAL_FORM: Final = re.compile(
 ROW_COUNT: Final = "\0rows"
 """Name under which a record of several rows has their number; no column has it."""
 
-Converter = Callable[[str, int], Token]
-"""Function of text and decimal places; raises `CellError`."""
-
-
-class CellError(Exception):
-    """A cell that cannot be converted: a stable code, and a sentence with its text."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(detail)
-        self.code = code
-        self.detail = detail
-
-
 _CALCULATIONS: Final = frozenset({Aggregation.SUM, Aggregation.MIN, Aggregation.MAX})
 
 
@@ -135,7 +132,6 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     convert_result: Converter | None
     parse_number: Callable[[str], str | None]
     aggregate: Aggregation | None
-    is_uniform: bool
     combine: Combination
     separator: str
     decimal: str
@@ -176,28 +172,34 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             CellError: an addend cannot be read.
         """
-        columns = [_list_values(source.get(name)) for name in self.sources]
+        tokens = [source.get(name) for name in self.sources]
+        columns = [_list_values(token) for token in tokens]
         if self.combine is Combination.FIRST:
+            rows = _split_rows(tokens) if len(tokens) > 1 else None
+            if rows is not None:
+                return sum(any(map(self.texts.read_all, row)) for row in rows), len(rows)
             columns = [next((v for v in columns if any(map(self.texts.read_all, v))), [])]
         addends = [value for values in columns for value in values]
         return sum(bool(self.texts.read_all(value)) for value in addends), len(addends)
 
     def _read_columns(self, tokens: list[Token], scale: int) -> Token:
         """Return the token of several columns."""
+        if self.aggregate is not None and (rows := _split_rows(tokens)) is not None:
+            texts = [text for row in rows if (text := self._combine(row)) is not None]
+            return self._aggregate(texts, scale)
         if self.combine is Combination.FIRST:
             for token in tokens:
                 value = self._read_other(token, scale)
                 if value is not None:
                     return value
             return None
-        if self.aggregate is not None and (rows := _split_rows(tokens)) is not None:
-            texts = [text for row in rows if (text := self._combine(row)) is not None]
-            return self._aggregate(texts, scale)
         return self._convert_text(self._combine(tokens), scale)
 
     def _combine(self, tokens: Iterable[Token]) -> str | None:
-        """Return the texts of several columns as one, or the sum of their numbers."""
+        """Return the texts of several columns as one, the first one, or the sum of numbers."""
         texts = list(chain.from_iterable(map(self.texts.read_all, tokens)))
+        if self.combine is Combination.FIRST:
+            return texts[0] if texts else None
         if self.combine is Combination.JOIN or not texts:
             return self._join(texts)
         total = _add(read_decimal(text, self.parse_number) for text in texts)
@@ -222,9 +224,8 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
             return self._convert_text(self._join(texts), scale)
         if self.aggregate in _CALCULATIONS:
             return self._calculate(texts, scale)
-        is_uniform = self.is_uniform or self.aggregate is None
-        if is_uniform and len(different := dict.fromkeys(texts)) > 1:
-            values = ", ".join(quote(text) for text in list(different)[:_MAX_LISTED_VALUES])
+        if self.aggregate is None and len(different := dict.fromkeys(texts)) > 1:
+            values = ", ".join(quote(text) for text in list(different)[:MAX_LISTED_VALUES])
             raise CellError(
                 "several_values", f"{len(different)} different values: {values}; aggregate them"
             )
@@ -269,56 +270,6 @@ def _add(numbers: Iterable[Decimal]) -> Decimal:
     for number in numbers:
         total = DECIMAL_CONTEXT.add(total, number)
     return total
-
-
-class TextReader(msgspec.Struct, frozen=True, kw_only=True):
-    """Reader of the texts of a column: white space, null markers and translation."""
-
-    nulls: frozenset[str]
-    collapse: bool
-    enum: dict[str, str] | None
-    otherwise: Otherwise
-    takes_unit: bool = False
-
-    def read(self, token: Token) -> str | None:
-        """Return the text of a single value, None if it is absent.
-
-        Raises:
-            CellError: the value is a structure or an error, or the enum has no entry for it.
-        """
-        text = token if type(token) is str else to_cell_text(token)
-        if text is None:
-            return None
-        if self.collapse:
-            text = " ".join(text.split())
-        # Registers pad their cells with blanks, also those without a value.
-        if text in self.nulls or text.strip() in self.nulls:
-            return None
-        if text in ERROR_VALUES:
-            raise CellError("cell_error", f"the cell has the error {text} of a spreadsheet")
-        if self.takes_unit:
-            text = split_unit(text)[1]
-            if not text:
-                return None
-        return text if self.enum is None else self._translate(text, self.enum)
-
-    def read_all(self, token: Token) -> list[str]:
-        """Return the texts of one or several values that are present."""
-        tokens = token if isinstance(token, list) else [token]
-        return [text for item in tokens if (text := self.read(item)) is not None]
-
-    def read_constant(self, token: Token) -> str | None:
-        """Return the text of a constant, which no marker makes absent."""
-        text = to_cell_text(token)
-        return text if text is None or self.enum is None else self._translate(text, self.enum)
-
-    def _translate(self, text: str, enum: Mapping[str, str]) -> str | None:
-        translation = enum.get(text)
-        if translation is None and self.otherwise is Otherwise.KEEP:
-            return text
-        if translation is None and self.otherwise is Otherwise.QUARANTINE:
-            raise CellError("unmapped_value", f"the mapping has no entry for {quote(text)}")
-        return translation
 
 
 class SponsorsCell(msgspec.Struct, frozen=True, kw_only=True):
@@ -383,22 +334,7 @@ def _split_names(text: str, separator: str) -> Iterator[str]:
     yield whole
 
 
-def to_cell_text(token: Token) -> str | None:
-    """Return a scalar token as the text of a cell.
-
-    Raises:
-        CellError: the token is an object or an array.
-    """
-    if token is None or type(token) is str:
-        return token
-    if isinstance(token, str):
-        return str(token)
-    if isinstance(token, bool):
-        return "true" if token else "false"
-    raise CellError("wrong_type", "a single value is expected here")
-
-
-AnyCell = Cell | SponsorsCell
+AnyCell = Cell | SponsorsCell | CurrencyCell
 """A compiled column mapping."""
 
 
@@ -422,19 +358,28 @@ def compile_cells(mapping: ImportMapping, find_column: FindColumn) -> tuple[AnyC
             errors.append(FieldError(f"/columns/{index}{member}", error.code, error.detail))
     if errors:
         raise InvalidInput(errors)
-    return tuple(cells)
+    pairing = find_pairing(mapping)
+    return tuple(cells if pairing is None else _pair_currency(cells, pairing))
 
 
-def _is_uniform(column: ColumnMapping, mapping: ImportMapping) -> bool:
-    """Return whether the rows of a group must agree in a column.
-
-    The first row stands for them in others, but amounts of two currencies have no sum.
-    """
-    is_calculated = any(
-        one.attribute == "total_amount" and one.aggregate in _CALCULATIONS
-        for one in mapping.columns
-    )
-    return column.attribute == "currency_code" and column.aggregate is None and is_calculated
+def _pair_currency(cells: list[AnyCell], pairing: CurrencyPairing) -> Iterator[AnyCell]:
+    """Yield the cells, that of the currency with what it needs to know of the amounts."""
+    amount = next(cell for cell in cells if cell.attribute == pairing.attribute)
+    for cell in cells:
+        if not (isinstance(cell, Cell) and cell.attribute == CURRENCY_ATTRIBUTE):
+            yield cell
+        elif isinstance(amount, Cell):
+            yield CurrencyCell(
+                attribute=cell.attribute,
+                label=cell.label,
+                texts=cell.texts,
+                convert=cell.convert,
+                combines_amounts=amount.combine,
+                aggregates_amounts=amount.aggregate,
+                amount_texts=amount.texts,
+                own_columns=pairing.own_columns,
+                read_record=cell.read,
+            )
 
 
 def _compile_cell(
@@ -474,7 +419,6 @@ def _compile_cell(
         parse_number=parse,
         # The rows of a group agree in most columns, and the first one stands for them.
         aggregate=column.aggregate or (Aggregation.FIRST if mapping.group_by else None),
-        is_uniform=_is_uniform(column, mapping),
         combine=column.combine or Combination.FIRST,
         separator=" " if column.separator is None else column.separator,
         decimal=mapping.decimal if column.decimal is None else column.decimal,
@@ -663,10 +607,3 @@ def _read_boolean(text: str) -> Token:
     if result is None:
         raise CellError("not_a_boolean", f"{quote(text)} is neither true nor false, yes nor no")
     return result
-
-
-def quote(text: str) -> str:
-    """Return the text in quotes, cut to the length of an error message."""
-    return repr(
-        text if len(text) <= _MAX_QUOTED_CHARACTERS else text[:_MAX_QUOTED_CHARACTERS] + "…"
-    )

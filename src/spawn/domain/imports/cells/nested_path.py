@@ -77,21 +77,27 @@ def _walk(node: Token, steps: Sequence[PathStep]) -> Iterator[Token]:
         yield from node if isinstance(node, list) else (node,)
         return
     step, *rest = steps
-    if isinstance(node, dict):
-        if step.name in node:
-            yield from _walk(_filter_items(node[step.name], step), rest)
-            return
-    elif isinstance(node, list) and step.index is None:
+    if isinstance(node, list) and step.index is None:
         for item in node:
             yield from _walk(item, steps)
         return
+    for child in step_into(node, step):
+        yield from _walk(child, rest)
+
+
+def step_into(node: Token, step: PathStep) -> Iterator[Token]:
+    """Yield what a step leads to from an item; a list is one for the step of an index alone."""
+    if isinstance(node, dict):
+        if step.name in node:
+            yield _filter_items(node[step.name], step)
+            return
     elif isinstance(node, list):
         if step.index is not None and step.index < len(node):
-            yield from _walk(node[step.index], rest)
+            yield node[step.index]
         return
     # An element that is not repeated is its own first item, and one without attributes its text.
     if step.index == 0 or (step.name == TEXT_MEMBER and not isinstance(node, dict)):
-        yield from _walk(node, rest)
+        yield node
 
 
 def _filter_items(node: Token, step: PathStep) -> Token:

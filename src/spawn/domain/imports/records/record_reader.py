@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from spawn.domain.errors import FieldError, InvalidInput
-from spawn.domain.imports.cells.cell_reader import AnyCell, CellError, compile_cells, quote
+from spawn.domain.imports.cells.cell_reader import AnyCell, compile_cells
+from spawn.domain.imports.cells.cell_text import CellError, quote
 from spawn.domain.imports.header import QUARANTINE_COLUMNS, is_quarantine_header
 from spawn.domain.imports.import_state import ImportKind, RowReason
 from spawn.domain.imports.mapping import ColumnMapping, ImportMapping
