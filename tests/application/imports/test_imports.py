@@ -368,6 +368,31 @@ async def test_accepted_rows_without_a_currency_are_counted(dependencies: Depend
     assert (order.counts.accepted, order.counts.currency_assumed) == (3, 2)
 
 
+@pytest.mark.parametrize("file_format", ["csv", "ndjson", "json"])
+async def test_corrected_rows_are_no_edition_of_which_projects_vanish(
+    dependencies: Dependencies, file_format: str
+) -> None:
+    rows = HEADER + "P1,Dam,100,,,\nP2,Road,5,,,\nP3,Weir,x,,,\n"
+    changes = {"vanished": "report", "on_existing": "update", "checks": []}
+    first = await imported(dependencies, rows, **changes)
+    assert (totals(first), first.is_correction) == ((3, 2, 0, 1), False)
+    mapping = mapping_of(**changes)
+    formatter = QuarantineFormatter(first, mapping)
+    (note,) = await notes(dependencies, first)
+    if file_format == "csv":
+        returned = (formatter.format_csv_header() + formatter.format_csv_row(note)).decode()
+    else:
+        returned = formatter.format_ndjson_row(note).decode()
+    corrected = returned.replace("Weir,x,,,", "Weir,7,,,").replace('"cost":"x"', '"cost":"7"')
+    if file_format == "json":
+        corrected = f"[{corrected}]"
+    order_id = await order_of(dependencies, corrected, file_format=file_format)
+    again = await run(dependencies, order_id)
+    assert (again.counts.accepted, again.counts.vanished, again.is_correction) == (1, 0, True)
+    edition = await run(dependencies, await order_of(dependencies, HEADER + "P1,Dam,100,,,\n"))
+    assert (edition.counts.vanished, edition.is_correction) == (2, False)
+
+
 @pytest.mark.parametrize("worker_bytes", [0, 2**30])
 async def test_a_second_edition_of_several_chunks_is_amended_from_its_drafts(
     dependencies: Dependencies, monkeypatch: pytest.MonkeyPatch, worker_bytes: int

@@ -234,6 +234,7 @@ def test_a_layout_that_no_file_can_have_is_rejected(members: dict[str, Any], poi
     ("column", "member"),
     [
         ({"otherwise": "keep"}, "otherwise"),
+        ({"enum": {}}, "enum"),
         ({"as": "integer"}, "as"),
         ({"period": "end"}, "period"),
         ({"date_formats": ["%Y", "iso"]}, "date_formats/0"),
@@ -256,6 +257,9 @@ def test_a_conversion_without_its_condition_is_rejected(
         ({"where": [{"column": "a"}]}, "/where/0"),
         ({"where": [{"column": "a", "in": ["x"], "not_in": ["y"]}]}, "/where/0"),
         ({"where": [{"column": "a", "in": ["x" * 1001]}]}, "/where/0"),
+        ({"where": [{"column": "a", "in": []}]}, "/where/0"),
+        ({"where": {"column": "a", "not_in": []}}, "/where/0"),
+        ({"group_by": []}, "/group_by"),
         ({"where": [{"column": "a", "is_null": True}] * 21}, "/where"),
         ({"choose": [{"element": "a", "highest": "b."}]}, "/choose/0/highest"),
         ({"choose": [{"element": "", "highest": "b", "same": ["c["]}]}, "/choose/0/same/0"),

@@ -41,6 +41,7 @@ SCHEMA = Schema(
 )
 NAME = {"attribute": "project_name", "column": "name"}
 COST = {"attribute": "total_amount", "column": "cost"}
+CURRENCY = {"attribute": "currency_code", "column": "currency"}
 
 
 def reader(*columns: dict[str, Any], **more: Any) -> RowReader:
@@ -278,6 +279,65 @@ def test_a_mapping_that_does_not_match_the_schema_is_rejected(
     assert invalid.value.errors[0].pointer.startswith("/columns/1")
 
 
+@pytest.mark.parametrize(
+    ("column", "member", "code"),
+    [
+        ({"attribute": "currency_code", "constant": "euro"}, "constant", "unknown_currency"),
+        ({"attribute": "country_code", "constant": "Atlantis"}, "constant", "unknown_country"),
+        ({"attribute": "lanes", "constant": "two"}, "constant", "not_a_number"),
+        ({"attribute": "expected_irr", "constant": "-2"}, "constant", "out_of_range"),
+        (
+            {"attribute": "status", "column": "s", "enum": {"on": "OPERATION", "a/b": "OFF"}},
+            "enum/a~1b",
+            "unknown_status",
+        ),
+        (
+            {"attribute": "cod_date", "column": "y", "enum": {"?": "-"}, "date_format": "year"},
+            "enum/?",
+            "not_a_date",
+        ),
+    ],
+)
+def test_a_value_that_no_attribute_can_have_is_rejected_with_its_mapping(
+    column: dict[str, Any], member: str, code: str
+) -> None:
+    with pytest.raises(InvalidInput) as invalid:
+        reader(NAME, COST, column)
+    (error,) = invalid.value.errors
+    assert (error.pointer, error.code) == (f"/columns/2/{member}", code)
+
+
+def test_codes_are_read_in_any_case() -> None:
+    country = {"attribute": "country_code", "column": "country"}
+    region = {"attribute": "subdivision_code", "column": "region"}
+    read = reader(NAME, COST, CURRENCY, country, region)
+    project = project_of(read_row(read, currency=" eur ", country="de", region="de-by"))
+    assert (str(project.currency_code), project.country_code) == ("EUR", "DEU")
+    assert project.subdivision_code == "DE-BY"
+    assert project_of(read_row(read, country="NA")).country_code == "NAM"
+    assert codes(read_row(read, country="na")) == {("country", "unknown_country")}
+    (reason,) = read_row(read, currency="Euro").reasons
+    assert reason.detail == "'Euro' is not an ISO 4217 currency code"
+    constant = reader(NAME, COST, {"attribute": "currency_code", "constant": "eur"})
+    assert project_of(read_row(constant)).currency_code == "EUR"
+
+
+def test_a_reason_names_the_column_of_the_share_or_the_addend() -> None:
+    pairs = [{"name": f"owner {n}", "share": f"share {n}"} for n in (1, 2)]
+    read = reader(NAME, COST, {"attribute": "sponsors", "columns": pairs})
+    row: dict[str, Any] = {"owner 1": "", "share 1": "", "owner 2": "Beta"}
+    assert codes(read_row(read, **row, **{"share 2": "60%"})) == {("share 2", "not_a_number")}
+    (reason,) = read_row(read, **row, **{"share 2": "110"}).reasons
+    assert (reason.field, reason.code) == ("share 2", "out_of_range")
+    assert reason.detail.endswith("; the value is '110'")
+    alone = read_row(read, **{"owner 1": "Alfa", "share 2": "5"})
+    assert codes(alone) == {("share 2", "share_without_name")}
+    amount = {"attribute": "total_amount", "columns": ["a", "b"]}
+    for combine in ("sum", "first"):
+        added = reader(NAME, {**amount, "combine": combine})
+        assert codes(read_row(added, a="", b="x")) == {("b", "not_a_number")}
+
+
 @given(st.decimals(min_value=0, max_value=10**12, places=12).filter(Decimal.is_finite))
 def test_rounding_never_moves_an_amount_by_more_than_half_a_cent(amount: Decimal) -> None:
     read = reader(NAME, {**COST, "rounding": "half_even"})
@@ -380,9 +440,9 @@ def test_extensions_have_the_type_that_the_mapping_names() -> None:
 
 def test_countries_are_read_by_name_and_user_assigned_code() -> None:
     read = reader(NAME, COST, {"attribute": "country_code", "column": "cc"})
-    names = ("Kosovo", "XKX", "España", "Congo, Dem. Rep.", "gbr")
+    names = ("Kosovo", "XKX", "España", "Congo, Dem. Rep.", "gbr", "na")
     countries = [read_row(read, cc=name).project for name in names]
-    assert [p and p.country_code for p in countries] == ["XKX", "XKX", "ESP", "COD", None]
+    assert [p and p.country_code for p in countries] == ["XKX", "XKX", "ESP", "COD", "GBR", None]
     (reason,) = read_row(read, cc="Atlantis").reasons
     assert reason.code == "unknown_country"
     assert "'Atlantis'" in reason.detail
@@ -639,9 +699,6 @@ def amount_of(row: RowResult) -> tuple[str, str] | str:
     if row.project is None:
         return ", ".join(reason.code for reason in row.reasons)
     return str(row.project.total_amount), str(row.project.currency_code)
-
-
-CURRENCY = {"attribute": "currency_code", "column": "currency"}
 
 
 @pytest.mark.parametrize("aggregate", ["sum", "max"])

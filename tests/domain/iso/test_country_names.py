@@ -35,6 +35,13 @@ pytestmark = pytest.mark.core
         ("UK", "GBR"),
         ("EL", "GRC"),
         ("XKX", "XKX"),
+        ("de", "DEU"),
+        ("Deu", "DEU"),
+        ("na", None),  # not available
+        ("Macau SAR", "MAC"),
+        ("Hong Kong SAR China", "HKG"),
+        ("Myanmar (Burma)", "MMR"),
+        ("St. Pierre & Miquelon", "SPM"),
         ("Kosovo", "XKX"),
         ("Saint Helena", None),
         ("Korea", None),

@@ -393,6 +393,11 @@ def test_quality_and_imports_have_their_results(client: httpx.Client) -> None:
             assert client.get(f"/v1/jobs/{job}").json()["status"] == "succeeded"
     (row,) = csv.DictReader(io.StringIO(client.get("/v1/data/imports.csv").text))
     assert (row["import_id"], row["rows"], row["quarantined"]) == (job, "2", "1")
+    listed = client.get(f"/v1/ops/imports/{job}").json()
+    counts = {name for name, value in listed.items() if isinstance(value, int | dict)}
+    assert counts | {"kind"} <= row.keys()
+    assert (row["currency_assumed"], row["vanished"], row["kind"]) == ("1", "0", "project")
+    assert json.loads(row["by_reason"]) == listed["by_reason"] != {}
 
 
 def test_a_client_that_leaves_frees_the_encoder(start: Start) -> None:

@@ -152,7 +152,11 @@ _DATE: Final = ColumnType(TypeName.DATE)
 _AMOUNT: Final = ColumnType(TypeName.DECIMAL, precision=38, scale=4)
 _BIGINT: Final = ColumnType(TypeName.BIGINT)
 _TIMESTAMP: Final = ColumnType(TypeName.TIMESTAMP)
-_COUNTS: Final = ("rows", "accepted", "unchanged", "quarantined", "warnings", "skipped")
+_COUNTS: Final = (
+    *("rows", "accepted", "unchanged", "quarantined", "warnings", "skipped", "merged"),
+    *("vanished", "currency_assumed"),
+)
+_COUNTS_BY_CODE: Final = ("by_reason", "skipped_by", "failed_checks")
 _COLUMNS: Final[Mapping[DatasetName, tuple[DatasetColumn, ...]]] = {
     DatasetName.HISTORY: _columns(
         (
@@ -193,14 +197,16 @@ _COLUMNS: Final[Mapping[DatasetName, tuple[DatasetColumn, ...]]] = {
     ),
     DatasetName.IMPORTS: _columns(
         (
-            *("import_id", "format", "mapping", "mapping_version", "size_bytes", "sha256"),
-            *("requested_by", *_COUNTS, "by_reason", "created_at", "updated_at"),
+            *("import_id", "kind", "format", "mapping", "mapping_version", "size_bytes"),
+            *("sha256", "requested_by", *_COUNTS, "is_correction", *_COUNTS_BY_CODE),
+            *("created_at", "updated_at"),
         ),
         mapping_version=_INTEGER,
         size_bytes=_BIGINT,
-        by_reason=None,
+        is_correction=ColumnType(TypeName.BOOLEAN),
         created_at=_TIMESTAMP,
         updated_at=_TIMESTAMP,
+        **dict.fromkeys(_COUNTS_BY_CODE),
         **dict.fromkeys(_COUNTS, _BIGINT),
     ),
     DatasetName.CASES: _columns(

@@ -289,6 +289,7 @@ async def _read_imports(dependencies: Dependencies) -> AsyncIterator[Row]:
             counts = state.counts
             yield {
                 "import_id": state.import_id,
+                "kind": state.kind,
                 "format": state.format,
                 "mapping": state.mapping,
                 "mapping_version": state.mapping_version,
@@ -301,7 +302,13 @@ async def _read_imports(dependencies: Dependencies) -> AsyncIterator[Row]:
                 "quarantined": counts.quarantined,
                 "warnings": counts.warnings,
                 "skipped": counts.skipped,
+                "merged": counts.merged,
+                "vanished": counts.vanished,
+                "currency_assumed": counts.currency_assumed,
+                "is_correction": state.is_correction,
                 "by_reason": counts.by_reason,
+                "skipped_by": counts.skipped_by,
+                "failed_checks": counts.failed_checks,
                 "created_at": aggregate.created_at,
                 "updated_at": aggregate.updated_at,
             }

@@ -17,6 +17,7 @@ from spawn.application.projects.completion import OutstandingDebt
 from spawn.domain.change import EncodedState, Guard, StoredAggregate, Write
 from spawn.domain.errors import Conflict, FieldError, IllegalTransition, InvalidInput
 from spawn.domain.events.event import DomainEvent
+from spawn.domain.imports.header import is_quarantine_header
 from spawn.domain.imports.import_state import (
     SKIP_CODES,
     FileFormat,
@@ -36,6 +37,7 @@ from spawn.domain.imports.record_parser import (
     Record,
     RecordParser,
     build_decoder,
+    is_envelope,
     list_encodings,
 )
 from spawn.domain.imports.row_drafter import ProjectDraft, RowDraft, read_source
@@ -170,6 +172,8 @@ class ChunkSource:
         self._remaining: dict[str, int] = {}
         self._drafter: tuple[RowReader, Drafter] | None = None
         self._next_records: list[Record] | None = None
+        self.is_correction = False
+        """Whether the file has rows of a quarantine, which were posted back."""
         self.expects_existing = False
         """Whether the store has projects of this file, so that drafts need amendments."""
 
@@ -203,6 +207,7 @@ class ChunkSource:
             InvalidInput: the header cannot be read, or lacks columns.
         """
         self._source.read_header()
+        self.is_correction = is_quarantine_header(self._source.columns)
         self._records = self._source.read_records(reader)
         policy = self._mapping.duplicates if self._mapping else DuplicatePolicy.FIRST_WINS
         if policy in {DuplicatePolicy.QUARANTINE, DuplicatePolicy.LAST_WINS}:
@@ -238,6 +243,8 @@ class ChunkSource:
             size += len(record.raw)
             if len(records) >= CHUNK_ROWS or size >= CHUNK_BYTES:
                 break
+        if not self._import.format.has_cells and not self.is_correction:
+            self.is_correction = any(is_envelope(record.raw) for record in records)
         if records:
             new_id = self._ids.new
             ids = [new_id() for _ in records]

@@ -229,13 +229,13 @@ class _ImportRun:
         return True
 
     async def _report_vanished(self) -> bool:
-        """Commit the projects that the file lacks, in batches.
+        """Commit the projects that the file lacks, in batches; a correction lacks none.
 
         Returns:
             False if the job has ended or another runner has it.
         """
         keys, key = self._source.present_keys, self._mapping and self._mapping.key
-        if keys is None or not key or key.source is None:
+        if keys is None or not key or key.source is None or self._source.is_correction:
             return True
         after = self._import.state.vanished_after
         async for batch in find_vanished_projects(self._dependencies, key.source, keys, after):
@@ -364,6 +364,7 @@ class _ImportRun:
             before,
             columns=self._source.columns,
             encodings=self._source.encodings,
+            is_correction=self._source.is_correction,
             offset=end,
             chunk_count=before.chunk_count + has_notes,
             counts=counts,

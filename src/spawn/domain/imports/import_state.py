@@ -114,6 +114,8 @@ class ImportState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     of quarantined rows and warnings, numbered from 0. `vanished_after` is the last reservation that
     was compared with the rows of the file. `encodings` are those of the file, where they
     differ from the mapping's. `may_restate` means that entries of closed periods are permitted.
+    `is_correction` means that rows of a quarantine were posted back: they are no edition of the
+    register, and no project vanishes.
     """
 
     import_id: str
@@ -128,6 +130,7 @@ class ImportState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     may_restate: bool = False
     columns: tuple[str, ...] = ()
     encodings: tuple[str, ...] = ()
+    is_correction: bool = False
     offset: int = 0
     vanished_after: str | None = None
     chunk_count: int = msgspec.field(name="notes", default=0)

@@ -90,6 +90,7 @@ def read_mapping(name: str, tokens: Mapping[str, Token]) -> ImportMapping:
         errors.add("/name", "mismatch", f"must be the name in the address, {name!r}")
     if not members["columns"] and members.get("from_export") is not True:
         errors.add("/columns", "required", "must name at least one column")
+    errors.require(members.get("group_by") != [], "/group_by", f"1 to {MAX_SOURCES} columns")
     if type(members.get("encoding")) is str:
         members["encoding"] = [members["encoding"]]
     if type(members.get("where")) is dict:
@@ -267,10 +268,10 @@ def _check_rows(mapping: ImportMapping, errors: _ErrorCollector) -> None:
         tests = len(lists) + (condition.is_null is not None)
         errors.require(tests == 1, pointer, "exactly one of in, not_in and is_null")
         errors.require(
-            all(len(texts) <= MAX_ENUM_ENTRIES for texts in lists)
+            all(0 < len(texts) <= MAX_ENUM_ENTRIES for texts in lists)
             and all(len(text) <= MAX_TEXT_LENGTH for texts in lists for text in texts),
             pointer,
-            f"at most {MAX_ENUM_ENTRIES} texts of at most {MAX_TEXT_LENGTH} characters",
+            f"1 to {MAX_ENUM_ENTRIES} texts of at most {MAX_TEXT_LENGTH} characters",
         )
     for index, choice in enumerate(mapping.choose):
         pointer = f"/choose/{index}"
@@ -408,8 +409,8 @@ def _column_rules(column: ColumnMapping) -> list[tuple[str, bool, str]]:
     return [
         (
             "enum",
-            len(entries) <= MAX_ENUM_ENTRIES and is_short,
-            f"at most {MAX_ENUM_ENTRIES} entries of at most {MAX_TEXT_LENGTH} characters",
+            column.enum is None or (0 < len(entries) <= MAX_ENUM_ENTRIES and is_short),
+            f"1 to {MAX_ENUM_ENTRIES} entries of at most {MAX_TEXT_LENGTH} characters",
         ),
         (
             "otherwise",

@@ -28,7 +28,7 @@ from spawn.domain.json_tokens import Token, parse_object
 QUARANTINE_ENVELOPE = frozenset({"line", "fields", "reasons", "raw_line"})
 """Members of a quarantined row as it is downloaded, and posted back with corrected fields."""
 
-
+_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _MIN_COLUMNS_BESIDE_NOTES = 3
 _NOTE = re.compile(
     r"\s*(?:[*\u2020\u2021\u00a7\u00a9]|[(\[]\d{1,2}[)\]]|\d{1,2}[)/]\s"
@@ -199,6 +199,16 @@ class CellSelector:
 def _may_be_note(cells: Sequence[str], width: int) -> bool:
     """Return quickly whether a record may have one cell alone, or too few."""
     return len(cells) < width or not (cells[0] and cells[1])
+
+
+def is_envelope(raw: bytes) -> bool:
+    """Return whether a line of JSON is a quarantined row that was posted back."""
+    if b'"raw_line"' not in raw:
+        return False
+    try:
+        return _MEMBERS.decode(raw).keys() == QUARANTINE_ENVELOPE
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
 
 
 def _open_envelope(tokens: Mapping[str, Token]) -> Mapping[str, Token] | RowReason:

@@ -4,7 +4,7 @@ A row is `column name → token`: text in CSV, any JSON value in NDJSON. Numbers
 attribute's type is known, so that an amount is rounded from its exact digits.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from functools import partial
@@ -14,12 +14,14 @@ from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.imports.cells.cell_reader import (
     AnyCell,
     Cell,
+    SponsorsCell,
     compile_cells,
     find_project_column,
     read_decimal,
 )
-from spawn.domain.imports.cells.cell_text import CellError, quote, to_cell_text
+from spawn.domain.imports.cells.cell_text import CellError, add_content, to_cell_text
 from spawn.domain.imports.cells.number_text import compile_number_parser
+from spawn.domain.imports.cells.stated_values import check_stated_values
 from spawn.domain.imports.export_reader import ExportReader, RowResult
 from spawn.domain.imports.import_state import RowReason
 from spawn.domain.imports.mapping import ImportMapping, MissingAmount, OnFailure, SumCheck
@@ -55,7 +57,8 @@ class RowReader:
         With `from_export`, of the mapping too, the rows are projects as the service exports them.
 
         Raises:
-            InvalidInput: the mapping names unknown attributes, each with its pointer.
+            InvalidInput: the mapping names unknown attributes, or values that none of them can
+                have, each with its pointer.
         """
         self.validator = validator
         from_export = from_export or (mapping is not None and mapping.from_export)
@@ -66,8 +69,12 @@ class RowReader:
         self._cells = (
             compile_cells(mapping, partial(find_project_column, validator)) if mapping else ()
         )
+        if mapping:
+            check_stated_values(mapping.columns, self._cells, self._validate_token)
+        self._sponsors = next((one for one in self._cells if isinstance(one, SponsorsCell)), None)
         self._sums = [cell for cell in self._cells if isinstance(cell, Cell) and cell.is_sum]
         self._fields = {cell.attribute: cell.label for cell in self._cells}
+        self._labels = _list_labels(mapping) if mapping else {}
         if mapping and mapping.key:
             self._fields["external_ref"] = mapping.key.label
         self._rows = RowSelector(mapping) if mapping else None
@@ -77,6 +84,14 @@ class RowReader:
         )
         decimal, thousands = (mapping.decimal, mapping.thousands) if mapping else (".", None)
         self._parse_number = compile_number_parser(decimal, thousands)
+
+    def _validate_token(self, attribute: str, token: Token) -> None:
+        """Check that an attribute can have a token.
+
+        Raises:
+            InvalidInput: it cannot.
+        """
+        self.validator.read({attribute: token}, partial=True)
 
     @property
     def source_columns(self) -> frozenset[str]:
@@ -156,13 +171,13 @@ class RowReader:
     def to_reason(self, error: FieldError, source: Mapping[str, Token] | None = None) -> RowReason:
         """Return an attribute's error as a reason with the source column and its content."""
         head, slash, tail = error.pointer.removeprefix("/").partition("/")
-        field = self._fields.get(head)
-        if field is None:
-            field = head + slash + tail
-        content = None if source is None else source.get(field)
-        if not isinstance(content, str) or not content.strip():
+        field = self._fields.get(head, head + slash + tail)
+        if source is None:
             return RowReason(field, error.code, error.detail)
-        return RowReason(field, error.code, f"{error.detail}; the value is {quote(content)}")
+        index, _, member = tail.partition("/")
+        if self._sponsors and head == self._sponsors.attribute and index.isdecimal():
+            field = self._sponsors.find_column(source, int(index), member)
+        return RowReason(field, error.code, add_content(error.detail, source.get(field)))
 
     def _convert_row(
         self, source: Mapping[str, Token], reasons: list[RowReason]
@@ -200,7 +215,8 @@ class RowReader:
         try:
             tokens[cell.attribute] = cell.read(source, scale)
         except CellError as error:
-            reasons.append(RowReason(self._fields[cell.attribute], error.code, error.detail))
+            field = error.column or self._fields[cell.attribute]
+            reasons.append(RowReason(field, error.code, error.detail))
 
     def _add_reference(
         self, key: str | None, tokens: dict[str, Token], reasons: list[RowReason]
@@ -234,9 +250,8 @@ class RowReader:
                 allows_unknown_amount=self._allows_unknown_amount,
             )
         except InvalidInput as invalid:
-            fields = {reason.field for reason in reasons}
             additions = [self.to_reason(error, source) for error in invalid.errors]
-            reasons = [*reasons, *(reason for reason in additions if reason.field not in fields)]
+            reasons = [*reasons, *self._drop_consequences(additions, reasons)]
             return RowResult(key, reasons=tuple(reasons), warnings=tuple(warnings))
         if attributes.warnings:
             warnings = [*warnings, *(self.to_reason(error) for error in attributes.warnings)]
@@ -245,6 +260,17 @@ class RowReader:
         amendment = self._build_amendment(tokens, attributes) if with_amendment else None
         has_currency = "currency_code" in attributes.core
         return RowResult(key, project, (), tuple(warnings), amendment, has_currency)
+
+    def _drop_consequences(
+        self, additions: Iterable[RowReason], reasons: Sequence[RowReason]
+    ) -> Iterator[RowReason]:
+        """Yield the additions that do not follow from a cell that could not be converted."""
+        fields = {reason.field for reason in reasons}
+        lacking = {label for field in fields for label in self._labels.get(field, ())}
+        for reason in additions:
+            is_lacking = reason.code == "missing" and reason.field in lacking
+            if not is_lacking and reason.field not in fields:
+                yield reason
 
     def _build_amendment(
         self, tokens: Mapping[str, Token], attributes: ProjectInput
@@ -267,6 +293,17 @@ class RowReader:
         if self._mapping is None:
             return tokens
         return {n: t for n, t in tokens.items() if t is not None or n not in _KEPT_IF_ABSENT}
+
+
+def _list_labels(mapping: ImportMapping) -> Mapping[str, set[str]]:
+    """Return the labels of the attributes that are read from each column of several."""
+    labels: dict[str, set[str]] = {}
+    for column in mapping.columns:
+        shares = [pair.share for pair in column.sponsor_columns if pair.share is not None]
+        names = [pair.name for pair in column.sponsor_columns]
+        for name in (*column.sources, *names, *shares):
+            labels.setdefault(name, set()).add(column.label)
+    return labels
 
 
 def _drop_unknown_amount(tokens: dict[str, Token]) -> dict[str, Token]:

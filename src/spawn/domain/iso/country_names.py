@@ -11,6 +11,7 @@ from spawn.domain.iso.countries import ALPHA_3, COUNTRIES
 _ALIASES: Final = """
 ARE UAE; Emirates; Emirates, United Arab
 AUT Österreich
+BLM St. Barthélemy; St. Barts
 BEL België; Belgique; Belgien
 BGR Bulgarija; България
 BHS Bahamas, The
@@ -36,9 +37,11 @@ ESP España; Kingdom of Spain
 EST Eesti
 FIN Suomi
 FSM Micronesia, Fed. Sts.; Federated States of Micronesia
+FLK Falkland Islands (Islas Malvinas); Islas Malvinas
 GBR UK; Great Britain; Britain; U.K.; England; Scotland; Wales; Northern Ireland
 GMB Gambia, The
 GRC EL; Ελλάδα; Hellas; Hellenic Republic
+HMD Heard & McDonald Islands; Heard and McDonald Islands
 HKG Hong Kong SAR; Hong Kong SAR, China; Hong Kong, China
 HRV Hrvatska
 HUN Magyarország
@@ -55,13 +58,13 @@ LBY Libyan Arab Jamahiriya
 LCA St. Lucia
 LTU Lietuva
 LVA Latvija
-MAC Macau; Macao SAR; Macao SAR, China
-MAF Saint Martin; St. Martin (French part)
+MAC Macau; Macao SAR; Macao SAR, China; Macau SAR; Macau SAR, China; Macau, China; Macao, China
+MAF Saint Martin; St. Martin; St. Martin (French part)
 MAR Maroc
 MEX México
 MKD Macedonia; Macedonia, FYR; FYROM; Republic of North Macedonia
 MKD Macedonia, the former Yugoslav Republic of
-MMR Burma
+MMR Burma; Myanmar (Burma)
 NLD Holland; Nederland; The Netherlands
 NOR Norge
 PAN Panamá
@@ -70,8 +73,10 @@ POL Polska
 PRK North Korea; Korea, Dem. People's Rep.; Korea, North; Korea (North); DPRK
 PSE West Bank and Gaza; Palestinian Territory, Occupied; Occupied Palestinian Territory
 PSE Palestinian Territories
+PCN Pitcairn Islands
 ROU România
 RUS Russia; Россия
+SPM St. Pierre & Miquelon; St. Pierre and Miquelon; Saint Pierre & Miquelon
 SRB Srbija
 SSD South Sudan, Republic of
 STP Sao Tome & Principe
@@ -85,6 +90,7 @@ TUR Turkey
 KOR 대한민국; 한국
 TWN Taiwan, China; Chinese Taipei; Taiwan, R.O.C.
 UKR Україна
+UMI U.S. Outlying Islands; US Minor Outlying Islands
 USA US; U.S.; U.S.A.; United States of America
 VAT Vatican; Vatican City
 VCT St. Vincent and the Grenadines
@@ -98,6 +104,9 @@ YEM Yemen, Rep.; Republic of Yemen
 
 _AMBIGUOUS: Final = frozenset({"congo", "korea", "virgin islands"})
 """Names of several countries, once what comes after the comma is left out."""
+
+_NO_CODES: Final = frozenset({"na"})
+"""Codes that in small letters are words for an absent value."""
 
 _MAX_NAME_LENGTH: Final = 80
 _PARENTHESES = re.compile(r"\([^()]*\)")
@@ -113,7 +122,9 @@ def find_country_code(text: str) -> str | None:
         return ALPHA_3[text]
     if len(text) > _MAX_NAME_LENGTH:
         return None
-    return _CODES_BY_NAME.get(_fold(text))
+    if (code := _CODES_BY_NAME.get(_fold(text))) is not None:
+        return code
+    return None if text.lower() in _NO_CODES else ALPHA_3.get(text.upper())
 
 
 def _fold(name: str) -> str:

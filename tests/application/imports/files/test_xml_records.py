@@ -25,11 +25,23 @@ def test_elements_become_members_lists_and_texts() -> None:
         "@id": "1",
         "n": ["One", {"@lang": "fr", "text": "Un"}],
         "e": "",
-        "d": {"b": "y", "text": "x  z"},
+        "d": {"b": "y", "text": "x y z"},
     }
     assert json.loads(second.raw) == {"text": "Two"}
     assert [first.line, second.line] == [2, 3]
     assert 0 < first.end < second.end
+
+
+def test_a_text_with_elements_in_it_is_read_as_a_whole() -> None:
+    document = """<l><p id="1"><n>A &amp; <b>bold <i>and</i></b> tail</n>
+    <c><t>in</t> <t>side</t></c></p></l>"""
+    (record,) = read(document)
+    b = {"i": "and", "text": "bold and"}
+    assert json.loads(record.raw) == {
+        "@id": "1",
+        "n": {"b": b, "text": "A & bold and tail"},
+        "c": {"t": ["in", "side"]},
+    }
 
 
 def test_an_element_that_is_nil_has_no_content() -> None:

@@ -2,9 +2,10 @@
 
 An attribute is a member `@name`, a repeated element a list, and the text of an element that has
 attributes or elements its member `text`, which is empty where it has attributes alone; an element
-with text alone is that text. `xsi:nil` is no attribute of the data: the element has no content. A
-document cannot grow beyond its bytes: it may not declare entities, and a record is bounded in size
-and depth.
+with text alone is that text. Text with elements in it, `A <b>bold</b> name`, is read as a whole,
+and the elements also by their names. `xsi:nil` is no attribute of the data: the element has no
+content. A document cannot grow beyond its bytes: it may not declare entities, and a record is
+bounded in size and depth.
 """
 
 from collections import deque
@@ -45,6 +46,15 @@ def read_xml_records(file: BinaryIO, element: str | None) -> Iterator[Record]:
             return
 
 
+class _OpenElement(msgspec.Struct):
+    """An element that has begun: its attributes and elements, and its texts with theirs."""
+
+    name: str
+    members: dict[str, Any]
+    texts: list[str] = msgspec.field(default_factory=list)
+    has_text: bool = False
+
+
 class _XmlReader:
     """Reader of the events of a parser, with one open record at a time."""
 
@@ -58,7 +68,7 @@ class _XmlReader:
         self._parser.EntityDeclHandler = self._reject_entity
         self._records: deque[Record] = deque()
         self._depth = 0
-        self._stack: list[tuple[str, dict[str, Any], list[str]]] = []
+        self._stack: list[_OpenElement] = []
         self._line = 0
         self._size = 0
 
@@ -85,27 +95,33 @@ class _XmlReader:
         if not self._stack:
             self._line, self._size = self._parser.CurrentLineNumber, 0
         self._size += len(name) + sum(len(n) + len(v) for n, v in attributes.items())
-        self._stack.append((name, {f"@{n}": value for n, value in attributes.items()}, []))
+        members = {f"@{n}": value for n, value in attributes.items()}
+        self._stack.append(_OpenElement(name, members))
 
     def _add_text(self, text: str) -> None:
         if self._stack:
             self._size += len(text)
             if self._size <= MAX_LINE_BYTES:
-                self._stack[-1][2].append(text)
+                self._stack[-1].texts.append(text)
+                self._stack[-1].has_text |= not text.isspace()
 
     def _end(self, _: str) -> None:
         self._depth -= 1
         if not self._stack:
             return
-        name, members, texts = self._stack.pop()
+        element = self._stack.pop()
+        name, members = element.name, element.members
         _drop_nil(members)
-        text = "".join(texts).strip()
+        whole = "".join(element.texts)
+        text = whole.strip() if element.has_text else ""
+        if self._stack and self._size <= MAX_LINE_BYTES:
+            self._stack[-1].texts.append(whole)
         value: Any = members
         if text or all(name.startswith("@") for name in members):
             value = {**members, TEXT_MEMBER: text} if members else text
         if self._stack:
             if self._size <= MAX_LINE_BYTES:
-                _add_member(self._stack[-1][1], name, value)
+                _add_member(self._stack[-1].members, name, value)
             return
         record = _encode(value if isinstance(value, dict) else {TEXT_MEMBER: value})
         end = max(self._parser.CurrentByteIndex, 1)

@@ -32,6 +32,7 @@ from spawn.domain.imports.cells.cell_text import (
     CellError,
     Converter,
     TextReader,
+    locate_errors,
     quote,
 )
 from spawn.domain.imports.cells.date_text import (
@@ -60,6 +61,7 @@ from spawn.domain.imports.mapping import (
 from spawn.domain.iso.country_names import find_country_code
 from spawn.domain.json_tokens import NumberToken, Token
 from spawn.domain.money import DECIMAL_CONTEXT, Rounding
+from spawn.domain.projects.codes import CODE_FIELDS
 from spawn.domain.schema_version import Column, TypeName
 from spawn.domain.schemas.core_columns import (
     EXTENSION_PREFIX,
@@ -188,8 +190,9 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
             texts = [text for row in rows if (text := self._combine(row)) is not None]
             return self._aggregate(texts, scale)
         if self.combine is Combination.FIRST:
-            for token in tokens:
-                value = self._read_other(token, scale)
+            for name, token in zip(self.sources, tokens, strict=True):
+                with locate_errors(name):
+                    value = self._read_other(token, scale)
                 if value is not None:
                     return value
             return None
@@ -197,13 +200,19 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
 
     def _combine(self, tokens: Iterable[Token]) -> str | None:
         """Return the texts of several columns as one, the first one, or the sum of numbers."""
-        texts = list(chain.from_iterable(map(self.texts.read_all, tokens)))
+        texts: list[str] = []
+        numbers: list[Decimal] = []
+        for name, token in zip(self.sources, tokens, strict=True):
+            with locate_errors(name):
+                column_texts = self.texts.read_all(token)
+                if self.combine is Combination.SUM:
+                    numbers += [read_decimal(text, self.parse_number) for text in column_texts]
+            texts += column_texts
         if self.combine is Combination.FIRST:
             return texts[0] if texts else None
         if self.combine is Combination.JOIN or not texts:
             return self._join(texts)
-        total = _add(read_decimal(text, self.parse_number) for text in texts)
-        return format(total, "f").replace(".", self.decimal)
+        return format(_add(numbers), "f").replace(".", self.decimal)
 
     def _read_other(self, token: Token, scale: int) -> Token:
         """Return the token of a cell that may be a structure or have several values."""
@@ -290,27 +299,51 @@ class SponsorsCell(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             CellError: a share is no number, or has no name.
         """
-        sponsors: list[Token] = []
+        return [sponsor for _, sponsor in self._list_sponsors(source)] or None
+
+    def find_column(self, source: Mapping[str, Token], index: int, member: str) -> str:
+        """Return the column with the name or the share of a sponsor, by its index."""
+        pairs = [pair for pair, _ in self._list_sponsors(source)]
+        pair = pairs[index] if index < len(pairs) else self.columns[0]
+        return pair.share if member == "share" and pair.share is not None else pair.name
+
+    def _list_sponsors(
+        self, source: Mapping[str, Token]
+    ) -> Iterator[tuple[SponsorColumns, dict[str, Token]]]:
         for pair in self.columns:
-            if self.separator is not None:
-                sponsors += self._split(source.get(pair.name), self.separator)
-                continue
-            names = self.texts.read_all(source.get(pair.name))
-            shares = self.texts.read_all(source.get(pair.share)) if pair.share is not None else []
+            with locate_errors(pair.name):
+                token = source.get(pair.name)
+                sponsors = (
+                    self._split(token, self.separator)
+                    if self.separator is not None
+                    else self._pair_shares(self.texts.read_all(token), pair, source)
+                )
+            for sponsor in sponsors:
+                yield pair, sponsor
+
+    def _pair_shares(
+        self, names: list[str], pair: SponsorColumns, source: Mapping[str, Token]
+    ) -> list[dict[str, Token]]:
+        """Return the sponsors of a pair of columns."""
+        shares: list[str] = []
+        with locate_errors(pair.share):
+            if pair.share is not None:
+                shares = self.texts.read_all(source.get(pair.share))
             numbers = [read_decimal(share, self.parse_number) for share in shares]
             if len(numbers) > len(names) and any(numbers):
-                raise CellError(
-                    "share_without_name", f"{quote(shares[-1])} has no name of a sponsor"
-                )
-            for index, name in enumerate(names):
-                share = format(numbers[index], "f") if index < len(numbers) else None
-                sponsors.append({"name": name, "share": share})
-        return sponsors or None
+                detail = f"{quote(shares[-1])} has no name of a sponsor"
+                raise CellError("share_without_name", detail)
+        shares = [format(number, "f") for number in numbers]
+        absent: list[Token] = [None] * len(names)
+        return [
+            {"name": name, "share": share}
+            for name, share in zip(names, [*shares, *absent], strict=False)
+        ]
 
-    def _split(self, token: Token, separator: str) -> list[Token]:
+    def _split(self, token: Token, separator: str) -> list[dict[str, Token]]:
         """Return the sponsors in one cell, such as `Alpha [60%]; Beta 40%`."""
         texts = chain.from_iterable(_split_names(t, separator) for t in self.texts.read_all(token))
-        sponsors: list[Token] = []
+        sponsors: list[dict[str, Token]] = []
         for text in filter(None, map(str.strip, texts)):
             match = next(filter(None, (find(text) for find in _FIND_SHARES)), None)
             name, share = (text, None) if match is None else match.group("name", "share")
@@ -491,6 +524,9 @@ def _build_converter(
         return lambda text, _: _read_boolean(text)
     if target is not None and target.name == _COUNTRY:
         return lambda text, _: find_country_code(text) or text
+    if target is not None and target.name in CODE_FIELDS:
+        codes = frozenset(CODE_FIELDS[target.name].codes)
+        return lambda text, _: code if (code := text.strip().upper()) in codes else text
     return _build_number_converter(column, target, parse)
 
 

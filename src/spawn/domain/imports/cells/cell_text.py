@@ -1,6 +1,7 @@
 """Texts of cells: white space, null markers, translations, and the error of what has none."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 import msgspec
@@ -19,12 +20,25 @@ Converter = Callable[[str, int], Token]
 
 
 class CellError(Exception):
-    """A cell that cannot be converted: a stable code, and a sentence with its text."""
+    """A cell that cannot be converted: a stable code, and a sentence with its text.
 
-    def __init__(self, code: str, detail: str) -> None:
+    `column` is the one of several columns in which it is.
+    """
+
+    def __init__(self, code: str, detail: str, column: str | None = None) -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail
+        self.column = column
+
+
+@contextmanager
+def locate_errors(column: str | None) -> Iterator[None]:
+    """Name the column in the errors of its cells."""
+    try:
+        yield
+    except CellError as error:
+        raise CellError(error.code, error.detail, error.column or column) from None
 
 
 class TextReader(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,3 +111,11 @@ def quote(text: str) -> str:
     return repr(
         text if len(text) <= _MAX_QUOTED_CHARACTERS else text[:_MAX_QUOTED_CHARACTERS] + "…"
     )
+
+
+def add_content(detail: str, content: Token) -> str:
+    """Return an error's sentence with the content of the cell, unless it quotes it already."""
+    if not isinstance(content, str) or not content.strip():
+        return detail
+    is_quoted = any(quote(text) in detail for text in (content, content.strip()))
+    return detail if is_quoted else f"{detail}; the value is {quote(content)}"

@@ -10,7 +10,8 @@ import msgspec
 
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.imports.cells.cell_reader import AnyCell, compile_cells
-from spawn.domain.imports.cells.cell_text import CellError, quote
+from spawn.domain.imports.cells.cell_text import CellError, add_content
+from spawn.domain.imports.cells.stated_values import check_stated_values
 from spawn.domain.imports.header import QUARANTINE_COLUMNS, is_quarantine_header
 from spawn.domain.imports.import_state import ImportKind, RowReason
 from spawn.domain.imports.mapping import ColumnMapping, ImportMapping
@@ -61,7 +62,7 @@ class RecordReader:
         """Compile the mapping, or the header in its place.
 
         Raises:
-            InvalidInput: a column names no field of the kind.
+            InvalidInput: a column names no field of the kind, or a value that none can have.
         """
         self._kind = get_record_kind(kind)
         self._validator = validator
@@ -71,12 +72,27 @@ class RecordReader:
             exports.check_header(columns)
         elif mapping is not None:
             self._cells = compile_cells(mapping, self._find_column)
+            check_stated_values(mapping.columns, self._cells, self._validate_token)
         elif columns:
             mapping = _map_header(kind, columns)
             self._cells = self._compile_header(mapping)
         is_plain = mapping is None or exports is not None
         self._rows = None if is_plain or mapping is None else RowSelector(mapping)
         self._labels = {cell.attribute: cell.label for cell in self._cells}
+
+    def _validate_token(self, path: str, token: Token) -> None:
+        """Check that a field can have a token, beside others that are absent here.
+
+        Raises:
+            InvalidInput: it cannot.
+        """
+        try:
+            self._read_members(nest_tokens({path: token}))
+        except InvalidInput as invalid:
+            pointer = f"/{path.replace('.', '/')}"
+            errors = [error for error in invalid.errors if error.pointer == pointer]
+            if errors:
+                raise InvalidInput(errors) from None
 
     def _compile_header(self, mapping: ImportMapping) -> tuple[AnyCell, ...]:
         """Return the cells of columns that have the names of fields.
@@ -122,10 +138,7 @@ class RecordReader:
         """Return a field's error as a reason with the source column and its content."""
         path = error.pointer.removeprefix("/").replace("/", ".")
         label = self._labels.get(path, path)
-        content = source.get(label)
-        if not isinstance(content, str) or not content.strip():
-            return RowReason(label, error.code, error.detail)
-        return RowReason(label, error.code, f"{error.detail}; the value is {quote(content)}")
+        return RowReason(label, error.code, add_content(error.detail, source.get(label)))
 
     def _read_members(
         self, tokens: dict[str, Token]
@@ -146,7 +159,8 @@ class RecordReader:
             try:
                 values[cell.attribute] = cell.read(source, 0)
             except CellError as error:
-                reasons.append(RowReason(cell.label, error.code, error.detail))
+                field = error.column or cell.label
+                reasons.append(RowReason(field, error.code, error.detail))
         return values
 
     def _find_column(self, path: str) -> Column | None:

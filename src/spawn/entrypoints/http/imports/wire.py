@@ -342,6 +342,10 @@ class ImportView(WireStruct, frozen=True, kw_only=True):
     format: FileFormat
     size_bytes: Count
     sha256: str
+    is_correction: Annotated[
+        bool,
+        Meta(description="Rows of a quarantine were posted back, of which none vanish."),
+    ]
     requested_by: str
     created_at: Instant
     updated_at: Instant
