@@ -18,7 +18,9 @@ _HEAD = """\
 Every command of `spawn`, generated from its parser by `make docs`. Commands on data use the running
 service at `SPAWN_URL`, else the file of `SPAWN_STORAGE_URL`. [Configuration](configuration.md) has
 the settings, which are environment variables. Results go to standard output and everything else to
-standard error. A wrong word gets the one that was probably meant.
+standard error. A wrong word gets the one that was probably meant. With `--json` the error of a
+command is a problem (RFC 9457) on one line of standard error, with `code`, `detail`, `exit_code`
+and, for input, `errors`.
 
 Output on a terminal has colours unless `NO_COLOR` is set or `TERM` is `dumb`; `FORCE_COLOR` asks
 for them elsewhere. An import and an export show their rate on a terminal, an import its time left.

@@ -180,7 +180,7 @@ class DockerTarget(pulumi.ComponentResource):
                 alertmanager=f"{names[1]}:{ALERTMANAGER_PORT}",
             )
         )
-        rules = monitoring_files.read_rules()
+        rules = monitoring_files.read_rules(config.runbooks_url)
         return self._create_container(
             f"{self._name}-prometheus",
             image=config.prometheus_image,

@@ -10,6 +10,7 @@ from stack_config import (
     DATA_FOLDER,
     METRICS_KEY,
     ONTOLOGY_PORT,
+    RUNBOOKS_URL,
     SECRETS_FOLDER,
     SERVICE_PORT,
     SERVICE_SECRETS,
@@ -361,7 +362,10 @@ def _build_monitoring(config: StackConfig, secrets: frozenset[str]) -> list[Obje
         selector = {"matchLabels": {"app.kubernetes.io/name": NAME}}
         spec = {"jobLabel": "app.kubernetes.io/name", "endpoints": [endpoint], "selector": selector}
         objects.append(_object("monitoring.coreos.com/v1", "ServiceMonitor", NAME, spec=spec))
-    groups = monitoring_files.read_rule_groups()
+    monitoring = config.monitoring
+    groups = monitoring_files.read_rule_groups(
+        RUNBOOKS_URL if monitoring is None else monitoring.runbooks_url
+    )
     if groups:
         rules = {"groups": groups}
         objects.append(_object("monitoring.coreos.com/v1", "PrometheusRule", NAME, spec=rules))

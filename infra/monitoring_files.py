@@ -6,24 +6,31 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from stack_config import RUNBOOKS_URL
 
 FOLDER = Path(__file__).parent / "monitoring"
 
 
-def read_rules() -> dict[str, str]:
-    """Return the rule files of Prometheus by name, without their unit tests."""
+def read_rules(runbooks_url: str = RUNBOOKS_URL) -> dict[str, str]:
+    """Return the rule files of Prometheus by name, without their unit tests.
+
+    Args:
+        runbooks_url: the address of the folder of the runbooks, without a final slash.
+    """
     return {
-        path.name: path.read_text("utf-8")
+        path.name: path.read_text("utf-8").replace(f"{RUNBOOKS_URL}/", f"{runbooks_url}/")
         for path in sorted((FOLDER / "rules").glob("*.yml"))
         if not path.name.endswith(".test.yml")
     }
 
 
 @lru_cache
-def read_rule_groups() -> list[Any]:
-    """Return the groups of all rule files."""
+def read_rule_groups(runbooks_url: str = RUNBOOKS_URL) -> list[Any]:
+    """Return the groups of all rule files; the argument is that of `read_rules`."""
     return [
-        group for text in read_rules().values() for group in msgspec.yaml.decode(text)["groups"]
+        group
+        for text in read_rules(runbooks_url).values()
+        for group in msgspec.yaml.decode(text)["groups"]
     ]
 
 

@@ -26,6 +26,9 @@ SERVICE_SECRETS = {
 }
 """Variable of the service that names the file of each of its secrets."""
 
+RUNBOOKS_URL = "https://docs.example/runbooks"
+"""Address in the rule files, of a domain that is reserved for examples: a stack sets its own."""
+
 _PLACEHOLDER_DIGEST = "@sha256:" + "0" * 64
 
 Port = Annotated[int, msgspec.Meta(ge=1024, le=65535)]
@@ -33,6 +36,7 @@ MemoryMib = Annotated[int, msgspec.Meta(ge=256, le=64 * MIB_PER_GIB)]
 Gib = Annotated[int, msgspec.Meta(ge=1, le=64 * MIB_PER_GIB)]
 Url = Annotated[str, msgspec.Meta(pattern=r"^(bundled|https?)://")]
 Text = Annotated[str, msgspec.Meta(min_length=1)]
+LinkBase = Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s/]+(/[^\s/]+)*$")]
 Image = Annotated[str, msgspec.Meta(pattern=r"^[\w.\-/:]+:[\w.\-]+(@sha256:[0-9a-f]{64})?$")]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63)]
 Environment = Literal["development", "production"]
@@ -84,7 +88,10 @@ class BackupConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class MonitoringConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Prometheus, Alertmanager and Grafana of a container host: `spawn:monitoring`."""
+    """Prometheus, Alertmanager and Grafana of a container host: `spawn:monitoring`.
+
+    Alerts on either target link the pages of runbooks below `runbooks_url`.
+    """
 
     prometheus_image: Image
     alertmanager_image: Image
@@ -94,6 +101,7 @@ class MonitoringConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     grafana_port: Port = 3000
     memory_mib: Annotated[int, msgspec.Meta(ge=128)] = 512
     retention_days: Annotated[int, msgspec.Meta(ge=1)] = 30
+    runbooks_url: LinkBase = RUNBOOKS_URL
 
 
 class KubernetesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -16,7 +16,6 @@ REASONS = {
     "demo": "it serves until it is stopped, and its log is JSON",
     "export": "its result is the data, and --format json is one of its formats",
     "ontology-server": "it serves until it is stopped",
-    "schema show": "its result is JSON always",
 }
 
 

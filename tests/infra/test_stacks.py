@@ -248,6 +248,8 @@ def test_the_settings_of_a_stack_reach_its_container() -> None:
         ("monitoring", {"prometheus_image": ""}),
         ("monitoring", {"grafana_image": "docker.io/grafana/grafana:11.6.0"}),
         ("monitoring", {"memory": 512}),
+        ("monitoring", {"runbooks_url": "docs/runbooks"}),
+        ("monitoring", {"runbooks_url": "https://docs.example/runbooks/"}),
     ],
 )
 def test_a_malformed_or_unknown_setting_stops_the_program(
@@ -322,3 +324,15 @@ def test_a_stack_file_as_it_is_names_no_image_that_could_be_deployed(stack: str)
 def test_a_stack_exports_the_image_that_it_runs(target: str) -> None:
     deployment = deploy("prod", target)
     assert deployment.outputs["image"] == stack_config("prod")["spawn:service"]["image"]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_alerts_link_the_runbooks_at_the_address_of_the_stack(target: str) -> None:
+    base = "https://handbook.example/spawn"
+    config = with_section("prod", "monitoring", runbooks_url=base)
+    texts = str(
+        [each.revealed for each in deploy("prod", target, config=config).resources.values()]
+    )
+    links = set(re.findall(r"runbook_url['\"]?: ['\"]?([^\s'\"\\]+)", texts))
+    assert f"{base}/service-down.html" in links
+    assert {link.rpartition("/")[0] for link in links} == {base}

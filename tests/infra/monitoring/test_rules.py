@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from stack_config import RUNBOOKS_URL
 from tests.infra.monitoring.servers import MONITORING, RULES, find_program, list_alerts
 
 ROOT = Path(__file__).parents[3]
@@ -51,15 +52,19 @@ def test_each_alert_has_a_severity_a_summary_a_runbook_and_a_unit_test(
 ) -> None:
     assert alert["labels"]["severity"] in {"critical", "warning", "none"}
     assert alert["annotations"]["summary"].endswith(".")
-    runbook = ROOT / alert["annotations"]["runbook_url"]
-    assert runbook.parent == ROOT / "docs" / "runbooks"
+    # A link that a person follows from a page, and not a path.
+    folder, _, name = alert["annotations"]["runbook_url"].rpartition("/")
+    assert folder == RUNBOOKS_URL
+    runbook = (ROOT / "docs" / "runbooks" / name).with_suffix(".md")
+    assert name.endswith(".html")
     assert f"`{alert['alert']}`" in runbook.read_text()
     assert any(f'"{alert["alert"]}"' in file.read_text() for file in UNIT_TESTS)
 
 
 def test_every_runbook_is_linked_by_an_alert() -> None:
     pages = {page.name for page in (ROOT / "docs" / "runbooks").glob("*.md")} - {"index.md"}
-    assert pages == {Path(alert["annotations"]["runbook_url"]).name for alert in ALERTS}
+    linked = {Path(alert["annotations"]["runbook_url"]).stem for alert in ALERTS}
+    assert {page.removesuffix(".md") for page in pages} == linked
 
 
 def test_amtool_accepts_the_configuration() -> None:

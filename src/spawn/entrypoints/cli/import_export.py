@@ -218,7 +218,12 @@ async def _write_output(lines: AsyncIterator[bytes], output: Path | None) -> Non
         return
     partial = output.with_name(output.name + ".part")
     with _remove_if_incomplete(partial):
-        with await asyncio.to_thread(partial.open, "wb") as file:
+        try:
+            file = await asyncio.to_thread(partial.open, "wb")
+        except OSError as failure:
+            # The user knows the name of the output, and not that of its unfinished part.
+            raise OSError(failure.errno, failure.strerror, str(output)) from failure
+        with file:
             await _write_lines(lines, file)
         await asyncio.to_thread(partial.replace, output)
 

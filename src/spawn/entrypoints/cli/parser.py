@@ -19,6 +19,7 @@ from spawn.entrypoints.cli.errors import (
     EXIT_OK,
     EXPECTED_ERRORS,
     describe_error,
+    describe_problem,
 )
 from spawn.entrypoints.cli.grammar.command_parser import CommandParser
 from spawn.entrypoints.cli.grammar.completion import Shell, build_completion
@@ -58,6 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sentence, code = describe_error(error)
         if getattr(namespace, "check_config", False) and namespace.json:
             print_config_check(" ".join(sentence.split()))
+            return code
+        if getattr(namespace, "json", False):
+            sys.stderr.write(describe_problem(error))
             return code
         return _report_error(sentence, code)
 

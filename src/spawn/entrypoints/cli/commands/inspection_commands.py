@@ -17,6 +17,7 @@ def add_inspection_commands(commands: Commands) -> None:
     schema = commands.add_parser("schema", help="show the active schema, or check a proposed one")
     actions = schema.add_subparsers(metavar="ACTION", required=True)
     show = actions.add_parser("show", help="print the active schema as JSON")
+    add_json_option(show, "print JSON, as without the option")
     show.set_defaults(run=_run_schema_show)
     _add_schema_check(actions)
     doctor = commands.add_parser(
