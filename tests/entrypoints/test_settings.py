@@ -98,6 +98,8 @@ def test_every_setting_is_read() -> None:
         ("SPAWN_SCHEMA_PIN", "project-schema@3"),
         ("SPAWN_SCHEMA_PIN", "project_schema"),
         ("SPAWN_PUBLIC_URL", "ftp://spawn.example"),
+        ("SPAWN_PUBLIC_URL", "https://spawn.example/a%zz"),
+        ("SPAWN_ONTOLOGY_URL", "https://ontology.example/a%2"),
         ("SPAWN_PUBLIC_URL", "https://spawn.example/?a=1"),
         ("SPAWN_PUBLIC_URL", "https://desk:secret@spawn.example"),
         ("SPAWN_PUBLIC_URL", "https://spawn.example/a b"),

@@ -35,6 +35,7 @@ MAX_HOST_CHARACTERS = 253
 """Characters of a host name."""
 
 _UNENCODED = re.compile(r"[\x00-\x20\x7f<>\"\\^`{|}]")
+_HALF_ENCODED = re.compile("%(?![0-9A-Fa-f]{2})")
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 _MAX_PORT = 65_535
@@ -204,6 +205,8 @@ def split_web_url(text: str) -> SplitResult:
     if parts.scheme not in {"http", "https"} or not parts.netloc:
         raise ValueError("an http or https URL is expected")
     check_address(parts.netloc.rpartition("@")[2])
+    if _HALF_ENCODED.search(f"{parts.path}?{parts.query}"):
+        raise ValueError("a % of the URL does not begin two hexadecimal digits")
     return parts
 
 
