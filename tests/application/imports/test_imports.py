@@ -13,10 +13,16 @@ from typing import Any
 import msgspec
 import pytest
 
+from spawn.application.commands import Decision, commit
 from spawn.application.dependencies import Dependencies
 from spawn.application.exports import QuarantineFormatter
 from spawn.application.imports import chunks
-from spawn.application.imports.commands import IMPORT_JOB, put_mapping, submit_import
+from spawn.application.imports.commands import (
+    IMPORT_JOB,
+    compile_mapping,
+    put_mapping,
+    submit_import,
+)
 from spawn.application.imports.queries import (
     get_import,
     stream_quarantined_rows,
@@ -25,7 +31,7 @@ from spawn.application.imports.queries import (
 from spawn.application.imports.runner import run_import
 from spawn.application.jobs import JobRunner, cancel_job, get_job
 from spawn.application.projects.commands import amend_project
-from spawn.domain.change import Change, CommitResult, IdempotencyKey, StoredAggregate
+from spawn.domain.change import Change, CommitResult, IdempotencyKey, StoredAggregate, Write
 from spawn.domain.errors import (
     Conflict,
     Duplicate,
@@ -35,7 +41,7 @@ from spawn.domain.errors import (
     StaleVersion,
 )
 from spawn.domain.imports.import_state import FileFormat, ImportState, RowNote
-from spawn.domain.imports.mapping import ImportMapping
+from spawn.domain.imports.mapping import MAPPING_KIND, ImportMapping
 from spawn.domain.imports.mapping_reader import read_mapping
 from spawn.domain.imports.record_parser import Record
 from spawn.domain.imports.row_reader import RowReader
@@ -366,6 +372,35 @@ async def test_accepted_rows_without_a_currency_are_counted(dependencies: Depend
     plain += [{"project_name": "B", "total_amount": 2}]
     order = await imported_json(dependencies, *plain)
     assert (order.counts.accepted, order.counts.currency_assumed) == (3, 2)
+
+
+async def test_a_mapping_of_an_earlier_release_quarantines_the_rows_with_its_bad_entries(
+    dependencies: Dependencies,
+) -> None:
+    status = {"attribute": "status", "column": "a1", "enum": {"on": "OPERATION", "off": "OFF"}}
+    mapping = mapping_of(columns=[*MAPPING["columns"], status], checks=[])
+    with pytest.raises(InvalidInput) as invalid:
+        await put_mapping(dependencies, ANALYST, mapping)
+    assert [error.pointer for error in invalid.value.errors] == ["/columns/3/enum/off"]
+    write = Write(MAPPING_KIND, "desk", 0, mapping)
+    await commit(dependencies, "analyst", Decision(writes=(write,)))
+    rows = HEADER + "P1,Dam,100,,on,\nP2,Road,5,,off,\n"
+    assert totals(await run(dependencies, await order_of(dependencies, rows))) == (2, 1, 0, 1)
+    order_id = await order_of(dependencies, HEADER + "P3,Weir,7,,on,\n")
+    assert totals(await run(dependencies, order_id)) == (1, 1, 0, 0)
+
+
+async def test_a_mapping_of_entries_states_kinds_that_there_are(
+    dependencies: Dependencies,
+) -> None:
+    column = {"attribute": "kind", "column": "t", "enum": {"D": "draw", "X": "gift"}}
+    document = json.dumps({"kind": "entry", "columns": [column]}).encode()
+    mapping = read_mapping("core", parse_object(document))
+    with pytest.raises(InvalidInput) as invalid:
+        await put_mapping(dependencies, ANALYST, mapping)
+    assert [error.pointer for error in invalid.value.errors] == ["/columns/0/enum/X"]
+    # One that an earlier release has stored reads the rows without a gift.
+    await compile_mapping(dependencies, mapping)
 
 
 @pytest.mark.parametrize("file_format", ["csv", "ndjson", "json"])

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spawn.domain.errors import InvalidInput
+from spawn.domain.imports.cells.nested_path import MAX_VALUES
 from spawn.domain.imports.export_reader import RowResult
 from spawn.domain.imports.import_state import RowReason
 from spawn.domain.imports.mapping_reader import read_mapping
@@ -301,10 +302,18 @@ def test_a_mapping_that_does_not_match_the_schema_is_rejected(
 def test_a_value_that_no_attribute_can_have_is_rejected_with_its_mapping(
     column: dict[str, Any], member: str, code: str
 ) -> None:
+    read = reader(NAME, COST, column)
     with pytest.raises(InvalidInput) as invalid:
-        reader(NAME, COST, column)
+        read.check_stated_values()
     (error,) = invalid.value.errors
     assert (error.pointer, error.code) == (f"/columns/2/{member}", code)
+
+
+def test_a_bad_entry_of_a_stored_mapping_quarantines_the_rows_that_use_it() -> None:
+    status = {"attribute": "status", "column": "s", "enum": {"on": "OPERATION", "off": "OFF"}}
+    read = reader(NAME, COST, status)
+    assert project_of(read_row(read, s="on")).status == "OPERATION"
+    assert codes(read_row(read, s="off")) == {("s", "unknown_status")}
 
 
 def test_codes_are_read_in_any_case() -> None:
@@ -684,7 +693,7 @@ def test_a_sum_of_rows_or_columns_says_how_many_of_its_values_are_unknown() -> N
     assert [one.code for one in read_row(read, a="", b="").warnings] == ["amount_unknown"]
 
 
-def read_rows(read: RowReader, *rows: dict[str, Token]) -> RowResult:
+def read_rows(read: RowReader, *rows: dict[str, Any]) -> RowResult:
     """Return the result of a group of rows, or of one record."""
     sources: list[Mapping[str, Token]] = []
     for row in rows:
@@ -802,8 +811,92 @@ def test_amounts_with_the_signs_of_two_currencies_have_no_sum() -> None:
     assert amount_of(read_rows(read, {"a": "\u20ac10", "b": ""})) == ("10.00", "EUR")
     # The second column is not used, nor is its sign.
     first = reader(NAME, amounts, unit)
-    assert read_rows(first, {"a": "5", "b": "\u20ac7"}).has_currency is False
+    assert read_rows(first, {"a": "5", "b": "7"}).has_currency is False
+    # No currency is assumed beside one that the row states.
+    assert amount_of(read_rows(first, {"a": "5", "b": "\u20ac7"})) == ("5.00", "EUR")
+    # The sign in one column is no currency of the other.
+    alone = reader(NAME, {**amounts, "combine": "sum"}, {**unit, "columns": ["a"]})
+    assert amount_of(read_rows(alone, {"a": "\u20ac10", "b": "$5"})) == "several_values"
     assert amount_of(read_rows(first, {"a": "", "b": "\u20ac7"})) == ("7.00", "EUR")
+
+
+@pytest.mark.parametrize("aggregate", ["first", "sum"])
+def test_amounts_without_a_currency_have_that_of_their_record(aggregate: str) -> None:
+    read = reader(NAME, {**COST, "aggregate": aggregate}, CURRENCY, group_by=["name"])
+    plain, eur, usd = (
+        {"cost": cost, "currency": text} for cost, text in (("5", ""), ("", "EUR"), ("", "USD"))
+    )
+    assert amount_of(read_rows(read, plain, eur)) == ("5.00", "EUR")
+    assert amount_of(read_rows(read, eur, plain, eur)) == ("5.00", "EUR")
+    assert amount_of(read_rows(read, plain, eur, usd)) == "several_values"
+    assert read_rows(read, plain).has_currency is False
+
+
+def test_the_only_column_of_currencies_is_that_of_all_columns_of_amounts() -> None:
+    nested: dict[str, Any] = {"attribute": "total_amount", "columns": ["p.value", "estimate"]}
+    currency = {"attribute": "currency_code", "column": "p.cur"}
+    record: dict[str, Any] = {"p": {"value": "", "cur": "EUR"}, "estimate": "6"}
+    assert amount_of(read_rows(reader(NAME, nested, currency), record)) == ("6.00", "EUR")
+    amounts = {"attribute": "total_amount", "columns": ["f.debt.v", "f.equity.v"], "combine": "sum"}
+    read = reader(NAME, amounts, {"attribute": "currency_code", "column": "f.debt.cur"})
+    debt, equity = {"v": "1", "cur": "EUR"}, {"v": "2"}
+    shared: Any
+    for shared in (debt, [debt]):
+        assert amount_of(read_rows(read, {"f": {"debt": shared, "equity": equity}})) == (
+            "3.00",
+            "EUR",
+        )
+    # The currency of one of several items is not that of what is beside them.
+    rows = {"f": {"debt": [debt, debt], "equity": equity}}
+    assert amount_of(read_rows(read, rows)) == "several_values"
+    items = [{"debt": debt, "equity": equity}, {"debt": {"v": "4"}, "equity": {"v": ""}}]
+    aggregated = reader(
+        NAME,
+        {**amounts, "aggregate": "sum"},
+        {"attribute": "currency_code", "column": "f.debt.cur"},
+    )
+    assert amount_of(read_rows(aggregated, {"f": items[:1]})) == ("3.00", "EUR")
+    assert amount_of(read_rows(aggregated, {"f": items})) == "several_values"
+
+
+def test_the_currency_of_some_elements_is_not_that_of_others_beside_them() -> None:
+    amounts = {"attribute": "total_amount", "columns": ["f[t=1].v", "f[t=2].v"], "combine": "sum"}
+    read = reader(NAME, amounts, {"attribute": "currency_code", "column": "f[t=1].cur"})
+    items = [{"t": "1", "v": "1", "cur": "EUR"}, {"t": "2", "v": "2"}]
+    assert amount_of(read_rows(read, {"f": items})) == "several_values"
+    assert amount_of(read_rows(read, {"f": items[:1]})) == ("1.00", "EUR")
+
+
+@pytest.mark.parametrize(
+    ("items", "amount"),
+    [
+        ([("0", None), ("1", "EUR")], ("1.00", "EUR")),
+        ([("1", "EUR"), ("0.00", None)], ("1.00", "EUR")),
+        ([("0", "USD"), ("1", "EUR")], ("1.00", "EUR")),
+        ([("0", None), ("0", "EUR")], ("0.00", "EUR")),
+        ([("0", "USD"), ("0", "EUR")], "several_values"),
+        ([("0", None), ("1", "EUR"), ("2", None)], "several_values"),
+    ],
+)
+def test_zero_needs_no_currency_beside_other_amounts(
+    items: list[tuple[str, str | None]], amount: Any
+) -> None:
+    amounts = {"attribute": "total_amount", "column": "b.v", "aggregate": "sum"}
+    read = reader(NAME, amounts, {"attribute": "currency_code", "column": "b.c"})
+    assert amount_of(read_rows(read, {"b": [{"v": v, "c": c} for v, c in items]})) == amount
+
+
+@pytest.mark.parametrize("where", [[], [{"column": "b.t", "in": ["x"]}]])
+def test_a_sum_of_more_values_than_a_path_selects_is_quarantined(where: list[Any]) -> None:
+    amounts = {"attribute": "total_amount", "column": "b.v", "aggregate": "sum"}
+    read = reader(NAME, amounts, where=where)
+    items: list[dict[str, Any]] = [{"v": "1", "t": "x"}] * MAX_VALUES
+    assert amount_of(read_rows(read, {"b": items})) == (f"{MAX_VALUES}.00", "USD")
+    (reason,) = read_rows(read, {"b": [{"v": "1"}, *items]}).reasons
+    assert (reason.field, reason.code) == ("b.v", "too_many")
+    grouped = reader(NAME, amounts, group_by=["name"])
+    rows: list[dict[str, Any]] = [{"b": {"v": "1"}}, {"b": [*items, *items]}]
+    assert codes(read_rows(grouped, *rows)) == {("b.v", "too_many")}
 
 
 def test_columns_that_are_added_are_in_all_currencies_of_the_row() -> None:

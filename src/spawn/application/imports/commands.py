@@ -87,12 +87,13 @@ async def put_mapping(
     `expected_version` 0 requires that it is new; None accepts only identical content.
 
     Raises:
-        InvalidInput: the mapping does not fit the active schema.
+        InvalidInput: the mapping does not fit the active schema, or states what no row can have.
         Duplicate: it exists with other content, and no expected version was passed.
         Stale: it is at another version.
     """
     require(principal, WRITE_SCOPES[mapping.kind])
-    await check_mapping(dependencies, mapping)
+    reader = await compile_mapping(dependencies, mapping)
+    reader.check_stated_values()
     before = await find_mapping(dependencies, mapping.name)
     version = before.version if before else 0
     if expected_version is not None and expected_version != version:
@@ -208,7 +209,7 @@ async def resolve_mapping(
         raise InvalidInput.at("/mapping", "contradiction", detail)
     if aggregate.state.from_export and file_format is FileFormat.XML:
         raise InvalidInput.at("/mapping", "invalid_value", NO_XML_EXPORTS)
-    await check_mapping(dependencies, aggregate.state)
+    await compile_mapping(dependencies, aggregate.state)
     return aggregate
 
 
@@ -224,17 +225,18 @@ def _check_needs_no_mapping(file_format: FileFormat, kind: ImportKind) -> None:
         raise InvalidInput.at("/mapping", "required", detail)
 
 
-async def check_mapping(dependencies: Dependencies, mapping: ImportMapping) -> None:
-    """Check that a mapping fits the active schema of its kind.
+async def compile_mapping(
+    dependencies: Dependencies, mapping: ImportMapping
+) -> RowReader | RecordReader:
+    """Return the reader of a mapping under the active schema of its kind.
 
     Raises:
         InvalidInput: it names an attribute that the kind does not have.
     """
     if mapping.kind is ImportKind.PROJECT:
-        RowReader(await dependencies.validator(), mapping)
-    else:
-        validator = await find_validator(dependencies, mapping.kind)
-        RecordReader(mapping.kind, mapping, validator=validator)
+        return RowReader(await dependencies.validator(), mapping)
+    validator = await find_validator(dependencies, mapping.kind)
+    return RecordReader(mapping.kind, mapping, validator=validator)
 
 
 async def find_validator(dependencies: Dependencies, kind: ImportKind) -> SchemaValidator | None:

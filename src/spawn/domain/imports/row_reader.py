@@ -57,8 +57,7 @@ class RowReader:
         With `from_export`, of the mapping too, the rows are projects as the service exports them.
 
         Raises:
-            InvalidInput: the mapping names unknown attributes, or values that none of them can
-                have, each with its pointer.
+            InvalidInput: the mapping names unknown attributes, each with its pointer.
         """
         self.validator = validator
         from_export = from_export or (mapping is not None and mapping.from_export)
@@ -69,8 +68,6 @@ class RowReader:
         self._cells = (
             compile_cells(mapping, partial(find_project_column, validator)) if mapping else ()
         )
-        if mapping:
-            check_stated_values(mapping.columns, self._cells, self._validate_token)
         self._sponsors = next((one for one in self._cells if isinstance(one, SponsorsCell)), None)
         self._sums = [cell for cell in self._cells if isinstance(cell, Cell) and cell.is_sum]
         self._fields = {cell.attribute: cell.label for cell in self._cells}
@@ -84,6 +81,18 @@ class RowReader:
         )
         decimal, thousands = (mapping.decimal, mapping.thousands) if mapping else (".", None)
         self._parse_number = compile_number_parser(decimal, thousands)
+
+    def check_stated_values(self) -> None:
+        """Check that the attributes can have what the mapping itself states.
+
+        Rows are read without it: a mapping may be older than the check, or than the schema, and
+        quarantines the rows that use a bad value.
+
+        Raises:
+            InvalidInput: the values that they cannot have, each with its pointer.
+        """
+        if self._mapping is not None:
+            check_stated_values(self._mapping.columns, self._cells, self._validate_token)
 
     def _validate_token(self, attribute: str, token: Token) -> None:
         """Check that an attribute can have a token.
@@ -135,7 +144,7 @@ class RowReader:
             return self.export_reader.restore(result, system)
         if self._mapping is None or self._rows is None:
             return build(project_id, self.read_key(source), source, source, [], [])
-        reasons: list[RowReason] = []
+        reasons = self._rows.list_faults(source)
         warnings = [RowReason("", "elements_chosen", note) for note in self._rows.note(source)]
         key, tokens = self._convert_row(source, reasons)
         for check in self._mapping.checks:

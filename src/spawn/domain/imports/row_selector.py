@@ -7,6 +7,7 @@ from spawn.domain.imports.cells.amount_currency import AMOUNTS, find_pairing
 from spawn.domain.imports.cells.cell_reader import ROW_COUNT
 from spawn.domain.imports.cells.cell_text import CellError, to_cell_text
 from spawn.domain.imports.cells.nested_path import (
+    MAX_VALUES,
     PathStep,
     choose_elements,
     parse_path,
@@ -22,6 +23,9 @@ from spawn.domain.text import normalize, trim
 _KEY_SEPARATOR: Final = "|"
 _NOTES: Final = "\0notes"
 """Name under which a row has the notes on its chosen elements; no column has it."""
+
+_EXCESS: Final = "\0excess"
+"""Name under which a row has its columns with too many values; no column has it."""
 
 
 class RowSelector:
@@ -58,6 +62,10 @@ class RowSelector:
             if isinstance(value := row.get(name), dict | list):
                 row[name] = read_texts(value)
         row.update(values)
+        if excess := [name for name, value in values.items() if _has_excess(value)]:
+            # It is a record that cannot be read, whether or not a condition says that it is none.
+            row[_EXCESS] = [*excess]
+            return row
         if not all(condition.is_met(row) for condition in self._conditions):
             return FILTERED_ROW
         return row
@@ -66,6 +74,13 @@ class RowSelector:
         """Return the notes on the elements that were chosen in a located row."""
         notes = source.get(_NOTES)
         return [str(note) for note in notes] if isinstance(notes, list) else []
+
+    def list_faults(self, source: Mapping[str, Token]) -> list[RowReason]:
+        """Return the reasons against a located row that its cells do not show."""
+        names = source.get(_EXCESS)
+        detail = f"the path selects more than {MAX_VALUES} values"
+        columns = dict.fromkeys(names if isinstance(names, list) else ())
+        return [RowReason(name, "too_many", detail) for name in columns if isinstance(name, str)]
 
     def read_key(self, source: Mapping[str, Token], key: RowKey) -> str | None:
         """Return the key of a located row: its source and its id; None if a part is absent."""
@@ -99,6 +114,10 @@ class RowSelector:
         tokens = token if isinstance(token, list) else [token]
         texts = (normalize(trim(item)) for item in tokens if isinstance(item, str))
         return next((text for text in texts if text not in self._absent_parts), None)
+
+
+def _has_excess(value: Token) -> bool:
+    return isinstance(value, list) and len(value) > MAX_VALUES
 
 
 class _Condition:

@@ -43,7 +43,8 @@ UNITS = {
         ("5 5", None),
         ("5 bn bn", None),
         ("5 bn billion", None),
-        ("\u20ac 5 \u20ac", None),
+        ("\u20ac 5 \u20ac", "5"),
+        ("% 5 %", None),
         ("5 million bn", "5e15"),
     ],
 )

@@ -2,10 +2,12 @@
 
 A column of currencies belongs to the column of amounts with which it shares most of its path:
 `budget.value.@currency` to `budget.value`, and there to each item alone. An item without one has
-that of the next column, such as `@default-currency`, which is that of the whole record.
+that of the next column, such as `@default-currency`, which is that of the whole record. The only
+column of currencies is that of all columns of amounts.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
@@ -27,6 +29,22 @@ _AMOUNT_ATTRIBUTES: Final = ("total_amount", "commitment")
 
 AMOUNTS: Final = "\0amounts"
 """Name under which a row has its amounts with their currencies; no column has it."""
+
+
+class _CurrencyPath(msgspec.Struct, frozen=True):
+    """The steps to a column of currencies from the item at a depth of the path of an amount."""
+
+    depth: int
+    steps: tuple[PathStep, ...]
+    is_lent: bool
+    """Whether it goes further with another column of amounts, and is the only one."""
+
+    def select(self, node: Token) -> Token:
+        return (
+            _select_unrepeated(node, self.steps)
+            if self.is_lent
+            else select_values(node, self.steps)
+        )
 
 
 class CurrencyPairing(msgspec.Struct, frozen=True):
@@ -72,13 +90,25 @@ class CurrencyPairing(msgspec.Struct, frozen=True):
         currencies = [_list_steps(name, row) for name in self.currencies]
         step_counts = [[_count_shared(path, amount) for amount in amounts] for path in currencies]
         for index, steps in enumerate(amounts):
-            # A path that goes further with another column of amounts is that of its items.
             paths = [
-                (counts[index], path[counts[index] :]) if counts[index] == max(counts) else None
-                for counts, path in zip(step_counts, currencies, strict=True)
+                self._find_path(path, counts, index)
+                for path, counts in zip(currencies, step_counts, strict=True)
             ]
             for amount, values in _pair_values(row, steps, 0, paths, [None] * len(paths)):
                 yield [str(index), amount, *values]
+
+    def _find_path(
+        self, path: tuple[PathStep, ...], step_counts: Sequence[int], index: int
+    ) -> _CurrencyPath | None:
+        """Return the path to the currencies of a column of amounts; None if it has others.
+
+        A path that goes further with another column of amounts is that of its items. The unit in
+        the cell of an amount is of that amount alone.
+        """
+        count, most = step_counts[index], max(step_counts)
+        if count < most and (len(self.currencies) > 1 or len(path) == most):
+            return None
+        return _CurrencyPath(count, path[count:], is_lent=count < most)
 
 
 def find_pairing(mapping: ImportMapping) -> CurrencyPairing | None:
@@ -127,7 +157,7 @@ def _pair_values(
     node: Token,
     steps: Sequence[PathStep],
     depth: int,
-    paths: Sequence[tuple[int, Sequence[PathStep]] | None],
+    paths: Sequence[_CurrencyPath | None],
     values: list[Token],
 ) -> Iterator[tuple[Token, list[Token]]]:
     """Yield each value at a path with the currencies of its items, and of what they are in."""
@@ -136,7 +166,7 @@ def _pair_values(
             yield from _pair_values(item, steps, depth, paths, values)
         return
     values = [
-        select_values(node, path[1]) if path is not None and path[0] == depth else value
+        path.select(node) if path is not None and path.depth == depth else value
         for path, value in zip(paths, values, strict=True)
     ]
     if not steps:
@@ -146,16 +176,30 @@ def _pair_values(
         yield from _pair_values(child, steps[1:], depth + 1, paths, values)
 
 
+def _select_unrepeated(node: Token, steps: Sequence[PathStep]) -> Token:
+    """Return the value at a path; None if it is in one of several items."""
+    for step in steps:
+        if isinstance(node, list) and len(node) == 1 and step.index is None:
+            node = node[0]
+        items = node.get(step.name) if isinstance(node, dict) else node
+        if isinstance(items, list) and len(items) > 1:
+            return None
+        node = next(step_into(node, step), None)
+    return select_values(node, ())
+
+
 class CurrencyCell(msgspec.Struct, frozen=True, kw_only=True):
     """The columns of a currency beside several amounts, which must all be in the same one."""
 
     attribute: str
     label: str
+    sources: tuple[str, ...]
     texts: TextReader
     convert: Converter | None
     combines_amounts: Combination
     aggregates_amounts: Aggregation | None
     amount_texts: TextReader
+    read_amount: Callable[[str], Decimal]
     own_columns: frozenset[int]
     read_record: Callable[[Mapping[str, Token], int], Token]
     scale: int = 0
@@ -174,15 +218,43 @@ class CurrencyCell(msgspec.Struct, frozen=True, kw_only=True):
             amounts = []  # The column of the amount has the reason.
         if not amounts:
             return self.read_record(source, scale)
-        codes = dict.fromkeys(
-            code for amount in amounts for code in self._list_codes(amount[2:], scale) or (None,)
-        )
+        codes = self._list_used_codes(amounts, scale) or self._list_stated_codes(source, scale)
         if len(codes) > 1:
             first_codes = [*codes][:MAX_LISTED_VALUES]
             names = ", ".join("none" if code is None else quote(str(code)) for code in first_codes)
             detail = f"the amounts have different currencies: {names}; they have no sum"
             raise CellError("several_values", detail)
-        return next(iter(codes))
+        return next(iter(codes), None)
+
+    def _list_used_codes(self, amounts: list[list[Token]], scale: int) -> dict[Token, None]:
+        """Return the currencies of the amounts, None of one without any; none if all are without.
+
+        Zero is the same in each currency, so that it has none beside other amounts.
+        """
+        codes: dict[Token, None] = {}
+        zero_codes: dict[Token, None] = {}
+        for amount in amounts:
+            amount_codes = dict.fromkeys(self._list_codes(amount[2:], scale))
+            if self._is_zero(amount[1]):
+                zero_codes |= amount_codes
+            else:
+                codes |= amount_codes or {None: None}
+        return zero_codes if codes.keys() <= {None} else codes
+
+    def _list_stated_codes(self, source: Mapping[str, Token], scale: int) -> dict[Token, None]:
+        """Return all currencies of a record, also those of amounts that are not used."""
+        tokens = map(source.get, self.sources)
+        return dict.fromkeys(code for token in tokens for code in self._convert_all(token, scale))
+
+    def _is_zero(self, value: Token) -> bool:
+        try:
+            return not any(map(self.read_amount, self.amount_texts.read_all(value)))
+        except CellError:
+            return False  # The column of the amount has the reason.
+
+    def _convert_all(self, token: Token, scale: int) -> list[Token]:
+        texts = self.texts.read_all(token)
+        return [text if self.convert is None else self.convert(text, scale) for text in texts]
 
     def _list_used(self, rows: list[list[list[Token]]]) -> list[list[Token]]:
         """Return the amounts that the amount of the record is made of."""
@@ -206,8 +278,7 @@ class CurrencyCell(msgspec.Struct, frozen=True, kw_only=True):
             is_own = index in self.own_columns
             if codes and is_own:
                 break
-            texts = self.texts.read_all(value)
-            codes += [text if self.convert is None else self.convert(text, scale) for text in texts]
+            codes += self._convert_all(value, scale)
             if codes and (is_own or self.combines_amounts is not Combination.SUM):
                 break
         return codes

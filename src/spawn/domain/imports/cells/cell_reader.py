@@ -15,6 +15,7 @@ from decimal import (
     ROUND_UP,
     Decimal,
 )
+from functools import partial
 from itertools import chain
 from typing import Final
 
@@ -405,11 +406,13 @@ def _pair_currency(cells: list[AnyCell], pairing: CurrencyPairing) -> Iterator[A
             yield CurrencyCell(
                 attribute=cell.attribute,
                 label=cell.label,
+                sources=cell.sources,
                 texts=cell.texts,
                 convert=cell.convert,
                 combines_amounts=amount.combine,
                 aggregates_amounts=amount.aggregate,
                 amount_texts=amount.texts,
+                read_amount=partial(read_decimal, parse=amount.parse_number),
                 own_columns=pairing.own_columns,
                 read_record=cell.read,
             )

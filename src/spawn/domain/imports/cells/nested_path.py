@@ -62,12 +62,15 @@ def parse_path(text: str) -> tuple[PathStep, ...] | None:
 
 
 def select_values(record: Token, steps: Sequence[PathStep]) -> Token:
-    """Return the value at a path, a list of several values, or None without any."""
+    """Return the value at a path, a list of several values, or None without any.
+
+    Of more than `MAX_VALUES` it has one beyond them, which tells that there are more.
+    """
     values: list[Token] = []
     for value in map(_read_text, _walk(record, steps)):
         if value is not None:
             values.append(value)
-        if len(values) >= MAX_VALUES:
+        if len(values) > MAX_VALUES:
             break
     return values if len(values) > 1 else (values[0] if values else None)
 

@@ -20,12 +20,16 @@ def compile_number_parser(decimal: str, thousands: str | None) -> Callable[[str]
 
     `decimal` is the mark before the decimals, `thousands` the mark between groups of digits. A
     group has three digits; those before the last one may have two, as in 12,34,567. The first one
-    does not begin with a zero: 0,500 is a half by another mark.
+    does not begin with a zero: 0,500 is a half by another mark. Groups of zeros alone are zero.
     """
     if decimal == "." and thousands is None:
         return _parse_plain
     mark = {" ": _BLANKS, "'": _APOSTROPHES}.get(thousands or "", re.escape(thousands or ""))
-    groups = rf"|[1-9]\d{{0,2}}(?:{mark}\d{{2,3}}){{0,7}}{mark}\d{{3}}" if thousands else ""
+    groups = (
+        rf"|[1-9]\d{{0,2}}(?:{mark}\d{{2,3}}){{0,7}}{mark}\d{{3}}|0{{1,3}}(?:{mark}000){{1,7}}"
+        if thousands
+        else ""
+    )
     point = re.escape(decimal)
     match_number = re.compile(
         rf"([+\-{_MINUS_SIGNS}]?)(\d{{1,24}}{groups})?(?:{point}(\d{{0,24}}))?([eE][+-]?\d{{1,2}})?",

@@ -44,7 +44,8 @@ def compile_unit_parser(parse: NumberParser, units: Mapping[str, Decimal]) -> Nu
     """Return a parser of numbers that multiplies by what the units beside them are worth.
 
     A unit before the number and one after it count both, as in `US$ 5 million`. A text with another
-    unit is no number, nor is one that says the same worth twice, such as `5 m million`.
+    unit is no number, nor is one that says the same worth twice, such as `5 m million`; a sign of
+    worth 1 may be repeated, as in `$ 5 $`.
     """
     folded_units = {name.strip().casefold(): factor for name, factor in units.items()}
 
@@ -70,7 +71,7 @@ def _find_factor(unit: str, units: Mapping[str, Decimal]) -> Decimal | None:
     while second:
         before, after = units.get(first), units.get(second)
         if before is not None and after is not None:
-            is_repeated = first == second or before == after != 1
+            is_repeated = before == after != 1
             return None if is_repeated else DECIMAL_CONTEXT.multiply(before, after)
         word, _, second = second.partition(" ")
         first = f"{first} {word}"

@@ -62,7 +62,7 @@ class RecordReader:
         """Compile the mapping, or the header in its place.
 
         Raises:
-            InvalidInput: a column names no field of the kind, or a value that none can have.
+            InvalidInput: a column names no field of the kind.
         """
         self._kind = get_record_kind(kind)
         self._validator = validator
@@ -72,13 +72,21 @@ class RecordReader:
             exports.check_header(columns)
         elif mapping is not None:
             self._cells = compile_cells(mapping, self._find_column)
-            check_stated_values(mapping.columns, self._cells, self._validate_token)
         elif columns:
             mapping = _map_header(kind, columns)
             self._cells = self._compile_header(mapping)
         is_plain = mapping is None or exports is not None
+        self._columns = () if is_plain or mapping is None else mapping.columns
         self._rows = None if is_plain or mapping is None else RowSelector(mapping)
         self._labels = {cell.attribute: cell.label for cell in self._cells}
+
+    def check_stated_values(self) -> None:
+        """Check that the fields can have what the mapping itself states; rows are read without it.
+
+        Raises:
+            InvalidInput: the values that they cannot have, each with its pointer.
+        """
+        check_stated_values(self._columns, self._cells, self._validate_token)
 
     def _validate_token(self, path: str, token: Token) -> None:
         """Check that a field can have a token, beside others that are absent here.
@@ -123,7 +131,7 @@ class RecordReader:
             except InvalidInput as invalid:
                 failures = (self.to_reason(error, source) for error in invalid.errors)
                 return DraftedRecord(None, reasons=tuple(failures))
-        reasons: list[RowReason] = []
+        reasons = [] if self._rows is None else self._rows.list_faults(source)
         values = self._convert_cells(source, reasons) if self._cells else source
         if reasons:
             return DraftedRecord(None, reasons=tuple(reasons))
