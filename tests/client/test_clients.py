@@ -149,6 +149,17 @@ def test_an_import_is_uploaded_and_followed_to_its_end(client: Any, tmp_path: An
     assert client.import_file(path.read_bytes(), options).result.unchanged == 1
 
 
+def test_an_import_counts_what_is_no_longer_in_the_register(client: Any) -> None:
+    source = f"register-{uuid4().hex[:8]}"
+    mapping = {**MAPPING, "key": {"source": source, "column": "id"}, "vanished": "report"}
+    client.put_mapping(source, mapping)
+    options = UploadOptions(mapping=source, poll_interval_s=0.02)
+    client.import_file(b"id,name,amount\n1,A,5\n2,B,6\n", options)
+    result = client.import_file(b"id,name,amount\n1,A,5\n", options).result
+    assert (result.kind, result.unchanged, result.vanished) == ("project", 1, 1)
+    assert (result.is_correction, result.skipped, result.merged) == (False, 0, 0)
+
+
 def test_a_file_is_tried_without_writing(client: Any) -> None:
     client.put_mapping("client-test", MAPPING)
     mark = uuid4().hex

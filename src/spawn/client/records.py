@@ -74,10 +74,22 @@ class RowCountsRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ImportRecord(RowCountsRecord, frozen=True, kw_only=True):
-    """The counts of an import."""
+    """The counts of an import.
+
+    `vanished` projects of an earlier file of the same source are not in this one. `is_correction`
+    if the rows of a quarantine were posted back, of which none vanish. `skipped_by` and
+    `failed_checks` count rows by reason.
+    """
 
     import_id: str
     quarantine_url: str
+    kind: str = "project"
+    skipped: int = 0
+    skipped_by: dict[str, int] = {}
+    failed_checks: dict[str, int] = {}
+    merged: int = 0
+    vanished: int = 0
+    is_correction: bool = False
 
 
 class DryRunRecord(RowCountsRecord, frozen=True, kw_only=True):
