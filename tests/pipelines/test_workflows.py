@@ -134,10 +134,12 @@ def test_a_preview_has_the_image_that_is_deployed(tmp_path: Path) -> None:
     assert "config set --path spawn:service.image y@sha256:2" in commands
 
 
-def test_a_preview_of_a_stack_without_an_image_fails(tmp_path: Path) -> None:
-    status, commands = run_stack_action(tmp_path, COMMAND="preview", IMAGE="")
-    assert status == 1
-    assert not [command for command in commands if command.startswith("preview")]
+@pytest.mark.parametrize(("command", "status"), [("preview", 0), ("up", 1)])
+def test_a_stack_that_has_no_image_yet_is_left_alone(
+    tmp_path: Path, command: str, status: int
+) -> None:
+    result, commands = run_stack_action(tmp_path, COMMAND=command, IMAGE="")
+    assert (result, commands) == (status, ["stack select prod", "stack output image"])
 
 
 def test_a_change_of_the_infrastructure_is_previewed_on_every_stack_of_a_cluster() -> None:

@@ -545,3 +545,19 @@ async def test_a_response_about_one_schema_does_not_end_the_error_of_another(
     server.set_response(200, document(4))
     await registry.refresh(ID)
     assert (registry.status().last_error, registry.status().consecutive_failures) == (None, 0)
+
+
+async def test_a_schema_that_the_registry_does_not_have_is_no_outage(
+    registry: CachingRegistry, server: ScriptedServer
+) -> None:
+    server.set_response(200, b"<!doctype html>")
+    for schema_id in (ID, "loan_schema"):
+        with pytest.raises(RegistryError):
+            await registry.refresh(schema_id)
+    server.set_response(404, b"")
+    with pytest.raises(NotFound):
+        await registry.refresh("loan_schema", kind="facility")
+    assert registry.status("loan_schema").last_error is None
+    server.set_response(200, document(4))
+    await registry.refresh(ID)
+    assert (registry.status().last_error, registry.status().consecutive_failures) == (None, 0)

@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
@@ -14,14 +15,15 @@ from tests.application.portfolios.books import a_facility, a_holding, a_portfoli
 from spawn.application.bounded_cache import BoundedCache
 from spawn.application.commands import Decision, commit
 from spawn.application.dependencies import Dependencies
-from spawn.application.facilities.facility_commands import FinanceContext
+from spawn.application.facilities.facility_commands import FinanceContext, amend_facility_terms
 from spawn.application.facilities.ledger_commands import record_entry
 from spawn.application.portfolios.books import recorded_books
 from spawn.application.portfolios.exposure_reports import ReportQuery, report_exposure
 from spawn.application.portfolios.holding_commands import amend_holding, remove_holding
 from spawn.application.projects.commands import amend_project
 from spawn.domain.change import StoredAggregate, Write
-from spawn.domain.facilities.facility import FacilityKind
+from spawn.domain.errors import InvalidInput
+from spawn.domain.facilities.facility import Facility, FacilityKind, FacilityTermSheet
 from spawn.domain.facilities.ledger import EntryFacts, EntryKind
 from spawn.domain.json_tokens import parse_object
 from spawn.domain.portfolios.exposure import ExposureGroup
@@ -87,6 +89,7 @@ class Desk:
         self.portfolios: list[str] = []
         self.projects: list[str] = []
         self.loans: list[str] = []
+        self.shares: list[str] = []
         self.holdings: list[tuple[str, str]] = []
 
     async def open(self) -> None:
@@ -106,7 +109,26 @@ class Desk:
 
     async def add_equity(self) -> None:
         project_id = self.rng.choice(self.projects)
-        await a_facility(self.dependencies, project_id, kind=FacilityKind.EQUITY)
+        key = await a_facility(self.dependencies, project_id, kind=FacilityKind.EQUITY)
+        self.shares.append(key)
+
+    async def change_kind(self) -> None:
+        """Change what is equity to a grant, or back."""
+        if not self.shares:
+            return
+        kind = self.rng.choice([FacilityKind.EQUITY, FacilityKind.GRANT])
+
+        def change(facility: Facility) -> FacilityTermSheet:
+            return msgspec.structs.replace(facility, kind=kind)
+
+        key = self.rng.choice(self.shares)
+        await amend_facility_terms(self.dependencies, LOCAL_PRINCIPAL, key, change, CONTEXT)
+
+    async def hold_share(self) -> None:
+        if self.shares:
+            # What is equity at present is held by its project.
+            with suppress(InvalidInput):
+                await self._hold(facility_id=self.rng.choice(self.shares))
 
     async def draw(self) -> None:
         day = date(2026, 4, 1) + timedelta(days=self.rng.randrange(200))
@@ -153,6 +175,7 @@ class Desk:
 COMMANDS: tuple[Command, ...] = (
     *(Desk.add_project, Desk.add_loan, Desk.add_equity, Desk.draw, Desk.draw, Desk.hold_loan),
     *(Desk.hold_equity, Desk.end_holding, Desk.remove_holding, Desk.rename_project),
+    *(Desk.change_kind, Desk.change_kind, Desk.hold_share),
 )
 
 
@@ -234,3 +257,21 @@ async def test_every_write_that_books_follow_has_an_event(dependencies: Dependen
     write = Write(PROJECT_KIND, project_id, stored.version, stored.state)
     with pytest.raises(ValueError, match="project is written without an event"):
         await commit(dependencies, "somebody", Decision(writes=(write,)))
+
+
+async def test_a_facility_that_is_no_longer_equity_leaves_the_holding_of_its_project(
+    dependencies: Dependencies,
+) -> None:
+    project_id, portfolio_id = await a_project(dependencies), await a_portfolio(dependencies)
+    key = await a_facility(dependencies, project_id, kind=FacilityKind.EQUITY)
+    await a_holding(dependencies, portfolio_id, project_id=project_id, share="100")
+    assert await groups_on(dependencies, portfolio_id, DAYS[0])
+    for kind, is_held in ((FacilityKind.GRANT, False), (FacilityKind.EQUITY, True)):
+
+        def change(facility: Facility, kind: FacilityKind = kind) -> FacilityTermSheet:
+            return msgspec.structs.replace(facility, kind=kind)
+
+        await amend_facility_terms(dependencies, LOCAL_PRINCIPAL, key, change, CONTEXT)
+        groups = await groups_on(dependencies, portfolio_id, DAYS[0])
+        fresh, _ = without_books(dependencies)
+        assert (bool(groups), groups) == (is_held, await groups_on(fresh, portfolio_id, DAYS[0]))

@@ -130,6 +130,17 @@ def test_a_case_that_ends_while_debt_is_owed_has_no_llcr(unpaid: str, *, is_test
     assert ratio.untested_reason is (None if is_tested else UntestedReason.CASE_TOO_SHORT)
 
 
+def test_the_rounding_of_a_debt_that_the_case_draws_leaves_it_repaid() -> None:
+    rows = half_years(3, cfads="600000000", interest="1")
+    amounts = ("-1000000000", "500000000", "499999999.99")
+    drawn = [
+        msgspec.structs.replace(row, principal=Decimal(amount))
+        for row, amount in zip(rows, amounts, strict=True)
+    ]
+    ratio = LoanLife(drawn, Decimal(0)).compute_llcr(drawn[0].ends_on)
+    assert ratio.untested_reason is None
+
+
 def test_a_later_period_without_interest_has_no_rate() -> None:
     rows = half_years(4)
     rows[2] = msgspec.structs.replace(rows[2], interest=None, principal=None)

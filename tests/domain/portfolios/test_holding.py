@@ -24,6 +24,7 @@ from spawn.domain.portfolios.portfolio import (
     ExposureLimit,
     Portfolio,
     check_portfolio,
+    find_limited_group,
 )
 
 pytestmark = pytest.mark.core
@@ -212,3 +213,15 @@ def test_a_limit_names_its_group_as_exposures_do() -> None:
     ):
         checked = check_portfolio(msgspec.structs.replace(portfolio, **limit_of(key, text)))
         assert [limit.value for limit in checked.limits] == [value]
+
+
+def test_an_amendment_keeps_the_limits_of_an_earlier_release() -> None:
+    limits = tuple(
+        ExposureLimit(by=key, value=value, max_share=Decimal(10))
+        for key, value in ((ExposureKey.COUNTRY, "Spain"), (ExposureKey.KIND, "Senior debt"))
+    )
+    stored = Portfolio(portfolio_id="p", name="Debt", currency_code="EUR", limits=limits)
+    renamed = check_portfolio(msgspec.structs.replace(stored, name="Loans"), stored.limits)
+    assert renamed.limits == limits
+    assert find_limited_group(limits[0]) == "Spain"
+    assert find_limited_group(msgspec.structs.replace(limits[0], value="ES")) == "ESP"

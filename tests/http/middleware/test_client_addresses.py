@@ -26,7 +26,8 @@ from spawn.entrypoints.settings import Settings
     ],
 )
 def test_client_is_the_last_address_that_is_no_proxy(peer: str, header: str, client: str) -> None:
-    assert TrustedProxies(["10.0.0.0/8"]).client_of(peer, header.encode()) == client
+    for network in ("10.0.0.0/8", "::ffff:10.0.0.0/104"):
+        assert TrustedProxies([network]).client_of(peer, header.encode()) == client
 
 
 @pytest.mark.parametrize(

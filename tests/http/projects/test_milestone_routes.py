@@ -155,6 +155,12 @@ def test_a_patch_changes_what_needs_no_decision(client: httpx.Client, path: str)
     assert decide(client, path, "MET", on="2026-09-12").status_code == 200
     reopened = client.patch(project, json={"milestones": changed}, headers=ANY)
     assert [one["pointer"] for one in reopened.json()["errors"]] == ["/milestones/0/met_on"]
+    new = {"milestone_id": "m-2", "title": "Handover", "waived_on": "2999-01-01"}
+    met = {**PERMIT, "title": "Permit of the district", "met_on": "2026-09-12"}
+    response = client.patch(project, json={"milestones": [met, new]}, headers=ANY)
+    assert [(one["pointer"], one["code"]) for one in response.json()["errors"]] == [
+        ("/milestones/1/waived_on", "in_the_future")
+    ]
     removed = client.patch(project, json={"milestones": [opening]}, headers=ANY)
     assert removed.status_code == 200, removed.text
 

@@ -192,7 +192,7 @@ class CachingRegistry:
 
     @contextmanager
     def _recorded(self, schema_id: str) -> Iterator[None]:
-        """Record the success or failure of a request; a missing document is neither.
+        """Record the success or failure of a request; the registry has responded if it has none.
 
         The success of one schema does not end the failures of another.
         """
@@ -203,6 +203,12 @@ class CachingRegistry:
             source.error = error.detail
             self._consecutive_failures += 1
             raise
+        except NotFound:
+            self._end_failure(source)
+            raise
+        self._end_failure(source)
+
+    def _end_failure(self, source: _SourceStatus) -> None:
         source.error = None
         if all(one.error is None for one in self._sources.values()):
             self._consecutive_failures = 0

@@ -79,7 +79,7 @@ async def amend_portfolio(
             PORTFOLIO_KIND, portfolio_id
         )
         check_expected(before.version, context.expected_version, "portfolio")
-        after = check_portfolio(msgspec.structs.replace(before.state, **terms))
+        after = check_portfolio(msgspec.structs.replace(before.state, **terms), before.state.limits)
         changed = tuple(n for n in PORTFOLIO_TERMS if getattr(after, n) != getattr(before.state, n))
         return _decide(before.version, after, PORTFOLIO_AMENDED_EVENT, changed)
 

@@ -194,7 +194,8 @@ async def amend_project(
         after = apply_amendment(
             before.state, attributes.core, attributes.governed, attributes.extensions
         )
-        check_amended_milestones(before.state.milestones, after.milestones)
+        today = dependencies.clock.now().date()
+        check_amended_milestones(before.state.milestones, after.milestones, today)
         return await _build_decision(
             dependencies, before, after, AMENDED_EVENT, before.schema_version
         )

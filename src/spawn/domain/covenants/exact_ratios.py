@@ -45,7 +45,7 @@ class WindowDirection(StrEnum):
 
 
 _UNPAID_ROUNDING: Final = Decimal("1E-6")
-"""Share of the debt that the rounded repayments of a case may leave unpaid."""
+"""Share of the highest debt that the rounded repayments of a case may leave unpaid."""
 
 
 class UntestedReason(StrEnum):
@@ -213,7 +213,7 @@ class LoanLife:
         value = self._values.get(number + 1)
         if value is None:
             return ExactRatio(formula=formula, untested_reason=UntestedReason.NO_FIGURES)
-        if self._balances[-1] > self._balances[0] * _UNPAID_ROUNDING:
+        if self._balances[-1] > max(self._balances) * _UNPAID_ROUNDING:
             return ExactRatio(formula=formula, untested_reason=UntestedReason.CASE_TOO_SHORT)
         return ExactRatio(
             formula=formula,

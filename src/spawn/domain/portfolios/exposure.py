@@ -18,7 +18,7 @@ import msgspec
 
 from spawn.domain.errors import InvalidInput
 from spawn.domain.money import DECIMAL_CONTEXT, get_exponent
-from spawn.domain.portfolios.portfolio import ExposureKey, ExposureLimit
+from spawn.domain.portfolios.portfolio import ExposureKey, ExposureLimit, find_limited_group
 
 MAX_KEYS: Final = 4
 """Keys of one drill-down."""
@@ -174,10 +174,9 @@ class PortfolioExposure:
             if limit.by not in groups:
                 by_value = self.group((limit.by,))
                 groups[limit.by] = [ExposureGroup(*item) for item in by_value.items()]
+            value = find_limited_group(limit)
             groups_of_limit = [
-                one
-                for one in groups[limit.by]
-                if limit.value is None or one.values[0] == limit.value
+                one for one in groups[limit.by] if value is None or one.values[0] == value
             ]
             maximum = self._find_maximum(limit)
             breaches = tuple(one for one in groups_of_limit if one.amounts.total > maximum)

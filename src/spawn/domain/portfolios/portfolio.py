@@ -79,8 +79,13 @@ PORTFOLIO_TERMS: Final = ("name", "currency_code", "fx_source", "max_fx_age_days
 """Fields of a portfolio that a client states and may amend."""
 
 
-def check_portfolio(portfolio: Portfolio) -> Portfolio:
+def check_portfolio(
+    portfolio: Portfolio, known_limits: tuple[ExposureLimit, ...] = ()
+) -> Portfolio:
     """Return a portfolio with its texts and amounts in canonical form.
+
+    `known_limits` are those that it had before: their values were read by an earlier release, which
+    had no rule for them, and stay as they are.
 
     Raises:
         InvalidInput: naming every field that breaks a rule.
@@ -101,7 +106,13 @@ def check_portfolio(portfolio: Portfolio) -> Portfolio:
     limits = portfolio.limits[:MAX_PORTFOLIO_LIMITS]
     if has_currency:
         limits = tuple(
-            _check_limit(limit, portfolio.currency_code, f"/limits/{index}", errors)
+            _check_limit(
+                limit,
+                portfolio.currency_code,
+                f"/limits/{index}",
+                errors,
+                is_known=limit in known_limits,
+            )
             for index, limit in enumerate(limits)
         )
     _check_repetition(limits, errors)
@@ -120,9 +131,14 @@ def _check_currency(code: str, errors: list[FieldError]) -> bool:
 
 
 def _check_limit(
-    limit: ExposureLimit, currency_code: str, pointer: str, errors: list[FieldError]
+    limit: ExposureLimit,
+    currency_code: str,
+    pointer: str,
+    errors: list[FieldError],
+    *,
+    is_known: bool,
 ) -> ExposureLimit:
-    value = _check_limit_value(limit, f"{pointer}/value", errors)
+    value = limit.value if is_known else _check_limit_value(limit, f"{pointer}/value", errors)
     if (limit.max_amount is None) == (limit.max_share is None):
         detail = "give exactly one of max_amount and max_share"
         errors.append(FieldError(f"{pointer}/max_amount", "ambiguous", detail))
@@ -151,6 +167,12 @@ def _check_limit_value(limit: ExposureLimit, pointer: str, errors: list[FieldErr
     except InvalidInput as error:
         errors.extend(error.errors)
         return limit.value
+
+
+def find_limited_group(limit: ExposureLimit) -> str | None:
+    """Return the value of the group that a limit names, as exposures have it."""
+    errors: list[FieldError] = []
+    return _check_limit_value(limit, "", errors)
 
 
 def _read_name(text: str, *, pointer: str) -> str:

@@ -143,9 +143,15 @@ def check_decided_days(
 ) -> None:
     """Append an error for each milestone that is met or waived on a day that is still to come."""
     for index, milestone in enumerate(milestones):
-        for name in _DECIDED_DAYS:
-            if (day := getattr(milestone, name)) is not None:
-                _check_decided_day(day, f"/milestones/{index}/{name}", today, errors)
+        _check_decided_days(milestone, index, today, errors)
+
+
+def _check_decided_days(
+    milestone: Milestone, index: int, today: date, errors: list[FieldError]
+) -> None:
+    for name in _DECIDED_DAYS:
+        if (day := getattr(milestone, name)) is not None:
+            _check_decided_day(day, f"/milestones/{index}/{name}", today, errors)
 
 
 def _check_decided_day(day: date, pointer: str, today: date, errors: list[FieldError]) -> None:
@@ -154,17 +160,25 @@ def _check_decided_day(day: date, pointer: str, today: date, errors: list[FieldE
         errors.append(FieldError(pointer, "in_the_future", detail))
 
 
-def check_amended_milestones(before: tuple[Milestone, ...], after: tuple[Milestone, ...]) -> None:
+def check_amended_milestones(
+    before: tuple[Milestone, ...], after: tuple[Milestone, ...], today: date
+) -> None:
     """Check that an amendment of the list decides about no milestone that it changes.
+
+    A new one may be met or waived already, up to today.
 
     A milestone is met, waived or opened again by a decision, which has its day and its reason, and
     which may need an approval. An open one that stops draws or the financial close stays, and
     stops as it did.
 
     Raises:
-        InvalidInput: `use_decision` for each such change.
+        InvalidInput: `use_decision` for each such change, `in_the_future` for a new milestone.
     """
     errors: list[FieldError] = []
+    known = {one.milestone_id for one in before}
+    for index, one in enumerate(after):
+        if one.milestone_id not in known:
+            _check_decided_days(one, index, today, errors)
     places = {one.milestone_id: (index, one) for index, one in enumerate(after)}
     for earlier in before:
         if earlier.milestone_id not in places:

@@ -257,7 +257,8 @@ class SchemaValidator:
         `may_lack` are required core fields that this body may omit.
 
         A value of a retired column is ignored with a warning, and rejected from its Sunset on;
-        a milestone is met or waived up to that day. Without a day neither is checked.
+        a milestone of a whole body is met or waived up to that day. Without a day neither is
+        checked.
 
         With `rounding`, numbers may have up to 30 decimals and are rounded once: amounts to the
         scale of the body's currency (USD if it has none), others to the scale of their column.
@@ -273,7 +274,8 @@ class SchemaValidator:
         if reader.extensions:
             extensions = {n: raw for n, raw in reader.extensions.items() if raw is not None}
             check_extensions(extensions, reader.errors)
-        if "milestones" in reader.core:
+        # The days of an amendment are compared with those that the project has.
+        if not partial and "milestones" in reader.core:
             reader.check_days()
         if rounding is not None and not reader.errors:
             reader.round_amount(rounding)

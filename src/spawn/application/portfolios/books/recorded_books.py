@@ -171,13 +171,23 @@ async def _complete(
         projects={**book.projects, **projects},
         entry_counts={**book.entry_counts, **counts},
     )
-    if holdings is book.holdings and facilities.keys() <= book.facilities.keys():
+    if holdings is book.holdings and _is_paired_alike(book, facilities):
         changed_ids = facilities.keys() | projects.keys() | counts.keys()
         parts = _replace_parts(changed_book, changed_ids)
     else:
         parts = _list_parts(changed_book)
     histories = await _read_histories(dependencies, book, parts)
     return msgspec.structs.replace(changed_book, parts=parts, histories=histories)
+
+
+def _is_paired_alike(
+    book: RecordedBook, facilities: Mapping[str, StoredAggregate[Facility]]
+) -> bool:
+    """Whether changed facilities are in the same holdings: the kind decides what is equity."""
+    return all(
+        key in book.facilities and book.facilities[key].state.kind is one.state.kind
+        for key, one in facilities.items()
+    )
 
 
 def _list_active(holdings: Holdings) -> list[Holding]:

@@ -12,6 +12,9 @@ _MAX_CACHE_ENTRIES: Final = 4096
 _SITE_PREFIX: Final = 64
 """Bits of an IPv6 address that a network gives to one site, which chooses the others itself."""
 
+_MAPPED_PREFIX: Final = 96
+"""Bits of an IPv6 address before an IPv4 address that it maps (RFC 4291, 2.5.5.2)."""
+
 _WITH_PORT: Final = re.compile(r"([0-9.]+):[0-9]{1,5}|\[([0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?")
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -29,6 +32,16 @@ def parse_address(text: str) -> _Address:
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped
     return address
+
+
+def _parse_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """Parse a network; one of IPv4 addresses in the form of IPv6 is that of the IPv4 addresses."""
+    network = ipaddress.ip_network(text)
+    if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= _MAPPED_PREFIX:
+        mapped = network.network_address.ipv4_mapped
+        if mapped is not None:
+            return ipaddress.IPv4Network((mapped, network.prefixlen - _MAPPED_PREFIX))
+    return network
 
 
 @lru_cache(_MAX_CACHE_ENTRIES)
@@ -52,7 +65,7 @@ class TrustedProxies:
     def __init__(self, networks: Iterable[str]) -> None:
         names = tuple(networks)
         self._is_unix_trusted = UNIX in names
-        self._networks = tuple(ipaddress.ip_network(name) for name in names if name != UNIX)
+        self._networks = tuple(map(_parse_network, (name for name in names if name != UNIX)))
         self.client_of = lru_cache(_MAX_CACHE_ENTRIES)(self._find_client)
 
     def _find_client(self, peer: str, forwarded_for: bytes) -> str:
