@@ -899,6 +899,21 @@ def test_a_sum_of_more_values_than_a_path_selects_is_quarantined(where: list[Any
     assert codes(read_rows(grouped, *rows)) == {("b.v", "too_many")}
 
 
+def test_a_sign_on_both_sides_of_an_amount_is_one_currency() -> None:
+    cost = {**COST, "units": {"$": 1}}
+    unit = {"attribute": "currency_code", "column": "cost", "part": "unit", "enum": {"$": "CAD"}}
+    assert amount_of(read_row(reader(NAME, cost, unit), cost="$ 5 $")) == ("5.00", "CAD")
+
+
+def test_only_rows_of_a_group_with_chosen_elements_have_a_note() -> None:
+    amounts = {"attribute": "total_amount", "column": "b.v", "aggregate": "sum"}
+    choose = [{"element": "b", "highest": "t"}]
+    read = reader(NAME, amounts, group_by=["name"], choose=choose)
+    items = [{"v": "1", "t": "1"}, {"v": "2", "t": "2"}]
+    row = read_rows(read, {"b": items}, {"b": {"v": "3"}})
+    assert [warning.detail for warning in row.warnings] == ["1 of 2 b used, by 1, 2"]
+
+
 def test_columns_that_are_added_are_in_all_currencies_of_the_row() -> None:
     amounts = {"attribute": "total_amount", "columns": ["a", "b"], "combine": "sum"}
     currency = {"attribute": "currency_code", "columns": ["c", "d"]}

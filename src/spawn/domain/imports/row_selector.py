@@ -73,7 +73,8 @@ class RowSelector:
     def note(self, source: Mapping[str, Token]) -> list[str]:
         """Return the notes on the elements that were chosen in a located row."""
         notes = source.get(_NOTES)
-        return [str(note) for note in notes] if isinstance(notes, list) else []
+        # Rows of a group without a note have None in its place.
+        return [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
 
     def list_faults(self, source: Mapping[str, Token]) -> list[RowReason]:
         """Return the reasons against a located row that its cells do not show."""

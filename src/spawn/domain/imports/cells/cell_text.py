@@ -67,7 +67,7 @@ class TextReader(msgspec.Struct, frozen=True, kw_only=True):
         if text in ERROR_VALUES:
             raise CellError("cell_error", f"the cell has the error {text} of a spreadsheet")
         if self.takes_unit:
-            text = split_unit(text)[1]
+            text = _read_unit(text)
             if not text:
                 return None
         return text if self.enum is None else self._translate(text, self.enum)
@@ -89,6 +89,13 @@ class TextReader(msgspec.Struct, frozen=True, kw_only=True):
         if translation is None and self.otherwise is Otherwise.QUARANTINE:
             raise CellError("unmapped_value", f"the mapping has no entry for {quote(text)}")
         return translation
+
+
+def _read_unit(text: str) -> str:
+    """Return the unit of a text, once if it is on both sides of the number: `$ 5 $`."""
+    words = split_unit(text)[1].split()
+    half = len(words) // 2
+    return " ".join(words[:half] if words[:half] == words[half:] else words)
 
 
 def to_cell_text(token: Token) -> str | None:
