@@ -4,6 +4,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from tests.domain.facilities.facility_terms import (
     END,
@@ -18,6 +19,7 @@ from spawn.domain.errors import InvalidInput
 from spawn.domain.facilities.facility import (
     DatedLenders,
     DatedMargin,
+    Facility,
     FacilityFees,
     FacilityKind,
     FacilityRepayment,
@@ -208,3 +210,65 @@ def test_the_calculators_check_payment_dates() -> None:
     assert ("/payment_dates/end", "not_increasing") in list_errors(
         a_term_sheet(payment_dates=dates)
     )
+
+
+def a_stored_facility(terms: FacilityTermSheet) -> Facility:
+    """Return a facility as an earlier release stored it, without the rules of today."""
+    members = {name: getattr(terms, name) for name in FacilityTermSheet.__struct_fields__}
+    return Facility(facility_id="f-1", project_id="p-1", **members)
+
+
+@pytest.mark.parametrize(
+    ("terms", "pointer"),
+    [
+        (a_grant(fees=FacilityFees(agency_fee=Decimal(10))), "/fees/agency_fee"),
+        (
+            a_term_sheet(repayment=FacilityRepayment(profile="bullet", grace_periods=2)),
+            "/repayment/grace_periods",
+        ),
+        (
+            a_term_sheet(
+                is_revolving=True,
+                repayment=FacilityRepayment(profile="straight_line", balloon_share=Decimal("0.3")),
+            ),
+            "/repayment/balloon_share",
+        ),
+        (a_term_sheet(rate=a_step(START)), "/rate/margin_steps/0/from_date"),
+        (a_term_sheet(lender_steps=a_transfer(date(2040, 1, 1))), "/lender_steps/0/from_date"),
+        (
+            a_term_sheet(lenders=(LenderShare(lender="A\u200bB", share=Decimal(100)),)),
+            "/lenders/0/lender",
+        ),
+        (a_term_sheet(lenders=lenders_named("Caf\u00e9", "Cafe\u0301")), "/lenders/1/lender"),
+    ],
+)
+def test_terms_of_an_earlier_release_break_no_later_rule_while_they_stay(
+    terms: FacilityTermSheet, pointer: str
+) -> None:
+    facility = a_stored_facility(terms)
+    assert amend_facility(facility, terms) is facility
+    amendment = amend_facility(facility, msgspec.structs.replace(terms, name="B"))
+    assert "name" in list_changed_terms(facility, amendment)
+    assert set(list_changed_terms(facility, amendment)) <= {"name", "maturity_date"}
+    # Where the term itself changes, the rule holds.
+    name = pointer.split("/")[1]
+    other = {
+        "fees": FacilityFees(agency_fee=Decimal(11)),
+        "repayment": terms.repayment
+        and msgspec.structs.replace(terms.repayment, allow_negative_amortisation=True),
+        "rate": terms.rate and msgspec.structs.replace(terms.rate, margin=Decimal("0.03")),
+        "lender_steps": a_transfer(date(2041, 1, 1)),
+        "lenders": tuple(
+            msgspec.structs.replace(one, lender=f"{one.lender}!") for one in terms.lenders
+        ),
+    }[name]
+    with pytest.raises(InvalidInput) as caught:
+        amend_facility(facility, msgspec.structs.replace(terms, **{name: other}))
+    assert pointer in {error.pointer for error in caught.value.errors}
+
+
+def test_a_term_that_stays_keeps_the_form_in_which_it_is_stored() -> None:
+    terms = a_term_sheet(lenders=(LenderShare(lender="Cafe\u0301", share=Decimal(100)),))
+    facility = a_stored_facility(terms)
+    amendment = amend_facility(facility, msgspec.structs.replace(terms, name="B"))
+    assert amendment.lenders == facility.lenders

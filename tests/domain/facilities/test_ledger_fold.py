@@ -19,6 +19,7 @@ from tests.domain.facilities.exact_ledger import (
 from tests.domain.facilities.facility_terms import a_facility
 from tests.domain.facilities.ledger_builder import LedgerBuilder
 
+from spawn.domain.errors import Infeasible
 from spawn.domain.facilities.facility import (
     DatedMargin,
     FacilityFees,
@@ -27,7 +28,7 @@ from spawn.domain.facilities.facility import (
 )
 from spawn.domain.facilities.facility_timeline import build_timeline
 from spawn.domain.facilities.ledger import EntryKind, WaivedPart, select_entries
-from spawn.domain.facilities.ledger_fold import find_highest_debt, fold
+from spawn.domain.facilities.ledger_fold import check_ledger, find_highest_debt, fold
 from spawn.domain.finance.time_base.business_calendar import BusinessCalendar, BusinessDayRule
 from spawn.domain.finance.time_base.day_count import DayCount
 from spawn.domain.finance.time_base.payment_dates import PaymentDateTerms, PaymentFrequency
@@ -234,6 +235,89 @@ def test_a_waiver_forgives_the_part_that_it_names() -> None:
     assert position.balance == 9_000
     assert position.fees_due == position.interest_due == 0
     assert position.repaid == 0
+
+
+def a_capitalising_ledger(
+    repayment: FacilityRepayment | None = None, **terms: Any
+) -> LedgerBuilder:
+    """Return 1,000 at 6 %, half-yearly over five years, of which the first one is capitalised."""
+    dates = tuple(date(2024 + n // 2, 1 + 6 * (n % 2), 1) for n in range(11))
+    members: dict[str, Any] = {
+        "commitment": Decimal(1_000),
+        "availability_start": dates[0],
+        "availability_end": date(2026, 12, 31),
+        "rate": RateBasis(fixed_rate=Decimal("0.06")),
+        "dates": dates,
+        "payment_dates": None,
+        "day_count": "ACT/360",
+        "repayment": repayment
+        or FacilityRepayment(profile="straight_line", grace_periods=2, grace="capitalised"),
+        **terms,
+    }
+    return LedgerBuilder(a_facility(**members))
+
+
+@pytest.mark.parametrize(
+    ("amount", "balance", "paid_interest"),
+    [("216.16", "875.01", "91.17"), ("1091.17", "0.00", "91.17"), ("50.00", "1000.00", "50.00")],
+)
+def test_a_payment_pays_deferred_interest_after_what_is_due(
+    amount: str, balance: str, paid_interest: str
+) -> None:
+    ledger = a_capitalising_ledger()
+    ledger.add(EntryKind.DRAW, date(2024, 1, 1), "1000.00")
+    on = date(2025, 7, 1)
+    assert ledger.fold(on).interest_due == Decimal("30.17")
+    ledger.add(EntryKind.PAYMENT, on, amount)
+    position = ledger.fold(on)
+    assert (position.balance, position.interest_paid) == (Decimal(balance), Decimal(paid_interest))
+    owed = position.balance + position.accrued_interest + position.interest_due
+    assert owed == Decimal("1091.17") - Decimal(amount)
+    check_ledger(ledger.facility, select_entries(ledger.recorded))
+
+
+def test_a_waiver_forgives_deferred_interest_after_what_is_due() -> None:
+    ledger = a_capitalising_ledger()
+    ledger.add(EntryKind.DRAW, date(2024, 1, 1), "1000.00")
+    ledger.add(EntryKind.WAIVER, date(2025, 2, 1), "30.00", waived=WaivedPart.INTEREST)
+    assert ledger.fold(date(2025, 2, 1)).accrued_interest == Decimal("36.17")
+    on = date(2025, 7, 1)
+    assert ledger.fold(on).interest_due == Decimal("30.17")
+    ledger.add(EntryKind.WAIVER, on, "61.17", waived=WaivedPart.INTEREST)
+    assert ledger.fold(on).interest_due == ledger.fold(on).accrued_interest == 0
+    with pytest.raises(Infeasible, match=r"the interest of 0\.00 owed"):
+        ledger.add(EntryKind.WAIVER, on, "0.01", waived=WaivedPart.INTEREST)
+
+
+def test_capitalised_interest_that_was_repaid_is_no_headroom() -> None:
+    repayment = FacilityRepayment(profile="bullet", grace_periods=2, grace="capitalised")
+    ledger = a_capitalising_ledger(repayment, is_revolving=True)
+    ledger.add(EntryKind.DRAW, date(2024, 1, 1), "1000.00")
+    ledger.add(EntryKind.CAPITALISATION, date(2024, 7, 1), "30.33")
+    assert ledger.fold(date(2024, 7, 1)).undrawn == 0
+    ledger.add(EntryKind.PAYMENT, date(2024, 8, 1), "1030.33")
+    assert ledger.fold(date(2024, 8, 1)).balance == 0
+    on = date(2024, 9, 1)
+    ledger.add(EntryKind.DRAW, on, "1000.00")
+    assert ledger.fold(on).undrawn == Decimal("0.00")
+    with pytest.raises(Infeasible, match=r"the commitment then is 1000\.00"):
+        ledger.add(EntryKind.DRAW, on, "0.01")
+
+
+def test_a_capitalisation_offsets_a_credit_before_deferred_interest() -> None:
+    """10 are deferred and 5 a credit: capitalising 5 leaves nothing of either."""
+    repayment = FacilityRepayment(profile="bullet", grace_periods=1, grace="capitalised")
+    ledger = a_capitalising_ledger(repayment, rate=RateBasis(curve="index"), day_count="30E/360")
+    for day, rate in (("2024-01-01", "0.02"), ("2024-07-01", "-0.01"), ("2025-01-01", "0")):
+        ledger.add(EntryKind.RATE_FIXING, date.fromisoformat(day), rate=Decimal(rate))
+    ledger.add(EntryKind.DRAW, date(2024, 1, 1), "1000.00")
+    on = date(2025, 2, 1)
+    assert ledger.fold(on).interest_overdue == -5
+    assert ledger.fold(on).accrued_interest == 10
+    ledger.add(EntryKind.CAPITALISATION, on, "5.00")
+    assert ledger.fold(on).balance == 1_005
+    later = ledger.fold(date(2025, 7, 1))
+    assert later.interest_due == later.accrued_interest == 0
 
 
 if __name__ == "__main__":  # ten thousand ledgers, two minutes of processor time

@@ -369,3 +369,12 @@ def test_the_state_known_at_an_instant_never_changes(ledger: LedgerBuilder) -> N
     for instant, figure in zip(instants, figures, strict=True):
         assert ledger.fold(date(2027, 1, 1), as_of=instant) == figure
     assert ledger.fold(date(2027, 1, 1), as_of=datetime(2020, 1, 1, tzinfo=UTC)).drawn == 0
+
+
+def test_a_name_is_amended_beside_entries_that_an_earlier_rule_admitted() -> None:
+    ledger = LedgerBuilder(a_facility())
+    ledger.add(EntryKind.DRAW, MAY, "600000.00")
+    smaller = a_facility(commitment=Decimal(500_000))
+    check_amendment(smaller, a_facility(commitment=smaller.commitment, name="B"), ledger.recorded)
+    with pytest.raises(Infeasible, match="the commitment then is"):
+        check_amendment(smaller, a_facility(commitment=Decimal(400_000)), ledger.recorded)

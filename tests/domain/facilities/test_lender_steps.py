@@ -4,6 +4,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from tests.domain.facilities.exact_ledger import END, START, a_short_facility, random_ledger
 from tests.domain.facilities.facility_terms import a_facility, a_term_sheet, some_lenders
@@ -107,6 +108,17 @@ def a_closed_ledger() -> LedgerBuilder:
     ledger.add(EntryKind.PAYMENT, date(2026, 9, 30), "1000.00")
     ledger.add(EntryKind.CLOSING, date(2026, 9, 30))
     return ledger
+
+
+def test_another_form_of_a_lender_name_is_the_same_lender() -> None:
+    ledger = a_closed_ledger()
+    nfc, nfd = (
+        msgspec.structs.replace(
+            ledger.facility, lenders=(LenderShare(lender=name, share=Decimal(100)),)
+        )
+        for name in ("Caf\u00e9", "Cafe\u0301")
+    )
+    check_amendment(nfd, nfc, ledger.recorded)
 
 
 @pytest.mark.parametrize(

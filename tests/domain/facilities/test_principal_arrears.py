@@ -8,7 +8,7 @@ from tests.domain.facilities.facility_terms import END, START, a_facility
 from tests.domain.facilities.ledger_builder import LedgerBuilder
 
 from spawn.domain.errors import Infeasible
-from spawn.domain.facilities.facility import FacilityRepayment
+from spawn.domain.facilities.facility import FacilityRepayment, RateBasis
 from spawn.domain.facilities.ledger import EntryKind, select_entries
 from spawn.domain.facilities.principal_arrears import PrincipalDues, find_principal_dues
 from spawn.domain.facilities.repayment_schedule import build_repayment_schedule
@@ -78,3 +78,46 @@ def test_arrears_with_a_schedule_are_what_is_due_and_not_repaid() -> None:
 
 def test_nothing_drawn_is_nothing_in_arrears() -> None:
     assert measure(LedgerBuilder(a_facility()), END) == 0
+
+
+@pytest.mark.parametrize(
+    ("periods", "draw", "prepayment", "prepaid_on", "drawn_again", "drawn_on", "arrears"),
+    [
+        (8, "800", "400", date(2026, 8, 1), "100", date(2026, 9, 1), 400),
+        (10, "500", "480", date(2024, 9, 1), "200", date(2024, 10, 1), 20),
+    ],
+)
+def test_a_prepayment_beyond_the_schedule_repays_what_is_in_arrears(
+    periods: int,
+    draw: str,
+    prepayment: str,
+    prepaid_on: date,
+    drawn_again: str,
+    drawn_on: date,
+    arrears: int,
+) -> None:
+    dates = tuple(date(2024 + n // 2, 1 + 6 * (n % 2), 1) for n in range(periods + 1))
+    ledger = LedgerBuilder(
+        a_facility(
+            commitment=Decimal(1_000),
+            availability_start=dates[0],
+            availability_end=date(2026, 12, 31),
+            rate=RateBasis(fixed_rate=Decimal("0.06")),
+            payment_dates=None,
+            dates=dates,
+            repayment=FacilityRepayment(profile="straight_line"),
+        )
+    )
+    ledger.add(EntryKind.DRAW, dates[0], draw)
+    ledger.add(EntryKind.PREPAYMENT, prepaid_on, prepayment)
+    assert measure(ledger, prepaid_on) == arrears
+    ledger.add(EntryKind.DRAW, drawn_on, drawn_again)
+    assert measure(ledger, drawn_on) == arrears
+    schedule = find_dues(ledger, drawn_on).schedule
+    assert schedule is not None
+    total = sum(
+        event.cash_flow
+        for event in schedule.events
+        if event.kind == "principal" and event.date is not None and event.date > drawn_on
+    )
+    assert total == pytest.approx(float(drawn_again))

@@ -15,7 +15,7 @@ from tests.domain.facilities.ledger_builder import LedgerBuilder
 from spawn.domain.errors import InvalidInput
 from spawn.domain.facilities.facility import Facility, FacilityRepayment, RateBasis
 from spawn.domain.facilities.facility_timeline import build_timeline
-from spawn.domain.facilities.ledger import EntryKind, RecordedEntry, select_entries
+from spawn.domain.facilities.ledger import EntryKind, RecordedEntry, WaivedPart, select_entries
 from spawn.domain.facilities.ledger_fold import fold
 from spawn.domain.facilities.principal_arrears import find_principal_dues
 from spawn.domain.facilities.repayment_schedule import build_repayment_schedule
@@ -186,6 +186,26 @@ def test_interest_that_the_terms_capitalise_falls_due_with_the_loan_alone() -> N
     assert last == 40_000 + round(800_000 / 18 * 0.025, 2)
     # Before the end of the grace the schedule capitalises by the terms.
     assert list_flows(ledger, BEGIN, "interest")[due_on] == 21_012.5
+
+
+def test_deferred_interest_that_was_paid_or_forgiven_is_not_scheduled_again() -> None:
+    repayment = FacilityRepayment(profile="straight_line", grace_periods=2, grace="capitalised")
+    ledger = a_loan(day_count="30E/360", repayment=repayment)
+    ledger.add(EntryKind.DRAW, BEGIN, "800000.00")
+    paid_on, forgiven_on, end = date(2025, 2, 15), date(2025, 3, 15), date(2034, 1, 31)
+    ledger.add(EntryKind.PAYMENT, paid_on, "15000.00")
+    ledger.add(EntryKind.WAIVER, forgiven_on, "5000.00", waived=WaivedPart.INTEREST)
+    assert ledger.fold(forgiven_on).balance == 800_000
+    last_interest = round(800_000 / 18 * 0.025, 2)
+    assert list_flows(ledger, paid_on, "interest")[end] == 25_000 + last_interest
+    assert list_flows(ledger, forgiven_on, "interest")[end] == 20_000 + last_interest
+    entries = select_entries(ledger.recorded, forgiven_on)
+    schedule = build_repayment_schedule(ledger.facility, entries, forgiven_on)
+    assert schedule is not None
+    flows = [(event.date, event.cash_flow) for event in schedule.events if event.kind == "interest"]
+    assert flows[0][0] == paid_on
+    assert flows[0][1] == pytest.approx(15_000)
+    assert sum(flow for _, flow in flows) == pytest.approx(schedule.total_interest - 5_000)
 
 
 def test_interest_that_the_terms_capitalise_is_no_draw_of_the_commitment() -> None:

@@ -17,7 +17,7 @@ from spawn.domain.facilities.ledger import LedgerEntry
 from spawn.domain.facilities.ledger_fold import LedgerFold
 from spawn.domain.money import DECIMAL_CONTEXT, get_exponent
 
-BALANCE_RULES: Final = 4
+BALANCE_RULES: Final = 5
 """Number of the rules that histories follow from; a change of the fold that alters any raises it,
 so that stored ones are derived again."""
 

@@ -4,7 +4,7 @@ Each rule that the calculators have for a loan is theirs: dates, day counts and 
 checked by the code that computes with them.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date
 from decimal import Decimal
 from typing import Final, TypeVar
@@ -62,16 +62,44 @@ def propose_facility(facility_id: str, project_id: str, terms: FacilityTermSheet
 def amend_facility(facility: Facility, terms: FacilityTermSheet) -> Facility:
     """Return a facility with other terms; whether its ledger allows them is the ledger's rule.
 
+    A term that does not change stays as it is stored, even if a later rule would not admit it.
+
     Raises:
-        InvalidInput: names each term that breaks a rule.
+        InvalidInput: names each term that breaks a rule, and is other or did not break it before.
     """
-    amended = propose_facility(facility.facility_id, facility.project_id, terms)
-    return msgspec.structs.replace(
-        amended,
-        attributes=facility.attributes,
-        extensions=facility.extensions,
-        hidden_attributes=facility.hidden_attributes,
-    )
+    members = {name: getattr(terms, name) for name in FacilityTermSheet.__struct_fields__}
+    candidate = _normalize_names(msgspec.structs.replace(facility, **members))
+    changes = _list_changes(_normalize_names(facility), candidate)
+    if not changes:
+        return facility
+    kept_errors = {
+        (error.pointer, error.code)
+        for error in _list_violations(facility)
+        if not error.pointer.startswith(tuple(f"/{name}" for name in changes))
+    }
+    amended = _complete(candidate, lambda error: (error.pointer, error.code) in kept_errors)
+    same = set(members) - set(_list_changes(_normalize_names(facility), amended))
+    return msgspec.structs.replace(amended, **{name: getattr(facility, name) for name in same})
+
+
+def _list_changes(before: FacilityTermSheet, after: FacilityTermSheet) -> list[str]:
+    names = FacilityTermSheet.__struct_fields__
+    return [name for name in names if getattr(before, name) != getattr(after, name)]
+
+
+def _list_violations(facility: Facility) -> list[FieldError]:
+    """Return every error of a stored facility by the rules of today."""
+    violations: list[FieldError] = []
+
+    def note(error: FieldError) -> bool:
+        violations.append(error)
+        return True
+
+    try:
+        _complete(facility, note)
+    except InvalidInput as error:
+        violations += error.errors
+    return violations
 
 
 def set_governed_attributes(
@@ -118,8 +146,15 @@ def _list_differences(before: Mapping[str, object], after: Mapping[str, object])
             yield name
 
 
-def _complete(facility: Facility) -> Facility:
-    """Return the facility with texts and amounts in canonical form; check every rule."""
+def _complete(
+    facility: Facility, ignores: Callable[[FieldError], bool] = lambda _error: False
+) -> Facility:
+    """Return the facility with texts and amounts in canonical form; check every rule.
+
+    Args:
+        facility: the terms.
+        ignores: whether an error is none of these terms.
+    """
     errors: list[FieldError] = []
     facility = _normalize_names(facility)
     commitment = _fit(facility.commitment, facility, "/commitment", errors)
@@ -135,28 +170,34 @@ def _complete(facility: Facility) -> Facility:
                 detail = f"serves debt; {facility.kind} bears no interest and is not repaid"
                 errors.append(FieldError(f"/{name}", "not_applicable", detail))
         _check_unused_terms(facility, errors)
-    if errors:
-        raise InvalidInput(errors)
+    _raise_remaining(errors, ignores)
     fees = msgspec.structs.replace(facility.fees, agency_fee=fee)
     facility = msgspec.structs.replace(facility, commitment=commitment, fees=fees)
-    return _check_time(facility) if facility.kind.is_debt else facility
+    return _check_time(facility, ignores) if facility.kind.is_debt else facility
+
+
+def _raise_remaining(errors: list[FieldError], ignores: Callable[[FieldError], bool]) -> None:
+    remaining = [error for error in errors if not ignores(error)]
+    if remaining:
+        raise InvalidInput(remaining)
 
 
 def _normalize_names(facility: Facility) -> Facility:
     """Return the facility with its names in the form in which equal names are equal."""
     steps = tuple(
-        msgspec.structs.replace(step, lenders=_normalize_lenders(step.lenders))
+        msgspec.structs.replace(step, lenders=normalize_lenders(step.lenders))
         for step in facility.lender_steps
     )
     return msgspec.structs.replace(
         facility,
         name=normalize(facility.name),
-        lenders=_normalize_lenders(facility.lenders),
+        lenders=normalize_lenders(facility.lenders),
         lender_steps=steps,
     )
 
 
-def _normalize_lenders(lenders: tuple[LenderShare, ...]) -> tuple[LenderShare, ...]:
+def normalize_lenders(lenders: tuple[LenderShare, ...]) -> tuple[LenderShare, ...]:
+    """Return lenders with their names in the form in which equal names are equal."""
     return tuple(msgspec.structs.replace(one, lender=normalize(one.lender)) for one in lenders)
 
 
@@ -318,7 +359,7 @@ def _check_repayment(repayment: FacilityRepayment, errors: list[FieldError]) -> 
         errors.append(FieldError("/repayment/grace_periods", "not_applicable", detail))
 
 
-def _check_time(facility: Facility) -> Facility:
+def _check_time(facility: Facility, ignores: Callable[[FieldError], bool]) -> Facility:
     """Check the loan as the calculators do, and return the facility with its maturity."""
     schedule = resolve_facility_time(facility)
     dates = schedule.dates or ()
@@ -337,8 +378,7 @@ def _check_time(facility: Facility) -> Facility:
         check_loan_terms(build_probe_loan(facility), schedule)
     except InvalidInput as error:
         errors += [locate_loan_error(one) for one in error.errors]
-    if errors:
-        raise InvalidInput(errors)
+    _raise_remaining(errors, ignores)
     return msgspec.structs.replace(facility, maturity_date=dates[-1])
 
 

@@ -3,8 +3,9 @@
 Amounts are whole minor units and interest is an exact fraction of one, so that no order of
 operations matters and no rounding builds up: what is due on a payment date is the rounded total of
 the interest so far, less what was due before. A payment is allocated to fees, overdue interest,
-the interest of the day, and principal, in this order. Interest of a negative rate is a credit of
-the borrower: it is offset against interest that is due or falls due later, never against principal.
+the interest of the day, deferred interest, and principal, in this order. Interest of a negative
+rate is a credit of the borrower: it is offset against interest that is due or falls due later,
+never against principal.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +35,7 @@ class LedgerLine(msgspec.Struct, frozen=True, kw_only=True):
 
     `number` is that of the entry, None for what falls due by the terms. `fees`, `overdue`
     interest, `interest` and `principal` are the parts of the amount: allocated, due or forgiven.
-    `deferred_interest` and `accrued_interest` are those of a capitalisation that were not due.
+    `deferred_interest` and `accrued_interest` are the parts of `interest` that were not due.
     """
 
     day: date
@@ -57,7 +58,7 @@ class LedgerState(msgspec.Struct):
     `draws`, `cancellations`, `repayments` and the like are totals so far.
     `overdue_interest` fell due on an earlier day, `due_interest` on this one; below zero they are a
     credit. `deferred_interest` is the part of what has accrued that the terms capitalise, and
-    `capitalised_by_terms` what was recorded of it.
+    `capitalised_by_terms` what was recorded of it and is still a part of the balance.
     """
 
     parts: int
@@ -341,7 +342,7 @@ class LedgerFold:
 
     def _prepay(self, entry: LedgerEntry, amount: int) -> None:
         self._settle_accruals(entry.value_date)
-        self.state.balance -= amount
+        self._reduce_balance(amount)
         self.state.prepayments += amount
         if self._traces:
             self._trace_entry(entry, amount, principal=amount)
@@ -356,45 +357,70 @@ class LedgerFold:
         self.state.cancellations += amount
         self._trace_entry(entry, amount)
 
+    def _reduce_balance(self, amount: int) -> None:
+        """Take principal off the balance; interest that was capitalised is no more than it."""
+        state = self.state
+        state.balance -= amount
+        state.capitalised_by_terms = min(state.capitalised_by_terms, max(state.balance, 0))
+
     def _allocate(self, entry: LedgerEntry, amount: int) -> None:
-        """Allocate a payment: fees, overdue interest, the interest of the day, principal."""
+        """Allocate a payment: fees, overdue interest, that of the day, deferred, principal."""
         state = self.state
         fees = min(amount, max(state.fees_due, 0))
         overdue = min(amount - fees, max(state.overdue_interest, 0))
         interest = min(amount - fees - overdue, max(state.due_interest, 0))
-        principal = amount - fees - overdue - interest
+        deferral = min(amount - fees - overdue - interest, max(state.deferred_interest, 0))
+        principal = amount - fees - overdue - interest - deferral
         if principal:
             self._settle_accruals(entry.value_date)
         state.fees_due -= fees
         state.overdue_interest -= overdue
         state.due_interest -= interest
-        state.balance -= principal
+        self._settle_deferred(deferral)
+        self._reduce_balance(principal)
         state.paid_fees += fees
-        state.paid_interest += overdue + interest
+        state.paid_interest += overdue + interest + deferral
         state.repayments += principal
         if self._traces:
             self._trace_entry(
-                entry, amount, fees=fees, overdue=overdue, interest=interest, principal=principal
+                entry,
+                amount,
+                fees=fees,
+                overdue=overdue,
+                interest=interest + deferral,
+                principal=principal,
+                deferred_interest=deferral,
             )
 
+    def _settle_deferred(self, amount: int) -> None:
+        """Settle deferred interest: it is paid, forgiven or capitalised."""
+        self.state.deferred_interest -= amount
+        self.state.settled_interest += amount
+
     def _capitalise(self, entry: LedgerEntry, amount: int) -> None:
-        """Add interest to the balance: what the terms capitalise, what is due, what has accrued."""
+        """Add interest to the balance: what the terms capitalise, what is due, what has accrued.
+
+        A credit of the borrower is offset before all of it.
+        """
         state = self.state
         self._settle_accruals(entry.value_date)
         if self._checks and amount > state.interest_due + state.accrued_interest:
             owed = self.to_amount(state.interest_due + state.accrued_interest)
             raise _exceeds(f"the interest of {owed} on {entry.value_date}")
-        deferral = min(amount, max(state.deferred_interest, 0))
-        overdue = min(amount - deferral, state.overdue_interest)
-        due = min(amount - deferral - overdue, state.due_interest)
-        accrual = amount - deferral - overdue - due
-        state.deferred_interest -= deferral
-        state.overdue_interest -= overdue
-        state.due_interest -= due
-        state.settled_interest += deferral + accrual
+        credit = min(state.overdue_interest, 0) + min(state.due_interest, 0)
+        rest = amount - credit
+        deferral = min(rest, max(state.deferred_interest, 0))
+        rest -= deferral
+        overdue = min(rest, max(state.overdue_interest, 0))
+        due = min(rest - overdue, max(state.due_interest, 0))
+        accrual = rest - overdue - due
+        state.overdue_interest = max(state.overdue_interest, 0) - overdue
+        state.due_interest = max(state.due_interest, 0) - due
+        self._settle_deferred(deferral)
+        state.settled_interest += accrual
         state.balance += amount
         state.capitalisations += amount
-        state.capitalised_by_terms += deferral
+        state.capitalised_by_terms += min(deferral, amount)
         self._trace_entry(
             entry, amount, interest=amount, deferred_interest=deferral, accrued_interest=accrual
         )
@@ -403,9 +429,10 @@ class LedgerFold:
         """Forgive a part of what is owed."""
         self._settle_accruals(entry.value_date)
         state, part = self.state, entry.waived
+        deferral = max(state.deferred_interest, 0)
         owed = {
             WaivedPart.FEES: state.fees_due,
-            WaivedPart.INTEREST: state.interest_due,
+            WaivedPart.INTEREST: max(state.interest_due, 0) + deferral,
             WaivedPart.PRINCIPAL: state.balance,
         }[part or WaivedPart.PRINCIPAL]
         if self._checks and amount > owed:
@@ -414,14 +441,22 @@ class LedgerFold:
             state.fees_due -= amount
             self._trace_entry(entry, amount, fees=amount)
         elif part is WaivedPart.INTEREST:
-            overdue = min(amount, state.overdue_interest)
-            state.overdue_interest -= overdue
-            state.due_interest -= amount - overdue
-            self._trace_entry(entry, amount, interest=amount)
+            self._forgive_interest(entry, amount)
         else:
-            state.balance -= amount
+            self._reduce_balance(amount)
             state.forgiven_principal += amount
             self._trace_entry(entry, amount, principal=amount)
+
+    def _forgive_interest(self, entry: LedgerEntry, amount: int) -> None:
+        """Forgive interest that is due, and deferred interest after it."""
+        state = self.state
+        overdue = min(amount, max(state.overdue_interest, 0))
+        due = min(amount - overdue, max(state.due_interest, 0))
+        deferral = min(amount - overdue - due, max(state.deferred_interest, 0))
+        state.overdue_interest -= overdue
+        state.due_interest -= amount - overdue - deferral
+        self._settle_deferred(deferral)
+        self._trace_entry(entry, amount, interest=amount, deferred_interest=deferral)
 
     def _set_first_base(self) -> None:
         """Set the fixed base of interest when the loan is first drawn."""

@@ -19,7 +19,8 @@ from spawn.domain.errors import (
     InvalidInput,
     NotFound,
 )
-from spawn.domain.facilities.facility import Facility, find_lenders
+from spawn.domain.facilities.facility import Facility, FacilityTermSheet, find_lenders
+from spawn.domain.facilities.facility_rules import normalize_lenders
 from spawn.domain.facilities.facility_timeline import build_timeline
 from spawn.domain.facilities.ledger import (
     KINDS_WITHOUT_AMOUNT,
@@ -157,7 +158,7 @@ def check_amendment(before: Facility, after: Facility, history: Sequence[Recorde
         Infeasible: a day breaks a rule; the detail names it.
         Conflict: the figures of closed periods would change.
     """
-    if not history:
+    if not history or not _changes_ledger(before, after):
         return
     errors = [
         FieldError(f"/{name}", "not_changeable", "the ledger has entries; create a new facility")
@@ -185,6 +186,12 @@ def check_amendment(before: Facility, after: Facility, history: Sequence[Recorde
         )
 
 
+def _changes_ledger(before: Facility, after: Facility) -> bool:
+    """Whether a term differs that a ledger can rest on: neither the name nor the rank is one."""
+    names = set(FacilityTermSheet.__struct_fields__) - {"name", "rank"}
+    return any(getattr(before, name) != getattr(after, name) for name in names)
+
+
 def _list_new_errors(before: Facility, after: Facility, entry: LedgerEntry) -> list[FieldError]:
     """Return the errors of an entry under other terms that it does not have already."""
     before_and_after: list[list[FieldError]] = []
@@ -202,7 +209,10 @@ def _has_other_lenders(
 ) -> bool:
     """Whether a payment up to a day would be allocated to other lenders, or by other shares."""
     days = {one.value_date for one in entries if one.kind in PAID_KINDS and one.value_date <= until}
-    return any(find_lenders(before, day) != find_lenders(after, day) for day in days)
+    return any(
+        normalize_lenders(find_lenders(before, day)) != normalize_lenders(find_lenders(after, day))
+        for day in days
+    )
 
 
 def _locate_term(error: FieldError) -> FieldError:

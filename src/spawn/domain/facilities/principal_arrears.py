@@ -6,16 +6,17 @@ unknown from the first payment date to the maturity. From the maturity on all of
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 from decimal import ROUND_HALF_EVEN, Decimal
+from itertools import accumulate
 
 import msgspec
 
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.facilities.facility import Facility
 from spawn.domain.facilities.facility_timeline import build_timeline
-from spawn.domain.facilities.ledger import LedgerEntry
+from spawn.domain.facilities.ledger import EntryKind, LedgerEntry, WaivedPart
 from spawn.domain.facilities.ledger_fold import LedgerFold
 from spawn.domain.facilities.loan_projection import locate_loan_error
 from spawn.domain.facilities.repayment_schedule import build_repayment_schedule, find_first_draw
@@ -28,7 +29,8 @@ class PrincipalDues(msgspec.Struct, frozen=True, kw_only=True):
 
     `schedule` is None if nothing was drawn or the terms give none; `no_schedule_reason` says why
     they do not, and `known_before` is the first payment date then. `due_from` is the maturity, from
-    which on the whole balance is due.
+    which on the whole balance is due. `totals` are, from each of the `days` on, the scheduled
+    principal with the prepayments, less those of the ledger and what it has forgiven.
     """
 
     currency_code: str
@@ -36,6 +38,8 @@ class PrincipalDues(msgspec.Struct, frozen=True, kw_only=True):
     no_schedule_reason: str | None = None
     known_before: date = date.max
     due_from: date = date.max
+    days: tuple[date, ...] = ()
+    totals: tuple[float, ...] = ()
 
     def measure_arrears(self, on: date, repaid: Decimal, balance: Decimal) -> Decimal | None:
         """Return the principal that is due and not repaid; None if it is not known.
@@ -53,11 +57,12 @@ class PrincipalDues(msgspec.Struct, frozen=True, kw_only=True):
         return nothing if on < self.known_before else None
 
     def sum_due(self, on: date) -> Decimal:
-        """Return the principal that has fallen due, rounded once to the minor unit."""
-        total = 0.0
-        for event in self.schedule.events if self.schedule is not None else ():
-            if event.kind == "principal" and event.date is not None and event.date <= on:
-                total += event.cash_flow
+        """Return the principal that has fallen due, rounded once to the minor unit.
+
+        What a prepayment has repaid beyond the schedule was due, and is not any more.
+        """
+        index = bisect_right(self.days, on)
+        total = self.totals[index - 1] if index else 0.0
         quantum = Decimal(1).scaleb(-get_exponent(self.currency_code))
         return Decimal(total).quantize(quantum, ROUND_HALF_EVEN, DECIMAL_CONTEXT) + 0
 
@@ -85,7 +90,32 @@ def find_principal_dues(
             known_before=due_dates[min(bisect_right(due_dates, start), len(due_dates) - 1)],
             due_from=due_from,
         )
-    return PrincipalDues(currency_code=facility.currency_code, schedule=schedule, due_from=due_from)
+    movements = sorted(_list_movements(schedule, entries))
+    return PrincipalDues(
+        currency_code=facility.currency_code,
+        schedule=schedule,
+        due_from=due_from,
+        days=tuple(day for day, _amount in movements),
+        totals=tuple(accumulate(amount for _day, amount in movements)),
+    )
+
+
+def _list_movements(
+    schedule: LoanSchedule | None, entries: Sequence[LedgerEntry]
+) -> Iterator[tuple[date, float]]:
+    """Yield scheduled principal and prepayments, and below zero those that the ledger has.
+
+    They differ by what a prepayment repaid of principal that had fallen due.
+    """
+    if schedule is None:
+        return
+    for event in schedule.events:
+        if event.kind in {"principal", "prepayment"} and event.date is not None:
+            yield event.date, event.cash_flow
+    for entry in entries:
+        forgives = entry.kind is EntryKind.WAIVER and entry.waived is WaivedPart.PRINCIPAL
+        if entry.amount is not None and (forgives or entry.kind is EntryKind.PREPAYMENT):
+            yield entry.value_date, -float(entry.amount)
 
 
 def has_other_arrears(

@@ -28,6 +28,7 @@ from spawn.domain.facilities.loan_projection import translate_repayment
 from spawn.domain.finance.loans.loan_actuals import (
     LoanActuals,
     LoanCapitalisation,
+    LoanDeferralSettlement,
     LoanRepayment,
 )
 from spawn.domain.finance.loans.loan_events import replay_loan
@@ -94,6 +95,15 @@ def _fold_actuals(
     unit = 10 ** -get_exponent(facility.currency_code)
     effects = {entry.number: entry.effect for entry in entries}
     repayments, capitalisations = list[LoanRepayment](), list[LoanCapitalisation]()
+    settlements = [
+        LoanDeferralSettlement(
+            date=line.day,
+            amount=line.deferred_interest * unit,
+            is_paid=line.kind == EntryKind.PAYMENT,
+        )
+        for line in ledger.lines
+        if line.kind in _REPAYING_KINDS and line.deferred_interest
+    ]
     for line in ledger.lines:
         if line.kind in _REPAYING_KINDS and line.principal:
             effect: PrepaymentEffect | None = None
@@ -117,6 +127,7 @@ def _fold_actuals(
         on=on,
         repayments=tuple(repayments),
         capitalisations=tuple(capitalisations),
+        settlements=tuple(settlements),
         accrued_interest=float(interest) * unit,
         deferred_interest=state.deferred_interest * unit,
         levels_early_principal=facility.is_revolving,

@@ -37,11 +37,20 @@ class LoanCapitalisation(msgspec.Struct, frozen=True, kw_only=True):
     accrued_interest: float
 
 
+class LoanDeferralSettlement(msgspec.Struct, frozen=True, kw_only=True):
+    """Deferred interest that was paid on a day, or forgiven, before the terms made it due."""
+
+    date: date
+    amount: float
+    is_paid: bool
+
+
 class LoanActuals(msgspec.Struct, frozen=True, kw_only=True):
     """The facts of a loan up to and with a day.
 
     Later dates capitalise interest by the terms; up to `on` only what is recorded does, and the
-    interest of such a date is deferred until then. `accrued_interest` has accrued at the end of
+    interest of such a date is deferred until then, or until one of the `settlements`.
+    `accrued_interest` has accrued at the end of
     the day and is not due, `deferred_interest` is kept from falling due. `levels_early_principal`
     says that principal repaid early levels all later instalments anew, as in a revolving loan,
     instead of counting towards the next ones. `count_years` returns the fraction of a year between
@@ -51,6 +60,7 @@ class LoanActuals(msgspec.Struct, frozen=True, kw_only=True):
     on: date
     repayments: tuple[LoanRepayment, ...]
     capitalisations: tuple[LoanCapitalisation, ...]
+    settlements: tuple[LoanDeferralSettlement, ...]
     accrued_interest: float
     deferred_interest: float
     levels_early_principal: bool

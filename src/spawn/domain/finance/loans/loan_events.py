@@ -9,7 +9,9 @@ The facts of a stored loan come after its interest, as in its ledger. Principal 
 advance: the instalments are those of the loan without it, and the next ones are paid out of it.
 """
 
-from typing import Final
+from collections.abc import Iterable
+from datetime import date
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -18,6 +20,7 @@ from spawn.domain.finance.limits import ROUNDING_NOISE, expand_per_period, rejec
 from spawn.domain.finance.loans.loan_actuals import (
     LoanActuals,
     LoanCapitalisation,
+    LoanDeferralSettlement,
     LoanRepayment,
 )
 from spawn.domain.finance.loans.loan_results import (
@@ -32,6 +35,7 @@ from spawn.domain.finance.period_lists import list_periods
 from spawn.domain.finance.time_base.period_schedule import PeriodSchedule
 
 _LARGE_LAST_PAYMENT: Final = 1.5
+_Fact = TypeVar("_Fact", LoanCapitalisation, LoanDeferralSettlement, LoanRepayment)
 
 
 class _PeriodMovements(msgspec.Struct):
@@ -98,6 +102,14 @@ def _take_due_part(fact: LoanCapitalisation) -> float:
     return fact.amount - fact.deferred_interest - fact.accrued_interest
 
 
+def _group_by_day(facts: Iterable[_Fact]) -> dict[date | None, list[_Fact]]:
+    """Return the facts of each day; the key is that of a stop, which a plain loan has without."""
+    by_day: dict[date | None, list[_Fact]] = {}
+    for fact in facts:
+        by_day.setdefault(fact.date, []).append(fact)
+    return by_day
+
+
 class _LoanReplay:
     """A loan on its way from stop to stop, with the events and movements so far."""
 
@@ -110,6 +122,9 @@ class _LoanReplay:
         self._rates = expand_per_period(terms.annual_rates, schedule.periods)
         self._has_known_rates = isinstance(terms.annual_rates, tuple)
         self._stops = build_loan_stops(terms, schedule, actuals)
+        self._capitalisations = _group_by_day(actuals.capitalisations if actuals else ())
+        self._settlements = _group_by_day(actuals.settlements if actuals else ())
+        self._repayments = _group_by_day(actuals.repayments if actuals else ())
         # Later draws of a calculation are planned; those of a ledger are not known before.
         draws = total_principal(terms) if actuals is None else terms.first_draw
         self._balloon = terms.balloon + terms.balloon_share * draws
@@ -201,17 +216,19 @@ class _LoanReplay:
         prepayments = [(self._terms.prepayments or ())[index] for index in stop.prepayments]
         for index in stop.prepayments:
             self._prepay(index)
-        capitalisations = self._list_capitalisations(stop)
+        capitalisations = self._capitalisations.get(stop.day, ())
         if stop.capitalises:
             self._capitalise_by_terms(stop)
         elif stop.pays_interest:
             self._pay_interest(sum(map(_take_due_part, capitalisations)))
         for one in capitalisations:
             self._capitalise(one)
+        for settlement in self._settlements.get(stop.day, ()):
+            self._settle_deferral(settlement)
         # The interest of a payment date is no part of the later payments.
         if any(one.effect == "relevel" for one in prepayments) and not self._is_last:
             self._relevel()
-        for repayment in self._list_repayments(stop):
+        for repayment in self._repayments.get(stop.day, ()):
             self._repay(repayment)
 
     def _pay_interest(self, capitalisation: float) -> None:
@@ -324,20 +341,18 @@ class _LoanReplay:
         self._movements[-1].principal += prepayment.amount
         self._receive("prepayment", prepayment.amount + interest)
 
-    def _list_capitalisations(self, stop: LoanStop) -> list[LoanCapitalisation]:
-        facts = self._actuals.capitalisations if self._actuals else ()
-        return [one for one in facts if one.date == stop.day]
-
-    def _list_repayments(self, stop: LoanStop) -> list[LoanRepayment]:
-        facts = self._actuals.repayments if self._actuals else ()
-        return [one for one in facts if one.date == stop.day]
-
     def _capitalise(self, fact: LoanCapitalisation) -> None:
         """Add interest to the balance as it was recorded, and level the later payments anew."""
         self._deferred_interest = max(self._deferred_interest - fact.deferred_interest, 0.0)
         self._accrued_interest = max(self._accrued_interest - fact.accrued_interest, 0.0)
         self._add_to_balance(fact.amount)
         self._relevel_instalments()
+
+    def _settle_deferral(self, fact: LoanDeferralSettlement) -> None:
+        """Take deferred interest away that was paid or forgiven, so that no later date has it."""
+        self._deferred_interest = max(self._deferred_interest - fact.amount, 0.0)
+        if fact.is_paid:
+            self._receive("interest", fact.amount)
 
     def _add_to_balance(self, interest: float) -> None:
         self._balance += interest
@@ -353,9 +368,7 @@ class _LoanReplay:
             self._repaid_principal += amount
             amount = self._repaid_principal - self._due_principal
         if amount > self._balance + self._tolerance:
-            # A draw of the same day comes after its payments, and is repaid by them.
-            rest = 0.0 if fact.effect is None else amount - self._balance
-            self._unapplied.append(msgspec.structs.replace(fact, amount=rest))
+            self._carry_over(fact, amount - self._balance)
         amount = min(amount, self._balance)
         if amount <= (self._tolerance if fact.effect is None else 0.0):
             return
@@ -369,6 +382,20 @@ class _LoanReplay:
             self._relevel()
         if self._balance <= self._tolerance:
             self._balance = self._advance = self._saved_interest = 0.0
+
+    def _carry_over(self, fact: LoanRepayment, rest: float) -> None:
+        """Keep what exceeds the balance for a draw of the same day, which comes after it.
+
+        A prepayment beyond the schedule repays what has fallen due and was not paid first.
+        """
+        if fact.effect is None:
+            rest = 0.0  # the totals of payments and of what is due have it
+        else:
+            arrears = min(rest, max(self._due_principal - self._repaid_principal, 0.0))
+            self._repaid_principal += arrears
+            rest -= arrears
+        if fact.effect is None or rest > self._tolerance:
+            self._unapplied.append(msgspec.structs.replace(fact, amount=rest))
 
     def _count_early(self, amount: float) -> None:
         """Count early principal towards the next instalments, or level all that follow anew."""

@@ -85,6 +85,7 @@ def _actual_days(
     yield from _term_days(terms)
     days = {actuals.on, *(fact.date for fact in actuals.repayments)}
     days |= {fact.date for fact in actuals.capitalisations}
+    days |= {fact.date for fact in actuals.settlements}
     for day in days:
         if boundaries[0] <= day < boundaries[-1]:
             yield day
