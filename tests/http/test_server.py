@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -45,8 +46,7 @@ class Process:
     """The service as a process with captured output."""
 
     def __init__(self, *, descriptors: int | None = None, **settings: str) -> None:
-        self.port = port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"http://127.0.0.1:{(port := free_port())}"
         environment = {k: v for k, v in os.environ.items() if not k.startswith("SPAWN_")}
         options = {
             "SPAWN_PORT": str(port),
@@ -67,7 +67,7 @@ class Process:
 
     def wait_until_ready(self, context: ssl.SSLContext | None = None) -> None:
         if context is None:  # a connection without a handshake would be logged
-            wait_until_listening(self.port)
+            wait_until_listening(urlsplit(self.url).port or 0)
         self._request_readiness(context)
 
     @tenacity.retry(wait=tenacity.wait_fixed(0.05), stop=tenacity.stop_after_delay(60))

@@ -10,6 +10,7 @@ from spawn.adapters.factory import open_store
 from spawn.application.projects.queries import project_fields
 from spawn.domain.aggregates import AGGREGATE_TYPES, AggregateType
 from spawn.domain.events.cloudevents import EventEnvelope
+from spawn.domain.events.published_states import PUBLISHED_STATES
 from spawn.domain.projects.project import CORE_FIELDS, PROJECT_KIND
 from spawn.testing.sample_states import SAMPLE_COUNT, a_state
 from spawn.testing.storage_contract.harness import (
@@ -56,6 +57,11 @@ async def _check_sample(
     (entry,) = await harness.store.history(aggregate_type.kind, write.id, after_version=0, limit=9)
     envelope = EventEnvelope("http://127.0.0.1", SCHEMA.id, "0" * 32)
     on_the_wire = msgspec.json.decode(envelope.encode_structured(entry))["data"]["after"]
+    published = PUBLISHED_STATES.get(aggregate_type.kind)
+    if published is not None:
+        assert list(on_the_wire) == list(published.__struct_fields__)
+        assert item.state == write.state
+        return
     decoded = aggregate_type.codec.decode(msgspec.json.encode(on_the_wire), SCHEMA)
     for field in msgspec.structs.fields(aggregate_type.state_type):
         value = getattr(write.state, field.name)

@@ -8,16 +8,19 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import pytest_asyncio
 from tests.application.conftest import open_test_dependencies
 
 from spawn.application.dependencies import Dependencies
 from spawn.application.facilities.ledger_queries import compute_balance, view_ledger
+from spawn.application.samples import sample_book
 from spawn.application.samples.sample_book import seed_missing_book
 from spawn.domain.change import StoredAggregate
 from spawn.domain.covenants.covenant_record import COVENANT_TEST_KIND
 from spawn.domain.covenants.covenant_set import COVENANT_KIND, CovenantStanding, fold_standing
+from spawn.domain.errors import DeadlineExceeded
 from spawn.domain.facilities.facility import FACILITY_KIND
 from spawn.domain.facilities.ledger import ENTRY_KIND
 from spawn.domain.portfolios.holding import HOLDING_KIND
@@ -136,6 +139,38 @@ async def test_a_start_completes_the_book_of_one_that_was_interrupted(
     async with open_test_dependencies(tmp_path / "whole") as dependencies:
         await seed_missing_book(dependencies, DEMO, projects=SMALL_BOOK, seed=1)
         assert second_book == await summarize(dependencies)
+
+
+class SlowReads:
+    """Reads of a store, of which each fortieth takes too long."""
+
+    def __init__(self, dependencies: Dependencies) -> None:
+        self._reads = dependencies.reads
+        self.count = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reads, name)
+
+    async def get(self, *arguments: Any, **options: Any) -> Any:
+        self.count += 1
+        if self.count % 40 == 0:
+            raise DeadlineExceeded("The query waited longer than its time limit.")
+        return await self._reads.get(*arguments, **options)
+
+
+async def test_a_store_that_is_too_slow_gets_the_whole_book(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sample_book, "_PAUSES_S", (0.0,) * 50)
+    books = []
+    for name in ("slow", "quick"):
+        async with open_test_dependencies(tmp_path / name) as dependencies:
+            reads = SlowReads(dependencies)
+            slow = msgspec.structs.replace(dependencies, reads=reads)
+            chosen = slow if name == "slow" else dependencies
+            assert await seed_missing_book(chosen, DEMO, projects=5, seed=1) == 5
+            books.append(await summarize(dependencies))
+    assert books[0] == books[1]
 
 
 async def count_journal(dependencies: Dependencies) -> int:

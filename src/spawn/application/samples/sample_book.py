@@ -6,7 +6,7 @@ it has the whole book, and one that was interrupted before is completed by the n
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -45,7 +45,7 @@ from spawn.domain.change import StoredAggregate
 from spawn.domain.covenants.cfads_case import CASE_KIND
 from spawn.domain.covenants.covenant_record import CovenantFigures
 from spawn.domain.covenants.covenant_set import COVENANT_KIND, CovenantWaiver
-from spawn.domain.errors import NotFound
+from spawn.domain.errors import DeadlineExceeded, NotFound, Overloaded
 from spawn.domain.facilities.facility import FACILITY_KIND, Facility, FacilityTermSheet
 from spawn.domain.portfolios.holding import HOLDING_KIND
 from spawn.domain.portfolios.portfolio import PORTFOLIO_KIND, ExposureKey, ExposureLimit
@@ -67,6 +67,7 @@ PORTFOLIOS: Final = (("Core infrastructure", "USD", "50"), ("Euro renewables", "
 MAX_HOLDINGS: Final = 40
 """Holdings of one sample portfolio."""
 
+_PAUSES_S: Final = (1.0, 2.0, 4.0, 8.0)
 _WAIVER_DAYS: Final = 364
 _RENEWABLES: Final = frozenset({"Solar", "Wind", "Offshore wind", "Hydro"})
 _CONTEXT: Final = FinanceContext()
@@ -127,15 +128,23 @@ class _BookWriter:
             orders.append((sample, f"{seed}:{number}", operating))
         *others, last = orders
         if await self._find_project(last[0]) is None:
-            jobs = (self._write_project(*order) for order in others)
-            await asyncio.gather(*map(self._queue, jobs))
+            await asyncio.gather(*(self._queue(*order) for order in others))
             await self._write_portfolios()
-        await self._write_project(*last)
+        await self._queue(*last)
         return self._count
 
-    async def _queue(self, job: Awaitable[None]) -> None:
+    async def _queue(self, sample: SampleProject, seed: str, operating: int) -> None:
+        """Write a project, again from where it stopped if the store is too slow for so many."""
         async with self._semaphore:
-            await job
+            for pause_s in (*_PAUSES_S, None):
+                try:
+                    await self._write_project(sample, seed, operating)
+                except (DeadlineExceeded, Overloaded):
+                    if pause_s is None:
+                        raise
+                    await asyncio.sleep(pause_s)
+                else:
+                    break
 
     async def _find_project(self, sample: SampleProject) -> StoredAggregate[Project] | None:
         reference: Any = sample.attributes.core["external_ref"]

@@ -16,7 +16,7 @@ from spawn.domain.approvals.approval import (
 from spawn.domain.change import StoredAggregate
 from spawn.domain.projects.project import MAX_REASON
 from spawn.domain.struct_reader import TokenReader, compile_reader, prose_reader
-from spawn.entrypoints.http.wire import Count, Instant, JsonObject, Reason, ResourceId, WireStruct
+from spawn.entrypoints.http.wire import Count, Instant, Reason, ResourceId, WireStruct
 
 PATH: Final = "/v1/ops/approvals"
 JsonValue = Annotated[Any, Meta(description="A JSON value, or null if it is absent.")]
@@ -73,6 +73,10 @@ class ApprovalDecisionView(WireStruct, frozen=True):
     decided_at: Instant
 
 
+# A decoder would take no object for a union of Raw with null.
+_Body = Annotated[msgspec.Raw, Meta(extra_json_schema={"type": ["object", "null"]})]
+
+
 class ApprovalView(WireStruct, frozen=True, kw_only=True):
     """A command that waits for a decision, or the record of one.
 
@@ -86,7 +90,7 @@ class ApprovalView(WireStruct, frozen=True, kw_only=True):
     maker: str
     command: str
     target: str
-    body: JsonObject | None
+    body: _Body
     fingerprint: str
     rests_on: tuple[VersionView, ...]
     moved_versions: tuple[VersionView, ...]
@@ -122,7 +126,7 @@ class ApprovalView(WireStruct, frozen=True, kw_only=True):
         return cls.of(
             approval,
             state=state,
-            body=msgspec.Raw(approval.body.encode()) if approval.body else None,
+            body=msgspec.Raw(approval.body.encode() or b"null"),
             rests_on=_view_versions(approval.preview),
             moved_versions=moved_versions,
             changes=_view_changes(approval.preview),
