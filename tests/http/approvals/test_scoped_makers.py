@@ -4,6 +4,7 @@ import pytest
 from tests.http.approvals.conftest import APPROVALS, LARGE, Desk
 from tests.http.conftest import WIND
 
+from spawn.application.access import own_approvals
 from spawn.domain.principal import RowScope, Scope
 
 PORTFOLIOS = "/v1/ops/portfolios"
@@ -108,6 +109,26 @@ async def test_pages_of_own_approvals_have_each_once(limited_desk: Desk) -> None
         path = f"{APPROVALS}?limit=2&after={cursor}" if cursor else ""
     expected = [made[n].rpartition("/")[2] for n in (4, 3, 1, 0)]
     assert found == expected
+
+
+async def test_scan_that_ends_early_continues_with_the_next_page(
+    limited_desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_approvals, "MAX_SCANS", 1)
+    monkeypatch.setattr(own_approvals, "MAX_LIMIT", 2)
+    desk = limited_desk
+    projects = [await desk.create() for _ in range(5)]
+    made = [await ask(desk, one, str(n)) for n, one in enumerate(projects)]
+    for lost in projects[2:]:
+        assert (await desk.amend(lost, LEAVING)).status_code == 200
+    found: list[list[str]] = []
+    after: str | None = ""
+    while after is not None:
+        page = (await desk.send("limited", "GET", f"{APPROVALS}?limit=2{after}")).json()
+        found.append([one["approval_id"] for one in page["items"]])
+        after = f"&after={page['next']}" if page["next"] else None
+    older, old = (made[n].rpartition("/")[2] for n in (0, 1))
+    assert found == [[], [old], [older]]
 
 
 async def test_command_on_a_row_that_the_maker_has_lost_is_no_longer_possible(desk: Desk) -> None:

@@ -59,6 +59,8 @@ class OwnApprovals:
     async def page(self, query: Query) -> Page[StoredAggregate[Any]]:
         """Return a page of visible approvals; its cursor names the last of them.
 
+        Where a scan ends before the page is full, the cursor names the last approval of the scan.
+
         The query is in order of creation, with the order of the ids behind it.
         """
         maker = Filter("maker", Operator.EQ, (self._maker,))
@@ -73,7 +75,9 @@ class OwnApprovals:
             visible += [one for one in page.items if await self._is_visible(one.state)]
             scan = msgspec.structs.replace(scan, after=page.next) if page.next else None
         items = tuple(visible[: query.limit])
-        return Page(items, _build_cursor(query, items[-1]) if len(visible) > len(items) else None)
+        if len(visible) > len(items):
+            return Page(items, _build_cursor(query, items[-1]))
+        return Page(items, None if scan is None else _build_cursor(query, page.items[-1]))
 
     async def _is_visible(self, approval: Approval) -> bool:
         if approval.maker != self._maker or approval.maker_rows != self._row_scope:
