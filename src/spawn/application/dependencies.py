@@ -160,14 +160,17 @@ async def require_past(dependencies: Dependencies, as_of: datetime | None) -> No
     """Check that what was recorded by an instant is final: the instant has passed.
 
     A replica whose clock is ahead may have recorded a change at a time that is yet to come here;
-    up to the newest change everything is final too. None, for the present, passes.
+    up to the newest change everything is final too. After it, changes that have a time of
+    recording are awaited. None, for the present, passes.
 
     Raises:
         InvalidInput: the instant is neither in the past nor that of the newest change.
     """
-    if as_of is None or as_of < dependencies.clock.now():
+    if as_of is None:
         return
     latest = await dependencies.reads.latest_recorded_at()
-    if latest is None or as_of > latest:
+    if latest is not None and as_of <= latest:
+        return
+    if as_of > await dependencies.reads.final_instant():
         detail = "must be in the past: what will be known then may still change"
         raise InvalidInput.at("/as_of", "in_the_future", detail)

@@ -164,6 +164,17 @@ class ReadStore(Protocol):
         """
         ...
 
+    async def final_instant(self) -> datetime:
+        """Return an instant of the present by which everything recorded is visible.
+
+        Every later change MUST be recorded after it. A change that has a time of recording already
+        and is not acknowledged yet is awaited, so that the instant tells nothing about changes.
+
+        Raises:
+            Unavailable: the store does not know which changes became durable.
+        """
+        ...
+
     async def count_rows_after(self, position: Position | None) -> int:
         """Count the journal rows after a position, with or without event; cheap.
 

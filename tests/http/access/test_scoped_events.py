@@ -109,3 +109,53 @@ async def test_cursor_of_now_leads_to_later_events_alone(world: World) -> None:
     for wrong in ("1.at.5", "9.at.1772366400000000", "x.at.1"):
         response = await world.send("GET", f"/v1/events?after={wrong}")
         assert response.status_code in {400, 410}, wrong
+
+
+async def test_cursor_names_no_version_without_an_event(world: World) -> None:
+    """A released reservation has a row without event, and tells of a hidden project."""
+    reference = {"source": "erp", "id": "Loire"}
+    body = project("P", "FRA", external_ref=reference)
+    other = str((await world.as_others("POST", PROJECTS, json=body)).json()["project_id"])
+    body = {"external_ref": None}
+    await world.as_others("PATCH", f"{PROJECTS}/{other}", json=body, headers=ANY)
+    epoch = (await world.composition.dependencies.reads.position()).epoch
+    problems = []
+    for name in ("external_ref:erp:Loire", "external_ref:erp:Nobody", "nothing:x"):
+        response = await world.send("GET", f"/v1/events?after={epoch}.2.{name}")
+        problems.append((response.status_code, response.json()["code"], response.json()["detail"]))
+    assert problems[0][:2] == (400, "cursor_invalid")
+    assert problems == problems[:1] * 3
+
+
+async def test_look_ups_do_not_grow_with_the_events_of_a_project(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = world.composition.dependencies.reads
+    look_ups: list[str] = []
+    for name in ("get", "get_many", "history"):
+        _count_calls(monkeypatch, reads, name, look_ups)
+    counts = []
+    other, _ = await _create(world, "FRA"), await _create(world, "ESP")
+    for number in (1, 4):
+        for _ in range(number):
+            await _lend(world, other)
+        await _move(world, other, "PRT")
+        await _lend(world, other)
+        await _move(world, other, "FRA")
+        look_ups.clear()
+        assert len((await world.send("GET", "/v1/events")).json()["events"]) == 1
+        counts.append(len(look_ups))
+    # Each version of a project with events of its financing costs two, and one page as much.
+    assert counts[1] - counts[0] <= 4, counts
+
+
+def _count_calls(
+    monkeypatch: pytest.MonkeyPatch, reads: Any, name: str, look_ups: list[str]
+) -> None:
+    method = getattr(reads, name)
+
+    def count_and_call(*arguments: Any, **options: Any) -> Any:
+        look_ups.append(name)
+        return method(*arguments, **options)
+
+    monkeypatch.setattr(reads, name, count_and_call)

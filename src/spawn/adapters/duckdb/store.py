@@ -548,6 +548,13 @@ class DuckDbStore:
         """Return the time of the newest change; see `ReadStore.latest_recorded_at`."""
         return self._appender.recorded_at
 
+    async def final_instant(self) -> datetime:
+        """Return the instant before now, once it is final; see `ReadStore.final_instant`."""
+        # First the clock: a change that is queued meanwhile is recorded later.
+        instant = journal.instant_before(self._clock.now())
+        await self._writer.settle()
+        return instant
+
     async def count_rows_after(self, position: Position | None) -> int:
         """Return the number of later rows; see `ReadStore.count_rows_after`."""
         end = self._appender.position

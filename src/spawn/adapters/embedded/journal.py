@@ -60,6 +60,11 @@ def next_recorded_at(last: datetime | None, now: datetime) -> datetime:
     return now if last is None or now > last else last + _TICK
 
 
+def instant_before(now: datetime) -> datetime:
+    """Return the last instant before now: a change of this very moment is recorded after it."""
+    return now.astimezone(UTC) - _TICK
+
+
 def seconds_ahead(recorded_at: datetime | None, now: datetime) -> float:
     """Return the seconds by which a recorded time is ahead of the clock; 0 if it is not."""
     return 0.0 if recorded_at is None else max(0.0, (recorded_at - now).total_seconds())

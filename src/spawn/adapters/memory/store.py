@@ -334,6 +334,10 @@ class MemoryStore:
         """Return the time of the newest change; see `ReadStore.latest_recorded_at`."""
         return self._last_recorded_at
 
+    async def final_instant(self) -> datetime:
+        """Return the instant before now; see `ReadStore.final_instant`."""
+        return journal.instant_before(self._clock.now())
+
     async def count_rows_after(self, position: Position | None) -> int:
         """Return the number of later rows; see `ReadStore.count_rows_after`."""
         end = len(self._entries)

@@ -6,13 +6,14 @@ that a use case of the future is closed until somebody decides about it.
 """
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 
 from spawn.application.access.held_rows import HeldRowLookup
 from spawn.application.access.own_approvals import OwnApprovals
+from spawn.application.access.project_versions import ProjectVersions
 from spawn.application.access.scoped_events import ScopedEvents
 from spawn.application.access.scoped_financing import (
     READABLE_KINDS,
@@ -99,7 +100,6 @@ MAX_SKIPS: Final = 200
 MAX_SKIPPED: Final = 500
 """Pages, and events of each, that the look-up of an instant reads."""
 
-_TICK: Final = timedelta(microseconds=1)
 _MISSING: Final = "There is no project of this id, or none at that time."
 _AFTER_EVERY_ROW: Final = 2**62
 _ADOPTED: Final = frozenset({SchemaState.ACTIVE, SchemaState.RETIRED})
@@ -352,12 +352,14 @@ class ScopedReads:
         if floor is None:
             after = progress.get(place) or after
         visible: list[JournalEntry] = []
+        versions = ProjectVersions(self._reads)
         for _ in range(MAX_SCANS):
             page = await self._reads.feed(
                 after=after, limit=SCANNED_EVENTS, types=types, subject=subject, floor=floor
             )
+            events = await self._events.read_page(page.entries, versions)
             for entry in page.entries:
-                if await self._events.has(entry):
+                if await self._events.has(entry, events):
                     visible.append(await self._events.mask(entry))
                     if len(visible) == limit:
                         return FeedPage(tuple(visible), entry.position)
@@ -371,15 +373,16 @@ class ScopedReads:
 
     async def find_event(self, kind: str, key: str, version: int) -> Position | None:
         """Return the position of a visible event of a version; None if there is none."""
-        if kind not in AGGREGATE_TYPES:
+        if not self._events.can_show(kind):
             return None
         try:
             entries = await self._reads.history(kind, key, after_version=version - 1, limit=1)
         except NotFound:
             return None
-        if not entries or entries[0].version != version or not await self._events.has(entries[0]):
+        if not entries or entries[0].version != version:
             return None
-        return entries[0].position
+        event = await self._events.read_page(entries, ProjectVersions(self._reads))
+        return entries[0].position if await self._events.has(entries[0], event) else None
 
     async def find_instant(self, instant: datetime) -> Position:
         """Return a place in the journal, after which is every event since an instant.
@@ -409,12 +412,12 @@ class ScopedReads:
         return await self._reads.position()
 
     async def latest_recorded_at(self) -> datetime | None:
-        """Return the present instant: the newest change may be one of a hidden row."""
-        return self.present_instant()
+        """Return an instant of the present: the newest change may be one of a hidden row."""
+        return await self.final_instant()
 
-    def present_instant(self) -> datetime:
-        """Return the last instant by which everything recorded is final."""
-        return self._dependencies.clock.now() - _TICK
+    async def final_instant(self) -> datetime:
+        """Return a final instant of the present; see `ReadStore.final_instant`."""
+        return await self._reads.final_instant()
 
     async def count_rows_after(self, position: Position | None) -> int:
         """Raise: the number counts hidden rows."""

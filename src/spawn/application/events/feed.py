@@ -66,7 +66,7 @@ async def _find_visible_start(
     beginning = str(Position(epoch, 0))
     if cursor == NEWEST:
         # First the instant: what happens in between is delivered again, not left out.
-        cursor = str(InstantCursor(epoch, reads.present_instant()))
+        cursor = str(InstantCursor(epoch, await reads.final_instant()))
         return FeedStart(await reads.position(), cursor)
     if cursor is None:
         return FeedStart(None, beginning)

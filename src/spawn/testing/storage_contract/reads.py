@@ -92,6 +92,19 @@ class TestSingleReads:
         assert result.recorded_at > created_at
         assert await harness.store.latest_recorded_at() == result.recorded_at
 
+    async def test_every_change_is_recorded_after_a_final_instant(
+        self, harness: StorageHarness
+    ) -> None:
+        before = harness.clock.now()
+        instant = await harness.store.final_instant()
+        assert instant < before
+        project = await harness.create()
+        assert (await harness.get(project)).updated_at > instant
+        harness.clock.advance(timedelta(hours=1))
+        later = await harness.store.final_instant()
+        assert (await harness.get(project)).updated_at <= later
+        assert (await harness.rename(project, 1, "b")).recorded_at > later
+
     async def test_the_state_as_of_an_instant_includes_that_instant(
         self, harness: StorageHarness
     ) -> None:

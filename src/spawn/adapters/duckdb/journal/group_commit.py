@@ -189,6 +189,17 @@ class GroupCommitWriter:
             self._condition.notify()
         return await task.future
 
+    async def settle(self) -> None:
+        """Wait until every change that has a time of recording is acknowledged or has failed.
+
+        Raises:
+            Unavailable: a change may have become durable without acknowledgement.
+        """
+        if self._unresolved:
+            await self.run(lambda: None, "wait for the changes in progress")
+        if self._appender.last_error is not None:
+            raise self._appender.last_error
+
     async def wait_for_change(self, after: Position, timeout_s: float) -> None:
         """Wait until the journal ends at another position, or the timeout expires.
 

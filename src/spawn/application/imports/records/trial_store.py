@@ -162,6 +162,10 @@ class TrialStore:
         """Return the time of the newest change of the store."""
         return await self._reads.latest_recorded_at()
 
+    async def final_instant(self) -> datetime:
+        """Return a final instant of the store."""
+        return await self._reads.final_instant()
+
     async def count_rows_after(self, position: Position | None) -> int:
         """Count rows of the store; see `ReadStore.count_rows_after`."""
         return await self._reads.count_rows_after(position)

@@ -106,13 +106,11 @@ async def _find_current(
 async def _is_current(request: StrictRequest, copy: FileCopy, file: DatasetFile) -> bool:
     """Whether the feed has no change after the copy; it lacks some that other datasets have.
 
-    The feed of a row scope lacks the departure of a project from it. What was recorded by an
-    instant in the past does not change.
+    The feed of a row scope lacks the departure of a project from it. A file as of an instant lacks
+    every change that was recorded after it.
     """
     if request.principal.row_scope is not None:
         return False
-    if file.query.query.as_of is not None:
-        return True
     is_in_feed = file.query.name in {DatasetName.PROJECTS, DatasetName.HISTORY, DatasetName.EVENTS}
     if not is_in_feed or file.query.event_filter.has_lineage_types:
         return False
@@ -120,7 +118,8 @@ async def _is_current(request: StrictRequest, copy: FileCopy, file: DatasetFile)
         page = await request.dependencies.reads.feed(after=copy.position, limit=1)
     except (CursorExpired, CursorInvalid):
         return False
-    return not page.entries
+    as_of = file.query.query.as_of
+    return not page.entries or (as_of is not None and page.entries[0].recorded_at > as_of)
 
 
 async def _find_for_range(
