@@ -16,6 +16,7 @@ import resource
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
 import numpy as np
 import numpy_financial  # type: ignore[import-untyped]  # it ships no types
@@ -184,14 +185,26 @@ def compare_paths(batch_us: float) -> None:
 
 
 def compare_xirr() -> None:
-    """Time scalar XIRR of 124 flows beside pyxirr."""
+    """Time scalar XIRR beside pyxirr, on series that return a little, some and much."""
+    for flows, days in ((61, 182), (124, 91), (480, 30)):
+        for multiple in (1.2, 2.2, 4.5):
+            dates, amounts = _plain_series(flows, days, multiple)
+            ours = time_call_us(partial(xirr, dates, amounts), 200, 9)
+            theirs = time_call_us(partial(pyxirr.xirr, dates, amounts), 800, 9)
+            print(
+                f"XIRR of {flows} flows that return {multiple} times the outlay: "
+                f"{ours:.1f} us, pyxirr {theirs:.1f} us, ratio {ours / theirs:.1f}"
+            )
+
+
+def _plain_series(flows: int, days: int, multiple: float) -> tuple[list[dt.date], list[float]]:
+    """Return outlays in a fifteenth of the periods, and then receipts of a multiple of them."""
     rng = np.random.default_rng(7)
-    first = dt.date(2025, 1, 31)
-    dates = [first + dt.timedelta(days=91 * k + int(rng.integers(0, 3))) for k in range(124)]
-    amounts = [-1e7] * 8 + [float(x) for x in rng.uniform(1.0e6, 1.4e6, 116)]
-    ours = time_call_us(lambda: xirr(dates, amounts), 300, 7)
-    theirs = time_call_us(lambda: pyxirr.xirr(dates, amounts), 300, 7)
-    print(f"XIRR of 124 flows: {ours:.1f} us, pyxirr {theirs:.1f} us, ratio {ours / theirs:.1f}")
+    first, outlays = dt.date(2025, 1, 31), max(1, flows // 15)
+    dates = [first + dt.timedelta(days=days * k + int(rng.integers(0, 3))) for k in range(flows)]
+    receipt = 1e7 * outlays * multiple / (flows - outlays)
+    receipts = [float(x) for x in rng.uniform(0.8 * receipt, 1.2 * receipt, flows - outlays)]
+    return dates, [-1e7] * outlays + receipts
 
 
 def time_sizing() -> None:

@@ -12,10 +12,10 @@ from tests.searches import scale
 
 from spawn.domain.errors import InvalidInput
 from spawn.domain.finance.limits import MAX_FLOWS
+from spawn.domain.finance.returns import one_sign_change
 from spawn.domain.finance.returns.irr_polynomial import IrrPolynomial
 from spawn.domain.finance.returns.irr_root_isolation import WorkBudget
-from spawn.domain.finance.returns.irr_roots import find_irr_roots
-from spawn.domain.finance.returns.one_outlay_root import solve_one_sign_change
+from spawn.domain.finance.returns.one_sign_change import solve_one_sign_change
 from spawn.domain.finance.returns.precise_roots import WorkLimitExceeded
 from spawn.domain.finance.returns.rates_of_return import (
     DatedFlow,
@@ -355,40 +355,80 @@ def test_roots_that_meet_or_nearly_meet_are_exact(
 
 @given(
     st.integers(1, 30),
-    st.integers(1, 90),
+    st.integers(1, 200),
     st.floats(-1.5, 2.5),
     st.sampled_from([1, 30, 91, 182]),
     st.randoms(use_true_random=False),
 )
 @settings(max_examples=scale(60))
-def test_the_short_way_to_the_rate_leads_where_the_long_one_does(
+def test_the_only_rate_of_a_series_is_that_of_forty_digits(
     outlays: int, receipts: int, level: float, step: int, rng: random.Random
 ) -> None:
-    days = [date(2026, 1, 31).toordinal()]
+    days = [date(2026, 1, 31)]
     for _ in range(outlays + receipts - 1):
-        days.append(days[-1] + step + rng.randrange(3))
+        days.append(days[-1] + timedelta(step + rng.randrange(3)))
     flows = [-rng.uniform(1, 100) for _ in range(outlays)]
     scale = math.exp(level) * -sum(flows) / receipts
-    flows += [scale * rng.uniform(0, 2) for _ in range(receipts)]
-    short = solve_one_sign_change(days, flows)
-    kept = [(float(day - days[0]), flow) for day, flow in zip(days, flows, strict=True) if flow]
-    if short is not None:
-        (long,) = find_irr_roots([day for day, _ in kept], [flow for _, flow in kept]).log_rates
-        assert short == pytest.approx(long, rel=1e-10, abs=1e-15)
+    flows += [scale * rng.uniform(0.01, 2) for _ in range(receipts)]
+    outcome = xirr(days, flows)
+    if outcome.rates and outcome.rates[0] > -0.999:
+        root = math.log1p(outcome.rates[0]) / 365
+        assert root == pytest.approx(_polish(root, days, flows), rel=2e-13, abs=1e-15)
+    else:
+        assert outcome.rates or outcome.reason == "beyond_float"
 
 
-def test_flows_beyond_the_short_way_are_left_to_the_long_one() -> None:
-    day = date(2026, 1, 31).toordinal()
-    for flows in (
-        [-1.0, 2.0, -1.0],
-        [-1.0, -2.0, -3.0],
-        [-1.0, math.nan, 3.0],
-        [-1.0, math.inf, 3.0],
-        [-1e30, 1e30, 1.0],
-        [0.0, -1.0, 2.0],
-        [-1.0, 1e9, 1.0],
-        [-1e-20, 1e-20, 1e-20],
-    ):
-        assert solve_one_sign_change([day, day + 30, day + 60], flows) is None
-    assert solve_one_sign_change([day, day, day + 60], [-1.0, 2.0, 1.0]) is None
-    assert solve_one_sign_change([day, day + 1, day + 2], [-1.0, 2.0, 1.0]) is None
+def _polish(root: float, days: list[date], flows: list[float]) -> float:
+    """Return the log rate a day near `root`, by Newton in forty digits."""
+    with localcontext(prec=40):
+        x = Decimal(root)
+        for _ in range(3):
+            terms = [
+                (Decimal(flow) * (-x * (day - days[0]).days).exp(), (day - days[0]).days)
+                for day, flow in zip(days, flows, strict=True)
+            ]
+            moment = sum((value * time for value, time in terms), Decimal())
+            x += sum((value for value, _ in terms), Decimal()) / moment
+        return float(x)
+
+
+def test_lists_and_arrays_give_one_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = [0.25 * t for t in range(124)]
+    flows = [-1000.0] * 8 + [250.0 + t % 7 for t in range(116)]
+    in_arrays = solve_one_sign_change(times, flows, 8)
+    monkeypatch.setattr(one_sign_change, "MIN_ARRAY_FLOWS", 1000)
+    in_lists = solve_one_sign_change(times, flows, 8)
+    assert in_arrays is not None
+    assert in_arrays == pytest.approx(in_lists, rel=1e-14)
+
+
+@pytest.mark.parametrize("length", [1, 100])
+def test_series_beyond_float_are_left_to_the_long_way(length: int) -> None:
+    times = [float(t) for t in range(2 * length)]
+    for early, late in ((-1.0, 1e300), (-1.0, math.nan), (-1.0, 0.0), (-1.0, math.inf), (0.0, 1.0)):
+        flows = [early] * length + [late] * length
+        assert solve_one_sign_change(times, flows, length) is None
+    assert solve_one_sign_change([0.0] * (2 * length), [-1.0, 2.0] * length, length) is None
+
+
+@pytest.mark.parametrize(
+    ("flows", "status"),
+    [
+        ([-1.0, 2.0, -0.5], "several"),
+        ([-1.0, -2.0, -3.0], "none"),
+        ([-1e-70, -1.0, 1e-80], "none"),
+        ([0.0, -1.0, 2.0], "unique"),
+        ([-1.0, 0.0, 2.0], "unique"),
+        ([1.0, 0.0, -2.0], "unique"),
+    ],
+)
+def test_plain_series_and_others_are_told_apart(flows: list[float], status: str) -> None:
+    day = date(2026, 1, 31)
+    assert xirr([day, day + timedelta(30), day + timedelta(60)], flows).status == status
+
+
+def test_flows_of_one_day_at_the_change_of_sign_are_netted() -> None:
+    first, second = date(2026, 1, 1), date(2027, 1, 1)
+    outcome = xirr([first, second, second], [-100.0, -10.0, 120.0])
+    assert outcome.rates == pytest.approx((0.1,), rel=1e-14)
+    assert xirr([first, first], [-1.0, 2.0]).reason == "single_date"

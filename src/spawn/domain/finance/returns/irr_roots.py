@@ -10,26 +10,19 @@ count its roots without a search:
   is the outstanding balance of Teichroew, Robichek and Montalbano, 1965.)
 
 One of them and a few steps of Newton or Halley on ln(inflows/outflows), which is nearly a straight
-line in x, suffice for most series. For the others `irr_root_isolation` isolates every root.
+line in x (`one_sign_change`), suffice for most series. For the others `irr_root_isolation` isolates
+every root.
 """
 
-import math
 from decimal import Context, Decimal, localcontext
 from functools import partial
-from itertools import repeat
-from operator import is_not, mul
+from operator import is_not
 from typing import NamedTuple
 
 from spawn.domain.finance.returns.irr_polynomial import IrrPolynomial
 from spawn.domain.finance.returns.irr_root_isolation import isolate_roots
+from spawn.domain.finance.returns.one_sign_change import solve_one_sign_change
 from spawn.domain.finance.returns.precise_roots import EXACT_DIGITS, MAX_PRECISE_FLOWS, ExactSeries
-
-_MAX_STEPS = 60
-_SAFE_EXPONENT = 300.0
-_LAST_STEP = 3e-6
-_MIN_BEND = 0.5
-_MAX_BEND = 2.0
-_TINY = 1e-200
 
 
 class IrrRoots(NamedTuple):
@@ -56,7 +49,7 @@ def find_irr_roots(
         return IrrRoots((), 0)
     if changes == 1:
         split = signs.index(not signs[0])
-        if (root := _solve_one_sign_change(times, amounts, split)) is not None:
+        if (root := solve_one_sign_change(times, amounts, split)) is not None:
             return IrrRoots((root,), 1)
     largest = max(map(abs, amounts))
     origin = times[0]
@@ -86,37 +79,3 @@ def _build_exact_series(
     with localcontext(Context(prec=EXACT_DIGITS)):
         ticks = [Decimal(round(time * ticks_per_year) - first) for time in times]
         return ExactSeries(tuple(tick / ticks_per_year for tick in ticks), values)
-
-
-def _solve_one_sign_change(times: list[float], amounts: list[float], split: int) -> float | None:
-    """Return the only root when the sign changes once, at `split`; None near overflow.
-
-    With E and L the discounted sums of the early and the late flows, ln(L/E) falls strictly in x,
-    at the distance between their mean times, and is so nearly a line that Halley's iteration
-    needs two or three steps. It ends when the cube of a step is below rounding.
-    """
-    max_x = _SAFE_EXPONENT / max(times[-1], 1.0)
-    weights = amounts
-    x: float = 0.0
-    for _ in range(_MAX_STEPS):
-        firsts = list(map(mul, weights, times))
-        seconds = list(map(mul, firsts, times))
-        early, late = sum(weights[:split]), sum(weights[split:])
-        if not (early and _TINY < -late / early < 1.0 / _TINY):
-            return None
-        early_mean, late_mean = sum(firsts[:split]) / early, sum(firsts[split:]) / late
-        distance, level = late_mean - early_mean, math.log(-late / early)
-        if not distance > 0.0:
-            return None
-        early_spread = sum(seconds[:split]) / early - early_mean * early_mean
-        late_spread = sum(seconds[split:]) / late - late_mean * late_mean
-        bend = 1.0 - 0.5 * level * (late_spread - early_spread) / (distance * distance)
-        # Far from the root Halley may overshoot or turn back: there a plain Newton step is safe.
-        step = level / distance / (bend if _MIN_BEND < bend < _MAX_BEND else 1.0)
-        x += step
-        if abs(x) > max_x:
-            return None
-        if abs(step) * times[-1] <= _LAST_STEP:
-            return x
-        weights = list(map(mul, amounts, map(pow, repeat(math.exp(-x)), times)))
-    return None

@@ -18,7 +18,7 @@ import msgspec
 from spawn.domain.errors import InvalidInput
 from spawn.domain.finance.limits import MAX_AMOUNT, MAX_FLOWS, FieldChecker
 from spawn.domain.finance.returns.irr_roots import find_irr_roots
-from spawn.domain.finance.returns.one_outlay_root import solve_one_sign_change
+from spawn.domain.finance.returns.one_sign_change import solve_one_sign_change
 from spawn.domain.finance.returns.precise_roots import WorkLimitExceeded
 from spawn.domain.finance.time_base.day_count import DayCount, compute_year_fraction
 
@@ -27,6 +27,8 @@ _MAX_LOG_RATE = 700.0
 _MIN_PERIODS_PER_YEAR = 0.1
 _MAX_PERIODS_PER_YEAR = 366
 _NEGLIGIBLE = 1e-60
+_MIN_PLAIN_SUM = 1e-12
+_MAX_PLAIN_LOG_RATE = 0.05  # a rate of e^18 a year
 
 RateStatus = Literal["unique", "several", "none", "undefined"]
 RateReason = Literal[
@@ -183,18 +185,17 @@ def xirr(dates: Sequence[date], amounts: Sequence[float]) -> RateOutcome:
             different number.
     """
     days = list(map(date.toordinal, dates))
-    if days and len(days) == len(amounts) <= MAX_FLOWS and sorted(days) == days:
-        root = solve_one_sign_change(days, amounts)
-        if root is not None:
-            rates = (math.expm1(root * _YEAR_DAYS),)
-            return RateOutcome(
-                status="unique",
-                rates=rates,
-                effective_pa=rates,
-                nominal_pa=rates,
-                sign_changes=1,
-                conventions=_XIRR_CONVENTIONS,
-            )
+    root = _solve_plain_series(days, amounts)
+    if root is not None and abs(root) < _MAX_PLAIN_LOG_RATE:
+        rates = (math.expm1(root * _YEAR_DAYS),)
+        return RateOutcome(
+            status="unique",
+            rates=rates,
+            effective_pa=rates,
+            nominal_pa=rates,
+            sign_changes=1,
+            conventions=_XIRR_CONVENTIONS,
+        )
     checker = FieldChecker()
     _check_amounts(checker, amounts, "/amounts")
     checker.require_length("/dates", dates, len(amounts))
@@ -205,6 +206,33 @@ def xirr(dates: Sequence[date], amounts: Sequence[float]) -> RateOutcome:
         return RateOutcome(status="undefined", reason="single_date", conventions=_XIRR_CONVENTIONS)
     times, net = _years_from_first(days, amounts)
     return _classify_outcome(times, net, 1, _XIRR_CONVENTIONS, int(_YEAR_DAYS))
+
+
+def _solve_plain_series(days: list[int], amounts: Sequence[float]) -> float | None:
+    """Return the log rate a day of ordered outlays and then receipts, or the reverse; or None.
+
+    Most series are so, and these few passes are all that they need. A bounded sum of amounts of
+    one sign bounds each of them, and excludes a NaN.
+    """
+    if not (days and len(days) == len(amounts) <= MAX_FLOWS and sorted(days) == days):
+        return None
+    is_loan = amounts[0] > 0.0
+    split = 0
+    for amount in amounts:
+        if not (amount > 0.0 if is_loan else amount < 0.0):
+            break
+        split += 1
+    early, late = amounts[:split], amounts[split:]
+    if not (early and late and days[split - 1] < days[split]):
+        return None
+    changes_once = (max(late) <= 0.0) if is_loan else (min(late) >= 0.0)
+    if changes_once and _is_plain(sum(early)) and _is_plain(sum(late)):
+        return solve_one_sign_change(days, amounts, split)
+    return None
+
+
+def _is_plain(amount: float) -> bool:
+    return _MIN_PLAIN_SUM < abs(amount) <= MAX_AMOUNT
 
 
 _XIRR_CONVENTIONS = {
