@@ -1,6 +1,7 @@
 """Taxes beside the System Advisor Model, with its federal tax on."""
 
 import random
+from operator import sub
 from typing import Any
 
 import pytest
@@ -71,17 +72,27 @@ def size_taxed(model: Any, terms: Any, rate: float, repayment: RepaymentMethod, 
 
 
 def test_taxes_on_debt_equal_the_system_advisor_model() -> None:
-    source = random.Random(11)
-    for _ in range(12):
+    """Compare 300 cases, in parts of the cost.
+
+    SAM ends the iteration of its debt with up to 6e-9 of the cost left, as its own outputs show
+    where the debt bears no fee; nothing is left of ours. So a few cases differ by more than 1e-9.
+    """
+    source, close = random.Random(11), 0
+    for _ in range(300):
         repayment: RepaymentMethod = source.choice(["annuity", "straight_line"])
         table = source.choice(sorted(TABLES))
         model, terms, rate = run_taxed(source, repayment, table)
         out, ours = model.Outputs, size_taxed(model, terms, rate, repayment, table)
-        money = 1e-9 * out.cost_installed
-        assert ours.debt == pytest.approx(out.size_of_debt, abs=money)
-        taxes = [-row.tax_paid for row in ours.tax_rows]
-        assert taxes == pytest.approx(out.cf_fedtax[1:], abs=money)
-        depreciation = [row.depreciation for row in ours.tax_rows]
-        assert depreciation == pytest.approx(out.cf_feddepr_total[1:], abs=money)
-        after_tax = ours.equity_cash_flow_after_tax
-        assert after_tax == pytest.approx(out.cf_project_return_aftertax, abs=money)
+        differences = [
+            ours.debt - out.size_of_debt,
+            *(
+                row.tax_paid + tax
+                for row, tax in zip(ours.tax_rows, out.cf_fedtax[1:], strict=True)
+            ),
+            *map(sub, [row.depreciation for row in ours.tax_rows], out.cf_feddepr_total[1:]),
+            *map(sub, ours.equity_cash_flow_after_tax, out.cf_project_return_aftertax),
+        ]
+        largest = max(map(abs, differences)) / out.cost_installed
+        assert largest < 2e-8
+        close += largest < 1e-9
+    assert close >= 290
