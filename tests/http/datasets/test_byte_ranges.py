@@ -152,16 +152,6 @@ def test_a_past_instant_is_one_file_even_if_others_write(client: httpx.Client) -
     assert read_part(client, path, "0-3").content == b"PAR1"
 
 
-def test_an_instant_to_come_is_a_file_until_something_is_recorded_by_it(
-    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(file_copies, "ACTIVE_S", 0.0)
-    path = f"{PARQUET}?as_of=2999-01-01"
-    tags = [client.head(path).headers["etag"] for _ in range(2)]
-    add_project(client)
-    assert tags[0] == tags[1] != client.head(path).headers["etag"]
-
-
 @pytest.mark.parametrize(
     ("part", "expected"),
     [

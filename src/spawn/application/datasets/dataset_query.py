@@ -14,7 +14,7 @@ from spawn.application.datasets.dataset_columns import (
     list_project_columns,
 )
 from spawn.application.datasets.row_filters import FEED_PARAMETERS, read_row_filters
-from spawn.application.dependencies import Dependencies
+from spawn.application.dependencies import Dependencies, require_past
 from spawn.application.events.encoded_feed import EventFilter, read_event_filter
 from spawn.application.projects.list_query import read_selection
 from spawn.application.schemas.served_versions import SchemaVersionView, read_version_view
@@ -78,7 +78,7 @@ async def read_dataset_query(
     """Read the query of a dataset from the texts of its parameters.
 
     Raises:
-        InvalidInput: naming each parameter that is unknown or not of its type.
+        InvalidInput: naming each parameter that is unknown, not of its type or yet to come.
         NotFound: the store never had data under the schema version.
         SchemaVersionExpired: the schema version is no longer served.
     """
@@ -130,6 +130,7 @@ async def _read_project_query(
     try:
         if "as_of" in parameters:
             as_of = parse_moment(parameters["as_of"], pointer="/as_of")
+            await require_past(dependencies, as_of)
     except InvalidInput as error:
         errors.extend(error.errors)
     query = Query(filters=selection.filters, sort=selection.sort, as_of=as_of, limit=MAX_LIMIT)

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from spawn.application.dependencies import Dependencies, require
+from spawn.application.dependencies import Dependencies, require, require_past
 from spawn.domain.change import StoredAggregate
 from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.imports.export_reader import EXTENSIONS_COLUMN
@@ -39,23 +39,35 @@ async def get_project(
 
     Raises:
         NotFound: no such project, or none yet at that instant.
+        InvalidInput: the instant is not in the past.
     """
     require(principal, Scope.PROJECTS_READ)
+    await require_past(dependencies, as_of)
     return await dependencies.reads.get(PROJECT_KIND, project_id, as_of=as_of)
 
 
 async def list_projects(
     dependencies: Dependencies, principal: Principal, query: Query
 ) -> Page[StoredAggregate[Project]]:
-    """Return one page of projects."""
+    """Return one page of projects, now or as recorded at an instant.
+
+    Raises:
+        InvalidInput: the instant is not in the past.
+    """
     require(principal, Scope.PROJECTS_READ)
+    await require_past(dependencies, query.as_of)
     located_query = await _locate_references(dependencies, principal, query)
     return Page(()) if located_query is None else await dependencies.reads.page(located_query)
 
 
 async def count_projects(dependencies: Dependencies, principal: Principal, query: Query) -> int:
-    """Return the number of projects that match the filters of a query."""
+    """Return the number of projects that match a query, now or as recorded at an instant.
+
+    Raises:
+        InvalidInput: the instant is not in the past.
+    """
     require(principal, Scope.PROJECTS_READ)
+    await require_past(dependencies, query.as_of)
     located_query = await _locate_references(dependencies, principal, query)
     return 0 if located_query is None else await dependencies.reads.count(located_query)
 

@@ -106,8 +106,8 @@ async def _find_current(
 async def _is_current(request: StrictRequest, copy: FileCopy, file: DatasetFile) -> bool:
     """Whether the feed has no change after the copy; it lacks some that other datasets have.
 
-    The feed of a row scope lacks the departure of a project from it. A file as of an instant lacks
-    every change that was recorded after it.
+    The feed of a row scope lacks the departure of a project from it. A file as of an instant
+    never changes, since the instant has passed.
     """
     if request.principal.row_scope is not None:
         return False
@@ -118,8 +118,7 @@ async def _is_current(request: StrictRequest, copy: FileCopy, file: DatasetFile)
         page = await request.dependencies.reads.feed(after=copy.position, limit=1)
     except (CursorExpired, CursorInvalid):
         return False
-    as_of = file.query.query.as_of
-    return not page.entries or (as_of is not None and page.entries[0].recorded_at > as_of)
+    return not page.entries or file.query.query.as_of is not None
 
 
 async def _find_for_range(

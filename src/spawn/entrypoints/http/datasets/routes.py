@@ -18,7 +18,7 @@ from spawn.domain.principal import Scope as AccessScope
 from spawn.entrypoints.http.datasets.copied_file import respond_with_copy
 from spawn.entrypoints.http.datasets.streamed_file import DatasetFile, StreamResponse
 from spawn.entrypoints.http.events.routes import SUBJECT, TYPES
-from spawn.entrypoints.http.projects.wire import AS_OF, FIELDS, FILTERS, SORT
+from spawn.entrypoints.http.projects.wire import FIELDS, FILTERS, SORT
 from spawn.entrypoints.http.protocol.operation import (
     IF_MATCH,
     IF_NONE_MATCH,
@@ -26,7 +26,7 @@ from spawn.entrypoints.http.protocol.operation import (
     Success,
 )
 from spawn.entrypoints.http.protocol.problems import RequestProblem
-from spawn.entrypoints.http.protocol.query_params import SCHEMA_VERSION
+from spawn.entrypoints.http.protocol.query_params import KNOWN_AS_OF, SCHEMA_VERSION
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Header
 from spawn.entrypoints.http.protocol.route import Route, route
@@ -125,7 +125,7 @@ _FILE: Final = Success(
         SORT,
         FIELDS,
         SCHEMA_VERSION,
-        AS_OF,
+        KNOWN_AS_OF,
         TYPES,
         SUBJECT,
         _DECIMALS,

@@ -24,7 +24,6 @@ from spawn.entrypoints.http.projects.representation import (
 from spawn.entrypoints.http.projects.response_codec import PATH
 from spawn.entrypoints.http.projects.routes import get_project_document
 from spawn.entrypoints.http.projects.wire import (
-    AS_OF,
     FIELDS,
     FILTERS,
     SORT,
@@ -35,6 +34,7 @@ from spawn.entrypoints.http.protocol.etags import content_etag, is_not_modified
 from spawn.entrypoints.http.protocol.operation import IF_NONE_MATCH, Cache, Success
 from spawn.entrypoints.http.protocol.query_params import (
     AFTER,
+    KNOWN_AS_OF,
     LIMIT,
     SCHEMA_VERSION,
     read_count_parameters,
@@ -115,7 +115,7 @@ PAGES: Final = StateKey(_create_cache)
         "(`x_…`) are filters too. `as_of` lists the projects as recorded at an instant. Continue "
         "with `after`; pages stay stable while projects change."
     ),
-    parameters=(FILTERS, AS_OF, SORT, FIELDS, LIMIT, AFTER, SCHEMA_VERSION, IF_NONE_MATCH),
+    parameters=(FILTERS, KNOWN_AS_OF, SORT, FIELDS, LIMIT, AFTER, SCHEMA_VERSION, IF_NONE_MATCH),
     returns=Success("ProjectPage", "One page.", headers=("ETag", "Link", "Deprecation", "Sunset")),
     problems=("not_found", "cursor_invalid", "schema_version_expired", "deadline_exceeded"),
 )
@@ -149,7 +149,7 @@ async def read_project_page(request: StrictRequest) -> Response:
     tag="operations",
     summary="Count projects",
     description="The number of projects under the filters and at the instant of a list.",
-    parameters=(FILTERS, AS_OF, SCHEMA_VERSION),
+    parameters=(FILTERS, KNOWN_AS_OF, SCHEMA_VERSION),
     returns=Success(ProjectCountView, "The number.", example={"count": 4666}),
     problems=("not_found", "schema_version_expired", "deadline_exceeded"),
     cache=Cache.REVALIDATE,

@@ -39,7 +39,6 @@ from spawn.entrypoints.http.projects.routes import (
     ProjectCommandAttempt,
     run_project_command,
 )
-from spawn.entrypoints.http.projects.wire import AS_OF
 from spawn.entrypoints.http.protocol.operation import (
     IDEMPOTENCY_KEY,
     IF_MATCH,
@@ -48,7 +47,7 @@ from spawn.entrypoints.http.protocol.operation import (
     Parameter,
     Success,
 )
-from spawn.entrypoints.http.protocol.query_params import read_moment
+from spawn.entrypoints.http.protocol.query_params import KNOWN_AS_OF, read_moment
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import Response
 from spawn.entrypoints.http.protocol.route import Route, route
@@ -159,7 +158,7 @@ _read_decision: Final = compile_reader(
     tag=TAG,
     summary="List the milestones of a project",
     description="Milestones and conditions precedent now, or as recorded at an instant (`as_of`).",
-    parameters=(_ON, AS_OF),
+    parameters=(_ON, KNOWN_AS_OF),
     returns=Success(MilestoneListView, "The milestones."),
     problems=("not_found",),
 )

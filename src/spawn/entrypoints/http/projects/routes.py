@@ -47,7 +47,6 @@ from spawn.entrypoints.http.projects.response_codec import (
     render_command_response,
 )
 from spawn.entrypoints.http.projects.wire import (
-    AS_OF,
     FIELDS,
     HISTORY_SORT,
     MAX_VERSION,
@@ -77,6 +76,7 @@ from spawn.entrypoints.http.protocol.operation import (
 )
 from spawn.entrypoints.http.protocol.query_params import (
     AFTER,
+    KNOWN_AS_OF,
     LIMIT,
     SCHEMA_VERSION,
     read_choice,
@@ -320,7 +320,7 @@ async def post_transition(request: StrictRequest, project_id: str) -> Response:
         "The current version, or the one recorded at an instant (`as_of`); all fields, or some "
         "(`fields`); under the active schema, or an older version of it (`schema_version`)."
     ),
-    parameters=(AS_OF, FIELDS, SCHEMA_VERSION, IF_NONE_MATCH),
+    parameters=(KNOWN_AS_OF, FIELDS, SCHEMA_VERSION, IF_NONE_MATCH),
     returns=Success("Project", "The project.", headers=PROJECT_HEADERS),
     problems=("not_found", "schema_version_expired"),
 )

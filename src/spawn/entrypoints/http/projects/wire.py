@@ -13,15 +13,6 @@ from spawn.entrypoints.http.protocol.operation import Parameter
 from spawn.entrypoints.http.wire import Count, Instant, JsonObject, Reason, Version, WireStruct
 
 _MOMENT: Final = {"type": "string", "anyOf": [{"format": "date-time"}, {"format": "date"}]}
-AS_OF: Final = Parameter(
-    "as_of",
-    _MOMENT,
-    "The state as recorded at an instant (RFC 3339 with offset), or at the end of a day in UTC.",
-    examples={
-        "year_end": {"value": "2026-12-31"},
-        "instant": {"value": "2026-12-31T17:00:00+01:00"},
-    },
-)
 HISTORY_SORT: Final = Parameter(
     "sort",
     {"type": "string", "enum": ["version", "-version"], "default": "version"},

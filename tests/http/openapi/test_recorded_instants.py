@@ -1,4 +1,4 @@
-"""Finance on record as of an instant: one that is yet to come is an error wherever it is read."""
+"""What is on record as of an instant: one that is yet to come is an error wherever it is read."""
 
 from typing import Any
 
@@ -11,7 +11,6 @@ from tests.http.covenants.test_reserve_routes import DSRA
 from tests.http.portfolios.test_exposure_routes import FACILITY
 from tests.http.portfolios.test_portfolio_routes import BODY, create
 
-TAGS = {"facilities", "covenants", "portfolios"}
 TESTED_ON = "2027-12-31"
 CONVERSION = {"amount": "10.00", "from": "EUR", "to": "USD", "source": "instants"}
 QUERIES = {
@@ -20,6 +19,8 @@ QUERIES = {
     "getStatement": {"from": "2027-01-01", "to": TESTED_ON},
 }
 """Parameters of the reads that need some."""
+
+STRESS = {"scenarios": 10}
 
 
 @pytest.fixture
@@ -54,35 +55,53 @@ def ids(client: httpx.Client) -> dict[str, str]:
     }
 
 
-def find_reads(client: httpx.Client) -> dict[str, str]:
-    """Return the path of each read of finance on record as of an instant, by operation."""
-    document: dict[str, Any] = client.get("/openapi.json").json()
+Read = tuple[str, str, dict[str, Any]]
+"""The method and the path of an operation, and the operation."""
+
+
+def find_reads(document: dict[str, Any]) -> dict[str, Read]:
+    """Return each operation with the parameter `as_of`, by its name."""
     shared = document["components"]["parameters"]
-    reads: dict[str, str] = {}
+    reads: dict[str, Read] = {}
     for path, item in document["paths"].items():
-        operation = item.get("get", {})
-        parameters = [
-            shared[one["$ref"].rsplit("/", 1)[1]] if "$ref" in one else one
-            for one in operation.get("parameters", ())
-        ]
-        if TAGS.intersection(operation.get("tags", ())) and any(
-            one.get("name") == "as_of" for one in parameters
-        ):
-            reads[operation["operationId"]] = path
+        for method, operation in item.items():
+            parameters = [
+                shared[one["$ref"].rsplit("/", 1)[1]] if "$ref" in one else one
+                for one in operation.get("parameters", ())
+            ]
+            if any(one["name"] == "as_of" for one in parameters):
+                reads[operation["operationId"]] = (method, path, operation)
     return reads
 
 
-def test_no_read_of_finance_is_as_of_an_instant_to_come(
+def find_orders(document: dict[str, Any]) -> set[str]:
+    """Return the names of the operations whose body has the property `as_of`."""
+    schemas = document["components"]["schemas"]
+    names = [name for name, one in schemas.items() if "as_of" in one.get("properties", {})]
+    return {
+        operation["operationId"]
+        for item in document["paths"].values()
+        for operation in item.values()
+        if any(f"/{name}'" in str(operation.get("requestBody")) for name in names)
+    }
+
+
+def test_nothing_is_read_as_of_an_instant_to_come(
     client: httpx.Client, ids: dict[str, str]
 ) -> None:
-    reads = find_reads(client)
-    assert QUERIES.keys() < reads.keys()
+    reads = find_reads(client.get("/openapi.json").json())
+    assert {"getProject", "readDataset", "getPortfolioPage", *QUERIES} < reads.keys()
     newest = client.get(f"/v1/ops/portfolios/{ids['portfolio_id']}/exposure").json()["as_of"]
-    for name, path in reads.items():
-        address, query = path.format(**ids), QUERIES.get(name, {})
-        then = client.get(address, params={**query, "as_of": newest})
+    for name, (method, path, operation) in reads.items():
+        address = path.format(**ids, dataset="projects.json")
+        body = STRESS if "requestBody" in operation else None
+        then, later = (
+            client.request(
+                method, address, params={**QUERIES.get(name, {}), "as_of": as_of}, json=body
+            )
+            for as_of in (newest, "9999-12-31")
+        )
         assert then.status_code == 200 or "/as_of" not in then.text, (name, then.text)
-        later = client.get(address, params={**query, "as_of": "9999-12-31"})
         assert later.status_code == 422, name
         errors = [(one["pointer"], one["code"]) for one in later.json()["errors"]]
         assert errors == [("/as_of", "in_the_future")], name
@@ -91,6 +110,7 @@ def test_no_read_of_finance_is_as_of_an_instant_to_come(
 def test_a_test_of_the_actuals_is_as_of_an_instant_that_has_passed(
     client: httpx.Client, ids: dict[str, str]
 ) -> None:
+    assert find_orders(client.get("/openapi.json").json()) == {"testCovenant"}
     actuals = {"currency_code": "EUR", **period(0, "30")}
     client.post(f"/v1/ops/projects/{ids['project_id']}/actuals", json=actuals)
     order = {
