@@ -108,6 +108,8 @@ async def _open_duckdb(url: str, *, clock: Clock, options: StoreOptions) -> Stor
 def parse_duckdb_url(url: str) -> Path:
     """Return the file of a `duckdb:///…` URL: relative after three slashes, absolute after four.
 
+    A link is followed, so that one file has one name, with one mark and one log beside it.
+
     Raises:
         InvalidInput: a host, query or fragment, or no path at all.
     """
@@ -119,7 +121,8 @@ def parse_duckdb_url(url: str) -> Path:
             "url_malformed",
             "A DuckDB store is duckdb:///relative/path or duckdb:////absolute/path.",
         )
-    return Path(path)
+    file = Path(path)
+    return file.resolve() if file.is_symlink() else file
 
 
 _STORE_OPENERS: dict[str, StoreOpener] = {"memory": _open_memory, "duckdb": _open_duckdb}

@@ -17,6 +17,7 @@ from tests.adapters.storage.test_backups import (
 )
 
 from spawn.adapters.archives.folder_archive import FolderArchive
+from spawn.adapters.duckdb.archive import restoration
 from spawn.adapters.duckdb.archive.backup_index import list_set_numbers
 from spawn.adapters.duckdb.archive.restoration import RestoredStore, RestoreRequest, restore
 from spawn.adapters.duckdb.archive.store_check import verify_store
@@ -225,6 +226,41 @@ async def test_no_file_is_overwritten(history: History, tmp_path: Path, name: st
     with pytest.raises(Conflict, match="never overwrites"):
         history.restore(target=tmp_path / "r.duckdb")
     assert (tmp_path / name).read_bytes() == b"mine"
+
+
+async def test_a_link_that_leads_nowhere_is_not_overwritten_and_stops_no_store(
+    history: History, tmp_path: Path
+) -> None:
+    await history.source.create()
+    await (await history.source.backups()).take()
+    for name in ("r.duckdb", "r.duckdb.mark"):
+        (link := tmp_path / name).symlink_to(tmp_path / "absent" / name)
+        with pytest.raises(Conflict, match="never overwrites"):
+            history.restore(target=tmp_path / "r.duckdb")
+        link.unlink()
+    assert history.restore().epoch == 2
+
+
+@pytest.mark.parametrize("name", ["r.duckdb", "r.duckdb.mark"])
+async def test_a_file_that_appears_during_a_restore_stays(
+    history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    await history.source.create()
+    await (await history.source.backups()).take()
+    build = restoration._build
+
+    def build_slowly(*arguments: Any) -> RestoredStore:
+        restored = build(*arguments)
+        (tmp_path / name).write_bytes(b"mine")
+        return restored
+
+    with monkeypatch.context() as patch:
+        patch.setattr(restoration, "_build", build_slowly)
+        with pytest.raises(Conflict, match="exists"):
+            history.restore(target=tmp_path / "r.duckdb")
+    assert [left for left in ("r.duckdb", "r.duckdb.mark") if (tmp_path / left).exists()] == [name]
+    # Nothing is claimed, so that the source goes on.
+    assert history.restore().epoch == 2
 
 
 async def test_a_restore_into_the_folder_of_the_backups_is_rejected(history: History) -> None:

@@ -251,6 +251,7 @@ class Engine:
         self._log_limit_bytes = log_limit_bytes
         self._lock = threading.Lock()
         self._cursors: list[Cursor] = []
+        self._file_descriptor: int | None = None
         self._log_descriptor: int | None = None
         self._failed_sync = path.with_name(f"{path.name}.unsynced")
         _NoPandas.install()
@@ -349,13 +350,18 @@ class Engine:
         Raises:
             OSError: the disk did not confirm it.
         """
-        for suffix in ("", ".wal"):
-            with suppress(FileNotFoundError):
-                descriptor = os.open(f"{self.path}{suffix}", os.O_RDONLY | os.O_CLOEXEC)
-                try:
-                    os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
+        flags = os.O_RDONLY | os.O_CLOEXEC
+        if self._file_descriptor is None:
+            # It stays open as long as the engine: to close any descriptor of a file takes the locks
+            # away that the process has on it, and another process could then write to the file.
+            self._file_descriptor = os.open(self.path, flags)
+        os.fsync(self._file_descriptor)
+        with suppress(FileNotFoundError):
+            descriptor = os.open(f"{self.path}.wal", flags)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
     def sync_new_log(self) -> None:
         """Make the name of a log durable that is not the one of the call before.
@@ -424,6 +430,9 @@ class Engine:
         self._cursors.clear()
         self._connection.close()
         self._close_log()
+        if self._file_descriptor is not None:
+            os.close(self._file_descriptor)
+            self._file_descriptor = None
 
 
 class _RunningQuery:

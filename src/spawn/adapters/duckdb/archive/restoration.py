@@ -3,8 +3,8 @@
 
 import os
 import tempfile
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -111,18 +111,21 @@ def _restore(request: RestoreRequest, points: "_Points", clock: Clock) -> Restor
     ) as folder:
         building = Path(folder) / request.target.name
         restored = _build(request, points, building, clock)
-        # Not before the store is proved: the claim stops the earlier one.
-        is_claimed = not request.is_copy and claim_new_epoch(
-            request.archive, restored.store_id, restored.epoch, clock
-        )
-        _publish(building, request.target)
+        is_claimed = False
+        with _publishing(building, request.target):
+            if not request.is_copy:
+                # Not before the store is proved and its name is free: the claim stops the earlier
+                # store.
+                is_claimed = claim_new_epoch(
+                    request.archive, restored.store_id, restored.epoch, clock
+                )
     return msgspec.structs.replace(restored, is_claimed=is_claimed)
 
 
 def _require_absent(target: Path) -> None:
     for suffix in ("", ".mark", ".wal"):
         path = target.with_name(target.name + suffix)
-        if path.exists():
+        if os.path.lexists(path):  # also a link that leads nowhere
             raise Conflict(f"{path} exists, and a restore never overwrites: name another file.")
 
 
@@ -342,21 +345,39 @@ def _prove(engine: Engine, cursor: Cursor, restored: RestoredStore, clock: Clock
         mark.release()
 
 
-def _publish(building: Path, target: Path) -> None:
-    """Give the files of a closed store their names; a file in the way stays.
+@contextmanager
+def _publishing(building: Path, target: Path) -> Iterator[None]:
+    """Give the mark of a closed store its name, and the file its own after the block.
+
+    A file in the way stays; if the block fails, there is no file.
 
     Raises:
         Conflict: there is a file by now.
     """
-    for suffix in _FILES:
-        source = building.with_name(building.name + suffix)
-        descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        try:
-            target.with_name(target.name + suffix).hardlink_to(source)
-        except FileExistsError as error:
-            raise Conflict(f"{target} exists by now: name another file.") from error
+    mark, file = (target.with_name(target.name + suffix) for suffix in _FILES)
+    _require_absent(target)
+    _link(building.with_name(building.name + _FILES[0]), mark)
+    try:
+        yield
+        _link(building, file)
+    except BaseException:
+        mark.unlink()
+        raise
     sync_folder(target.parent)
+
+
+def _link(source: Path, name: Path) -> None:
+    """Sync a file and give it one more name.
+
+    Raises:
+        Conflict: a file has the name.
+    """
+    descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    try:
+        name.hardlink_to(source)
+    except FileExistsError as error:
+        raise Conflict(f"{name} exists by now: name another file.") from error
