@@ -35,18 +35,22 @@ from spawn.domain.finance.period_lists import list_periods
 from spawn.domain.finance.tax.income_tax import TaxRow, compute_tax
 from spawn.domain.finance.tax.tax_terms import resolve_tax_base
 from spawn.domain.finance.time_base.period_bounds import floor_years
-from spawn.domain.finance.time_base.period_schedule import shares_ahead
+from spawn.domain.finance.time_base.period_schedule import PeriodSchedule, shares_ahead
 
 Series = tuple[float, ...]
 
 
-def build_cash_flow(case: CashFlowCase) -> CashFlowResult:
+def build_cash_flow(case: CashFlowCase, schedule: PeriodSchedule | None = None) -> CashFlowResult:
     """Build the cash flow before debt service of each period from its lines.
+
+    Args:
+        case: the lines, and their time unless a schedule is given.
+        schedule: the periods of a larger case that the lines are a part of.
 
     Raises:
         InvalidInput: names each field outside its limits.
     """
-    inputs = resolve_cash_flow_inputs(case)
+    inputs = resolve_cash_flow_inputs(case, schedule)
     sales = [_sell(inputs, line) for line in case.revenues]
     payments = [_pay_for_availability(inputs, line) for line in case.availability_payments]
     contract = _sum_series(inputs, (sale.contract for sale in sales))

@@ -83,13 +83,20 @@ class CashFlowInputs(NamedTuple):
     active_periods: int
 
 
-def resolve_cash_flow_inputs(case: CashFlowCase) -> CashFlowInputs:
+def resolve_cash_flow_inputs(
+    case: CashFlowCase, schedule: PeriodSchedule | None = None
+) -> CashFlowInputs:
     """Validate the case, and resolve its time and its indices.
+
+    Args:
+        case: the lines, and their time unless a schedule is given.
+        schedule: the periods of a larger case that the lines are a part of.
 
     Raises:
         InvalidInput: names each field outside its limits.
     """
-    schedule = _resolve_time(case)
+    if schedule is None:
+        schedule = _resolve_time(case)
     _check_lines(case, schedule)
     bounds = find_period_bounds(schedule)
     factors = {

@@ -190,12 +190,12 @@ class LineChecker:
                 self._checker.reject(f"{pointer}/{noun}_end", "ambiguous", detail)
         if end is None:
             return
-        days = self._schedule.accrual_dates
-        if days is None:
+        days, payment_days = self._schedule.unadjusted_dates, self._schedule.dates
+        if days is None or payment_days is None:
             detail = f"needs periods with dates; give {noun}_periods instead"
             self._checker.reject(f"{pointer}/{noun}_end", "not_applicable", detail)
-        elif not days[0] < end <= days[-1]:
-            detail = f"must be after {days[0]} and at most {days[-1]}"
+        elif not days[0] < end <= (last := max(days[-1], payment_days[-1])):
+            detail = f"must be after {days[0]} and at most {last}"
             self._checker.reject(f"{pointer}/{noun}_end", "out_of_range", detail)
 
     def _check_one_of(self, pointer: str, values: dict[str, object]) -> None:

@@ -255,12 +255,8 @@ def _build_cfads(
     if case.cash_flow is None:
         cfads = case.cfads or ()
         return cfads, case.ebitda or cfads
-    if operation.dates is not None:
-        cash_flow = msgspec.structs.replace(case.cash_flow, dates=operation.dates)
-    else:
-        cash_flow = msgspec.structs.replace(case.cash_flow, accruals=operation.accrual_fractions)
     with prefix_errors("/cash_flow", {}):
-        result = build_cash_flow(cash_flow)
+        result = build_cash_flow(case.cash_flow, operation)
     return result.cfads, case.ebitda or tuple(row.ebitda for row in result.rows)
 
 

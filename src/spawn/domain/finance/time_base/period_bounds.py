@@ -1,7 +1,8 @@
 """Bounds of periods in years from the start, on which terms of years and dates are placed.
 
 Indexation, contracts, depreciation and losses count in years. A regular period has its months, a
-stub its exact length, so that two half-years are a year, in any calendar.
+stub its exact length, so that two half-years are a year. Days are those of the roll before the
+business-day rule: a holiday moves a payment, not the anniversary of a contract or a tax year.
 """
 
 import math
@@ -67,7 +68,8 @@ def _clip_share(part: float, length: float) -> float:
 def find_period_bounds(schedule: PeriodSchedule) -> PeriodBounds:
     """Return the bounds of the periods of a schedule."""
     months = accumulate(schedule.period_months(), initial=0.0)
-    return PeriodBounds(tuple(total / _YEAR_MONTHS for total in months), schedule.accrual_dates)
+    years = tuple(total / _YEAR_MONTHS for total in months)
+    return PeriodBounds(years, schedule.unadjusted_dates)
 
 
 def extend_period_bounds(schedule: PeriodSchedule, periods: int) -> PeriodBounds:
@@ -79,7 +81,7 @@ def extend_period_bounds(schedule: PeriodSchedule, periods: int) -> PeriodBounds
     years = tuple(schedule.flow_times_years(periods + 1))
     if bounds.days is None:
         return PeriodBounds(years)
-    days = [*bounds.days, *schedule.later_dates[:missing]]
+    days = [*bounds.days, *schedule.later_unadjusted_dates[:missing]]
     months = schedule.months_per_period
     for year in years[len(days) :]:
         if months is not None:

@@ -69,9 +69,11 @@ class PeriodSchedule(msgspec.Struct, frozen=True, kw_only=True):
     """Periods 1 to n with their accrual fractions, and with their dates where time is dated.
 
     `dates` are the start and each payment date, `accrual_dates` the dates between which interest
-    accrues, `later_dates` the payment dates given beyond the last period. `months_per_period` is
-    the length of a regular period, None where no whole number of months is regular. `convention`,
-    `frequency`, `notional_periods` and `calendar` count parts of dated periods.
+    accrues, `unadjusted_dates` those of the roll before any business-day rule. Years, months and
+    days of a contract or a tax year count on the last, so that no holiday moves them. `later_dates`
+    and `later_unadjusted_dates` are those beyond the last period. `months_per_period` is the length
+    of a regular period, None where no whole number of months is regular. `convention`, `frequency`,
+    `notional_periods` and `calendar` count parts of dated periods.
     """
 
     accrual_fractions: tuple[float, ...]
@@ -81,6 +83,7 @@ class PeriodSchedule(msgspec.Struct, frozen=True, kw_only=True):
     accrual_dates: tuple[date, ...] | None = None
     unadjusted_dates: tuple[date, ...] | None = None
     later_dates: tuple[date, ...] = ()
+    later_unadjusted_dates: tuple[date, ...] = ()
     stubs: tuple[int, ...] = ()
     convention: DayCount | None = None
     frequency: int | None = None
@@ -108,9 +111,9 @@ class PeriodSchedule(msgspec.Struct, frozen=True, kw_only=True):
     def period_months(self) -> tuple[float, ...]:
         """Return the months of each period: the regular number, or the exact length of a stub."""
         regular = self.months_per_period
-        if self.accrual_dates is not None:
+        if self.unadjusted_dates is not None:
             lengths: Iterable[float] = (
-                (end - start).days / _MONTH_DAYS for start, end in pairwise(self.accrual_dates)
+                (end - start).days / _MONTH_DAYS for start, end in pairwise(self.unadjusted_dates)
             )
         else:
             lengths = (_YEAR_MONTHS * tau for tau in self.accrual_fractions)
@@ -167,6 +170,7 @@ class PeriodSchedule(msgspec.Struct, frozen=True, kw_only=True):
             accrual_dates=self.accrual_dates and self.accrual_dates[ends],
             unadjusted_dates=self.unadjusted_dates and self.unadjusted_dates[ends],
             later_dates=(),
+            later_unadjusted_dates=(),
             stubs=tuple(number - first for number in self.stubs if first < number <= last),
             notional_periods=self.notional_periods and self.notional_periods[first:last],
         )
@@ -310,6 +314,7 @@ def _from_payment_dates(
         accrual_dates=date_roll.accrual_dates[: count + 1],
         unadjusted_dates=date_roll.unadjusted_dates[: count + 1],
         later_dates=date_roll.dates[count + 1 :],
+        later_unadjusted_dates=date_roll.unadjusted_dates[count + 1 :],
         stubs=tuple(stub for stub in date_roll.stubs if stub <= count),
         conventions=date_roll.conventions,
         warnings=date_roll.warnings,
@@ -375,6 +380,7 @@ def _from_dates(terms: TimeTerms, dates: tuple[date, ...], periods: int | None) 
         accrual_dates=period_dates,
         unadjusted_dates=period_dates,
         later_dates=dates[len(period_dates) :],
+        later_unadjusted_dates=dates[len(period_dates) :],
         stubs=stubs,
     )
 
