@@ -160,15 +160,17 @@ class ReadStore(Protocol):
         """Return the time of recording of the newest acknowledged change; cheap.
 
         None without a change. Every later change MUST be recorded after it, so that the states as
-        of it never change again.
+        of it never change again, even if the clock goes back or the store is closed meanwhile.
         """
         ...
 
     async def final_instant(self) -> datetime:
         """Return an instant of the present by which everything recorded is visible.
 
-        Every later change MUST be recorded after it. A change that has a time of recording already
-        and is not acknowledged yet is awaited, so that the instant tells nothing about changes.
+        Every later change MUST be recorded after it, even if the clock goes back or the store is
+        closed meanwhile. It MUST NOT be before the newest acknowledged change. A change that has a
+        time of recording already and is not acknowledged yet is awaited, so that the instant tells
+        nothing about changes.
 
         Raises:
             Unavailable: the store does not know which changes became durable.

@@ -4,11 +4,13 @@
 import asyncio
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +187,24 @@ async def _is_rejected_or_served_whole(path: Path) -> bool:
     finally:
         await store.close()
     return False
+
+
+async def test_a_killed_store_follows_the_instants_of_its_readers(
+    path: Path, tmp_path: Path
+) -> None:
+    clock = ManualClock()
+    store = await open_store(url_of(path), clock=clock)
+    await store.adopt(a_record())
+    for _ in range(3):  # each of the two slots of the mark is the newest at some time
+        clock.advance(timedelta(hours=1))
+        instant = await store.final_instant()
+        copy = Path(shutil.copytree(path.parent, tmp_path / str(clock.now().hour))) / path.name
+        with_clock_behind = ManualClock(instant - timedelta(seconds=30))
+        killed = await open_store(url_of(copy), clock=with_clock_behind)
+        project = await StorageHarness(killed, with_clock_behind).create()
+        assert (await killed.get("project", project.project_id)).created_at > instant
+        await killed.close()
+    await store.close()
 
 
 async def test_a_file_that_is_no_database_is_rejected(path: Path) -> None:

@@ -550,9 +550,10 @@ class DuckDbStore:
 
     async def final_instant(self) -> datetime:
         """Return the instant before now, once it is final; see `ReadStore.final_instant`."""
-        # First the clock: a change that is queued meanwhile is recorded later.
-        instant = journal.instant_before(self._clock.now())
-        await self._writer.settle()
+        # First the instant: a change that is queued meanwhile is recorded after it, and it tells
+        # nothing of that change.
+        instant = journal.final_instant(self._clock, self._appender.last_instant)
+        await self._writer.settle(instant)
         return instant
 
     async def count_rows_after(self, position: Position | None) -> int:

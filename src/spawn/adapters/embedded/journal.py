@@ -60,9 +60,26 @@ def next_recorded_at(last: datetime | None, now: datetime) -> datetime:
     return now if last is None or now > last else last + _TICK
 
 
-def instant_before(now: datetime) -> datetime:
-    """Return the last instant before now: a change of this very moment is recorded after it."""
-    return now.astimezone(UTC) - _TICK
+def latest(*instants: datetime | None) -> datetime | None:
+    """Return the latest instant; None stands for none."""
+    return max((one for one in instants if one is not None), default=None)
+
+
+def final_instant(clock: Clock, last: datetime | None) -> datetime:
+    """Return the last instant before now: a change of this very moment is recorded after it.
+
+    It is `last`, which every change follows anyway, if the clock stands still, went back or jumped
+    ahead: all later changes would follow the instant of a clock that is wrong.
+
+    Raises:
+        Unavailable: the clock jumped ahead, and there is no last instant.
+    """
+    if last is None:
+        check_clock(clock)
+    elif clock.jump_s() > MAX_CLOCK_JUMP_S:
+        return last
+    before = clock.now().astimezone(UTC) - _TICK
+    return before if last is None else max(before, last)
 
 
 def seconds_ahead(recorded_at: datetime | None, now: datetime) -> float:

@@ -103,6 +103,7 @@ class MemoryStore:
         self._histories = SchemaHistories()
         self._migrations: deque[MigrationRecord] = deque(maxlen=MIN_LOGGED_MIGRATIONS)
         self._last_recorded_at: datetime | None = None
+        self._final_instant: datetime | None = None
         self._waiters: set[asyncio.Future[None]] = set()
         self._bookmarks: dict[str, Position | None] = {}
         self._derived_documents: dict[tuple[str, str], DerivedDocument] = {}
@@ -124,7 +125,8 @@ class MemoryStore:
         schema_of_write = self._histories.schema_of_write
         change = journal.with_decoded_states(change, schema_of_write)
         documents = [encode_write(w, schema_of_write(change, w)) for w in change.writes]
-        recorded_at = journal.next_recorded_at(self._last_recorded_at, self._clock.now())
+        last_instant = journal.latest(self._last_recorded_at, self._final_instant)
+        recorded_at = journal.next_recorded_at(last_instant, self._clock.now())
         if change.receipt is not None:
             receipt = change.receipt
             stored_receipt = _StoredReceipt(receipt.key.fingerprint, receipt.recipe, recorded_at)
@@ -336,7 +338,9 @@ class MemoryStore:
 
     async def final_instant(self) -> datetime:
         """Return the instant before now; see `ReadStore.final_instant`."""
-        return journal.instant_before(self._clock.now())
+        last_instant = journal.latest(self._last_recorded_at, self._final_instant)
+        self._final_instant = journal.final_instant(self._clock, last_instant)
+        return self._final_instant
 
     async def count_rows_after(self, position: Position | None) -> int:
         """Return the number of later rows; see `ReadStore.count_rows_after`."""

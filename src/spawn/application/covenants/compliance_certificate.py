@@ -94,7 +94,8 @@ async def read_certificate(
     """
     require(principal, Scope.FINANCE_READ)
     await require_past(dependencies, as_of)
-    now = dependencies.clock.now()
+    if as_of is None:
+        as_of = await dependencies.reads.final_instant()
     project: StoredAggregate[Project] = await dependencies.reads.get(
         PROJECT_KIND, project_id, as_of=as_of
     )
@@ -111,15 +112,15 @@ async def read_certificate(
     if not certified:
         raise NotFound(_NO_COVENANT)
     return ComplianceCertificate(
-        project=project, on=on, as_of=as_of or now, covenants=tuple(certified), others=others
+        project=project, on=on, as_of=as_of, covenants=tuple(certified), others=others
     )
 
 
 async def _find_known(
-    dependencies: Dependencies, current: StoredAggregate[CovenantSet], as_of: datetime | None
+    dependencies: Dependencies, current: StoredAggregate[CovenantSet], as_of: datetime
 ) -> StoredAggregate[CovenantSet] | None:
     """Return a covenant as it was recorded at an instant; None if it was not yet."""
-    if as_of is None:
+    if current.updated_at <= as_of:
         return current
     try:
         known: StoredAggregate[CovenantSet] = await dependencies.reads.get(

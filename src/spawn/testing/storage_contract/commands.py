@@ -397,3 +397,15 @@ class TestReopening:
             "project", project.project_id, after_version=0, limit=10
         )
         assert [entry.version for entry in history] == [1, 2]
+
+    async def test_an_instant_of_a_reader_outlives_a_reopening(
+        self, harness: StorageHarness, reopen_store: ReopenStore
+    ) -> None:
+        project = await harness.create()
+        harness.clock.advance(timedelta(hours=1))
+        instant = await harness.store.final_instant()
+        await harness.store.close()
+        harness.clock.advance(timedelta(seconds=-30))
+        again = StorageHarness(await reopen_store(), harness.clock)
+        assert await again.store.final_instant() == instant
+        assert (await again.rename(project, 1, "Second")).recorded_at > instant

@@ -105,6 +105,26 @@ class TestSingleReads:
         assert (await harness.get(project)).updated_at <= later
         assert (await harness.rename(project, 1, "b")).recorded_at > later
 
+    async def test_a_clock_that_goes_back_passes_no_instant_of_a_reader(
+        self, harness: StorageHarness
+    ) -> None:
+        instant = await harness.store.final_instant()
+        harness.clock.advance(timedelta(seconds=-30))
+        assert await harness.store.final_instant() == instant
+        project = await harness.create()
+        created_at = (await harness.get(project)).updated_at
+        assert created_at > instant
+        assert await harness.store.final_instant() == created_at
+        assert (await harness.rename(project, 1, "b")).recorded_at > created_at
+
+    async def test_a_clock_that_jumped_ahead_gives_no_instant(
+        self, harness: StorageHarness
+    ) -> None:
+        project = await harness.create()
+        harness.clock.advance(timedelta(days=700))
+        harness.clock.ahead_s = 700 * 86_400.0
+        assert await harness.store.final_instant() == (await harness.get(project)).updated_at
+
     async def test_the_state_as_of_an_instant_includes_that_instant(
         self, harness: StorageHarness
     ) -> None:

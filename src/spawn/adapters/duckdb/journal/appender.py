@@ -5,6 +5,7 @@ Everything here but `read_response` runs on the writer's thread.
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import Any, TypeVar
 
 import duckdb
@@ -226,7 +227,7 @@ class JournalAppender(RecoverableJournal):
         self, changes_to_write: list[tuple[int, PreparedChange]]
     ) -> list[PositionedChange]:
         changes: list[PositionedChange] = []
-        position, recorded_at = self.position, self._tail.recorded_at
+        position, recorded_at = self.position, self.last_instant
         for index, prepared_change in changes_to_write:
             recorded_at = journal.next_recorded_at(recorded_at, self._clock.now())
             rows = build_rows(prepared_change, position, to_microseconds(recorded_at))
@@ -258,6 +259,15 @@ class JournalAppender(RecoverableJournal):
     def feed_position(self) -> Position:
         """Return the position of the newest acknowledged change."""
         return Position(self.epoch, self.position)
+
+    def hold_instant(self, instant: datetime) -> None:
+        """Record every later change after an instant that a reader gets.
+
+        The mark has it too, so that the next start follows it, even with a clock that is behind.
+        """
+        last_instant = self.last_instant
+        if last_instant is None or instant > last_instant:
+            self._mark.hold_instant(self._tail.journal_position(), instant)
 
     def needs_maintenance(self) -> bool:
         """Whether the mark is unsynced, or the log is large enough to checkpoint."""

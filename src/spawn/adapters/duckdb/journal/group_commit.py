@@ -7,6 +7,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from datetime import datetime
 from math import inf
 from typing import Any, Generic, TypeVar
 
@@ -189,14 +190,15 @@ class GroupCommitWriter:
             self._condition.notify()
         return await task.future
 
-    async def settle(self) -> None:
+    async def settle(self, instant: datetime) -> None:
         """Wait until every change that has a time of recording is acknowledged or has failed.
+
+        Changes that come afterwards are recorded after the instant.
 
         Raises:
             Unavailable: a change may have become durable without acknowledgement.
         """
-        if self._unresolved:
-            await self.run(lambda: None, "wait for the changes in progress")
+        await self.run(lambda: self._appender.hold_instant(instant), "hold an instant of a reader")
         if self._appender.last_error is not None:
             raise self._appender.last_error
 

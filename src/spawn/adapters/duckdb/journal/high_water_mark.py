@@ -13,10 +13,12 @@ import fcntl
 import os
 import time
 import zlib
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
+from spawn.adapters.embedded.journal import latest
 from spawn.adapters.embedded.synced_folders import sync_folder
 from spawn.domain.errors import StorageBusy, StorageDamaged, Unavailable
 
@@ -36,6 +38,12 @@ class JournalPosition(msgspec.Struct, frozen=True):
     hash: str = _ZERO
 
 
+class _Slot(JournalPosition, frozen=True, omit_defaults=True):
+    """A position as the file has it, with the instant that later changes follow."""
+
+    held_instant: datetime | None = None
+
+
 class HighWaterMark:
     """Open and locked mark of one database file."""
 
@@ -52,6 +60,8 @@ class HighWaterMark:
                 " (set SPAWN_URL)."
             ) from None
         self._next_slot = 0
+        self.held_instant: datetime | None = None
+        """The newest instant that a reader got, and that later changes follow."""
         self._unsynced_since: float | None = None
 
     def read(self) -> JournalPosition | None:
@@ -70,9 +80,10 @@ class HighWaterMark:
                     " together with the database file."
                 )
             return None
-        newest = max(intact_slots, key=lambda slot: (slot.epoch, slot.position))
+        newest = max(intact_slots, key=_age)
         self._next_slot = 1 - slots.index(newest)
-        return newest
+        self.held_instant = latest(self.held_instant, newest.held_instant)
+        return JournalPosition(newest.epoch, newest.position, newest.hash)
 
     def require_database(self, database: Path) -> None:
         """Check that the database exists, before an empty one replaces it.
@@ -113,10 +124,16 @@ class HighWaterMark:
 
     def write(self, position_record: JournalPosition) -> None:
         """Write the position of the durable journal; it survives the process at once."""
-        os.pwrite(self._descriptor, _pack(position_record), self._next_slot * _SLOT_BYTES)
+        slot = _pack(position_record, self.held_instant)
+        os.pwrite(self._descriptor, slot, self._next_slot * _SLOT_BYTES)
         self._next_slot = 1 - self._next_slot
         if self._unsynced_since is None:
             self._unsynced_since = time.monotonic()
+
+    def hold_instant(self, position_record: JournalPosition, instant: datetime) -> None:
+        """Write an instant that later changes follow; it survives the process at once."""
+        self.held_instant = instant
+        self.write(position_record)
 
     def unsynced_s(self) -> float:
         """Return the age of the oldest write that a machine crash would lose."""
@@ -172,14 +189,20 @@ def journal_truncated_error(name: str, position: int, marked_position: int) -> S
     )
 
 
-def _pack(position_record: JournalPosition) -> bytes:
-    body = msgspec.json.encode(position_record)
+def _age(slot: _Slot) -> tuple[int, int, float]:
+    instant = slot.held_instant
+    return slot.epoch, slot.position, 0.0 if instant is None else instant.timestamp()
+
+
+def _pack(position_record: JournalPosition, held_instant: datetime | None) -> bytes:
+    epoch, position, row_hash = msgspec.structs.astuple(position_record)
+    body = msgspec.json.encode(_Slot(epoch, position, row_hash, held_instant))
     line = b"%08x %s" % (zlib.crc32(body), body)
     return line.ljust(_SLOT_BYTES - 1) + b"\n"
 
 
-def _unpack(slot: bytes) -> JournalPosition | None:
+def _unpack(slot: bytes) -> _Slot | None:
     checksum, _, body = slot.strip().partition(b" ")
     if not body or checksum != b"%08x" % zlib.crc32(body):
         return None
-    return msgspec.json.decode(body, type=JournalPosition)
+    return msgspec.json.decode(body, type=_Slot)

@@ -54,6 +54,7 @@ from spawn.adapters.duckdb.state.state_proof import (
     save_proofs,
 )
 from spawn.adapters.duckdb.state.state_table import StateTable, state_tables
+from spawn.adapters.embedded.journal import latest
 from spawn.adapters.embedded.options import RebuildProgress, ReportRebuild
 from spawn.adapters.embedded.schema_histories import SchemaHistories
 from spawn.domain.errors import (
@@ -172,6 +173,11 @@ class RecoverableJournal:
     def recorded_at(self) -> datetime | None:
         """The recorded time of the last durable row; None in an empty journal."""
         return self._tail.recorded_at
+
+    @property
+    def last_instant(self) -> datetime | None:
+        """The instant that the next change follows: of the last row, or of a reader after it."""
+        return latest(self._tail.recorded_at, self._mark.held_instant)
 
     # -- loading ----------------------------------------------------------------------------
 
