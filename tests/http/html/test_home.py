@@ -9,7 +9,7 @@ import pytest
 from tests.application.product.conftest import MEASURED, SnapshotFactory, a_report
 
 from spawn.application.health import HealthStatus
-from spawn.application.product.snapshot import Product
+from spawn.application.product.snapshot import Broker, Product
 from spawn.domain.events.position import Position
 from spawn.domain.quality.measures import Measurement
 from spawn.domain.schema_version import Column, ColumnType, TypeName
@@ -113,6 +113,18 @@ def test_texts_from_schemas_and_settings_are_escaped(snapshots: SnapshotFactory)
     assert "evil.example" in page
     assert "<img" not in page
     assert page.count("<script") == page.count("</script>") == 1
+
+
+def test_page_names_the_servers_and_subjects_of_each_broker(snapshots: SnapshotFactory) -> None:
+    brokers = (
+        Broker("nats", ("nats-1.example:4222", "nats-2.example:4222"), "desk.events"),
+        Broker("nats", ("nats.partner.example:4222",), "shared"),
+    )
+    product = Product(id="iberia", base_url="https://spawn.example", brokers=brokers, webhooks=True)
+    visible_text = text(render_home(snapshots.build(product=product), live_status()))
+    assert "They are also posted to webhooks." in visible_text
+    assert "NATS at nats-1.example:4222 , nats-2.example:4222 , under desk.events ." in visible_text
+    assert "NATS at nats.partner.example:4222 , under shared ." in visible_text
 
 
 def test_empty_store_has_no_last_change(snapshots: SnapshotFactory) -> None:

@@ -20,8 +20,9 @@ from tests.http.html.test_home import live_status
 
 import spawn
 from spawn.application.health import HealthStatus
-from spawn.application.product.snapshot import Product
+from spawn.application.product.snapshot import Broker, Product
 from spawn.domain.change import StoredAggregate
+from spawn.domain.errors import FieldError
 from spawn.domain.lineage.run import (
     Activity,
     Assertion,
@@ -31,8 +32,9 @@ from spawn.domain.lineage.run import (
     Run,
     RunState,
 )
+from spawn.domain.quality.rules import ServiceLevels
 from spawn.domain.schema_version import Column, ColumnType, TypeName
-from spawn.entrypoints.http.html import rendering
+from spawn.entrypoints.http.html import problem_pages, rendering
 from spawn.entrypoints.http.html.home import render_home
 from spawn.entrypoints.http.html.rendering import load_template, render
 from spawn.entrypoints.http.lineage.page import (
@@ -41,6 +43,7 @@ from spawn.entrypoints.http.lineage.page import (
     build_run_page,
     build_runs_page,
 )
+from spawn.entrypoints.http.protocol.problems import ProblemView
 from spawn.testing.builders import a_schema
 
 ROOT = Path(spawn.__file__).parent
@@ -85,16 +88,31 @@ class Outline(HTMLParser):
         self.text += data
 
 
-def home_page(snapshots: SnapshotFactory, text: str) -> str:
-    column = Column(name="note", type=ColumnType(TypeName.STRING), description=text, unit=text)
-    schema = a_schema([column], description=text, name=text)
-    product = Product(
+def a_whole_product(text: str) -> Product:
+    """Build a product that declares everything, so that a page shows all that it can."""
+    return Product(
         id=text,
         base_url=f"https://spawn.example/{text}",
         owner=text,
         contact=f"mailto:{text}",
         environment=text,
+        is_open=True,
+        webhooks=True,
+        brokers=(Broker(text, (text, text), text, has_id_in_subject=True),),
+        levels=ServiceLevels(changed_s=3600, imported_s=86_400),
     )
+
+
+def test_the_product_of_these_tests_declares_everything() -> None:
+    declared, least = a_whole_product("x"), Product(id="y", base_url="")
+    for name in Product.__struct_fields__:
+        assert getattr(declared, name) != getattr(least, name), name
+
+
+def home_page(snapshots: SnapshotFactory, text: str) -> str:
+    column = Column(name="note", type=ColumnType(TypeName.STRING), description=text, unit=text)
+    schema = a_schema([column], description=text, name=text)
+    product = a_whole_product(text)
     checks = {
         text: {"status": "degraded"},
         "schema": {"status": "ok", "waiting": [{"version": 4, "state": text, "reason": text}]},
@@ -159,13 +177,35 @@ def problem_page(_: SnapshotFactory, text: str) -> str:
     return render("problem.html", {"code": text, "problem": problem})
 
 
+def problem_occurrence_page(_: SnapshotFactory, text: str) -> str:
+    problem = ProblemView(
+        type="/problems/internal",
+        title=text,
+        status=500,
+        detail=text,
+        instance=text,
+        code=text,
+        errors=(FieldError(text, text, text),),
+        trace_id=text,
+        oldest=text,
+        error_id=text,
+    )
+    return render(problem_pages.TEMPLATE, {"problem": problem})
+
+
 def problems_page(_: SnapshotFactory, text: str) -> str:
     problem = {"title": text, "status": 400}
     context = {"problems": [(text, problem)], "problem_path": lambda code: f"/problems/{code}"}
     return render("problems.html", context)
 
 
-@pytest.mark.parametrize("build", [home_page, runs_page, run_page, problem_page, problems_page])
+PAGE_BUILDERS = (
+    *(home_page, runs_page, run_page),
+    *(problem_page, problem_occurrence_page, problems_page),
+)
+
+
+@pytest.mark.parametrize("build", PAGE_BUILDERS)
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_text_changes_neither_elements_nor_attributes_of_a_page(
     snapshots: SnapshotFactory, build: Any, name: str

@@ -1,10 +1,9 @@
 """The ASGI application: every route, Litestar as router, the edge middleware around it."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import Final
+from typing import Any, Final
 
-from litestar import Litestar
+from litestar import Litestar, Request
 from litestar.plugins import PluginProtocol
 
 from spawn.entrypoints.http import admin, backup_routes, jobs, monitoring
@@ -32,6 +31,7 @@ from spawn.entrypoints.http.events import routes as event_routes
 from spawn.entrypoints.http.facilities import facility_responses, ledger_routes
 from spawn.entrypoints.http.facilities import routes as facility_routes
 from spawn.entrypoints.http.html import docs_pages
+from spawn.entrypoints.http.html.problem_pages import ProblemPages
 from spawn.entrypoints.http.imports import routes as import_routes
 from spawn.entrypoints.http.lineage import routes as lineage_routes
 from spawn.entrypoints.http.metrics.request_metrics import RequestMetrics
@@ -55,6 +55,7 @@ from spawn.entrypoints.http.projects.cached_reads import CachedReads
 from spawn.entrypoints.http.protocol.idempotency import RESPONSE_CODECS, ResponseCodec
 from spawn.entrypoints.http.protocol.problems import handle_exception
 from spawn.entrypoints.http.protocol.request import StrictRequest
+from spawn.entrypoints.http.protocol.response import Response
 from spawn.entrypoints.http.protocol.route import Route
 from spawn.entrypoints.http.protocol.route_table import RouteTable
 from spawn.entrypoints.http.quality import routes as quality_routes
@@ -148,13 +149,19 @@ def create_app(
         pass_gate(one).bind(http_state, takes_options=firsts[one.operation.path] is one)
         for one in ROUTES
     ]
+    problem_pages = ProblemPages(one.operation for one in ROUTES)
+
+    def handle_on_page(request: Request[Any, Any, Any], exception: Exception) -> Response:
+        problem = handle_exception(table.allowed_methods, request, exception)
+        return problem_pages.present(request.scope, problem)
+
     http_state[COMMANDS].update(
         {one.operation.id: one for one in ROUTES if one.operation.approval is not None}
     )
     app = _Router(
         handlers,
         request_class=StrictRequest,
-        exception_handlers={Exception: partial(handle_exception, table.allowed_methods)},  # type: ignore[dict-item]  # Response is an ASGIResponse
+        exception_handlers={Exception: handle_on_page},  # type: ignore[dict-item]  # Response is an ASGIResponse
         openapi_config=None,
         logging_config=None,
         debug=False,
@@ -169,6 +176,7 @@ def create_app(
         metrics=metrics,
         log=log,
         cached_responder=CachedReads(http_state).find_response,
+        problem_presenter=problem_pages.present,
         audit=RequestAudit(http_state.audit, (one.operation for one in ROUTES)),
         tracer=None if http_state.tracer is None else RequestTracer(http_state.tracer),
     )

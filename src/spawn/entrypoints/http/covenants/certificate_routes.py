@@ -19,7 +19,7 @@ from spawn.entrypoints.http.covenants.covenant_wire import (
     RecordedTestView,
 )
 from spawn.entrypoints.http.html.rendering import page_response
-from spawn.entrypoints.http.protocol.operation import JSON, Parameter, Success
+from spawn.entrypoints.http.protocol.operation import HTML, JSON, Parameter, Success
 from spawn.entrypoints.http.protocol.query_params import KNOWN_AS_OF, read_moment
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import NO_CACHE, Response
@@ -27,7 +27,6 @@ from spawn.entrypoints.http.protocol.route import Result, Route, route
 from spawn.entrypoints.http.wire import Instant, ResourceId, Version, WireStruct
 
 CERTIFICATE: Final = PROJECT + "/compliance-certificate"
-HTML: Final = "text/html"
 _TEMPLATE: Final = "compliance_certificate.html"
 _TEST_DATE: Final = Parameter(
     "on", {"type": "string", "format": "date"}, "The test date.", is_required=True

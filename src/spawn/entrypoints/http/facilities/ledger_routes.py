@@ -58,6 +58,7 @@ from spawn.entrypoints.http.protocol.etags import (
 )
 from spawn.entrypoints.http.protocol.idempotency import render_stored_response
 from spawn.entrypoints.http.protocol.operation import (
+    HTML,
     IDEMPOTENCY_KEY,
     IF_MATCH,
     IF_NONE_MATCH,
@@ -91,7 +92,6 @@ MAX_CACHED_FIGURE_BYTES: Final = 32 * 1024 * 1024
 _READ_SCOPES: Final = (Scope.FINANCE_READ,)
 _WRITE_SCOPES: Final = (Scope.FINANCE_WRITE, Scope.RESTATE)
 _ENTRY_PROBLEMS: Final = (*COMMAND_PROBLEMS, "stale_version", "precondition_required", "forbidden")
-_HTML: Final = "text/html"
 _DATE: Final = {"type": "string", "format": "date"}
 _FIGURES: Final[StateKey[BoundedCache[Response]]] = StateKey(
     lambda: BoundedCache(MAX_CACHED_FIGURES, MAX_CACHED_FIGURE_BYTES, _count_bytes)
@@ -379,9 +379,9 @@ async def read_schedule(request: StrictRequest, facility_id: str) -> Response:
         "read and print."
     ),
     parameters=(_FROM, _TO, KNOWN_AS_OF, IF_NONE_MATCH),
-    returns=Success(StatementView, "The statement.", headers=("ETag",), alternatives={_HTML: str}),
+    returns=Success(StatementView, "The statement.", headers=("ETag",), alternatives={HTML: str}),
     problems=("not_found",),
-    formats={"json": JSON, "html": _HTML},
+    formats={"json": JSON, "html": HTML},
 )
 async def read_statement(request: StrictRequest, facility_id: str) -> Response:
     """Return the statement of a facility as JSON, or as a page by Accept."""
@@ -393,7 +393,7 @@ async def read_statement(request: StrictRequest, facility_id: str) -> Response:
         return StatementView.of_statement(view, start, compute_statement(view, start))
 
     end = _read_day(request.query, "to")
-    if request.media_type != _HTML:
+    if request.media_type != HTML:
         return await _show(request, facility_id, end, build)
     as_of = read_moment(request.query, "as_of")
     view = await view_ledger(

@@ -13,7 +13,7 @@ from spawn.entrypoints.http.html.home import LiveStatus, build_home, list_pages
 from spawn.entrypoints.http.html.rendering import page_response
 from spawn.entrypoints.http.product.routes import MEASUREMENTS
 from spawn.entrypoints.http.protocol.etags import content_etag, is_not_modified
-from spawn.entrypoints.http.protocol.operation import JSON, PUBLIC, Success
+from spawn.entrypoints.http.protocol.operation import HTML, JSON, PUBLIC, Success
 from spawn.entrypoints.http.protocol.problems import PROBLEMS, problem_path
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import NO_CACHE, Response
@@ -21,7 +21,7 @@ from spawn.entrypoints.http.protocol.route import Route, route
 from spawn.entrypoints.http.wire import WireStruct
 from spawn.entrypoints.request_context import public_path
 
-_PAGE: Final = Success(str, "The page.", media_types=("text/html",))
+_PAGE: Final = Success(str, "The page.", media_types=(HTML,))
 _SCRIPT: Final = b"text/javascript; charset=utf-8"
 _ASSETS: Final = {
     "style.css": ("style.css", b"text/css; charset=utf-8"),
@@ -89,9 +89,7 @@ async def read_problems(request: StrictRequest) -> Response:  # noqa: ARG001 - a
     scopes=PUBLIC,
     tag="product",
     summary="Get a problem type",
-    returns=Success(
-        str, "The page.", media_types=("text/html",), alternatives={JSON: ProblemTypeView}
-    ),
+    returns=Success(str, "The page.", media_types=(HTML,), alternatives={JSON: ProblemTypeView}),
     problems=("not_found",),
 )
 async def read_problem(request: StrictRequest, code: str) -> Response | ProblemTypeView:

@@ -22,7 +22,7 @@ from spawn.entrypoints.http.lineage.page import (
     build_runs_page,
 )
 from spawn.entrypoints.http.protocol.cursors import cursor_binding
-from spawn.entrypoints.http.protocol.operation import JSON, Parameter, Success
+from spawn.entrypoints.http.protocol.operation import HTML, JSON, Parameter, Success
 from spawn.entrypoints.http.protocol.query_params import (
     AFTER,
     LIMIT,
@@ -37,7 +37,6 @@ from spawn.entrypoints.http.protocol.route import Result, Route, page_result, ro
 from spawn.entrypoints.http.wire import PageView
 
 GRAPH: Final = PATH + "/graph"
-HTML: Final = "text/html"
 _MAX_NAME_CHARACTERS: Final = 300
 _NAME: Final = {"type": "string", "minLength": 1, "maxLength": _MAX_NAME_CHARACTERS}
 _INSTANT: Final = {"type": "string", "format": "date-time"}

@@ -79,6 +79,9 @@ REJECTED_PAUSE_S: Final = 1.0
 HeadError = tuple[str, str]
 """Code and detail of a problem in the head of a request."""
 
+ProblemPresenter = Callable[[HTTPScope, Response], Response]
+"""A function that returns the form of a problem in which a client reads it."""
+
 CachedResponder = Callable[[HTTPScope], Awaitable[Response | None]]
 """A function that returns the cached response to a GET, or None to run the application."""
 
@@ -113,11 +116,13 @@ class EdgeMiddleware:
         metrics: RequestMetrics,
         log: AccessLog,
         cached_responder: CachedResponder,
+        problem_presenter: ProblemPresenter,
         audit: RequestAudit,
         tracer: RequestTracer | None = None,
     ) -> None:
         self._app = app
         self._cached_responder = cached_responder
+        self._present_problem = problem_presenter
         self._audit = audit
         self._routes = routes
         self._rules = rules
@@ -459,7 +464,7 @@ class EdgeMiddleware:
         headers: tuple[Header, ...] = (),
         error_id: str | None = None,
     ) -> Response:
-        return problem_response(
+        problem = problem_response(
             code,
             detail,
             instance=scope["path"],
@@ -467,6 +472,7 @@ class EdgeMiddleware:
             headers=headers,
             error_id=error_id,
         )
+        return self._present_problem(scope, problem)
 
     def _complete_start(
         self, message: Any, context: RequestContext, common_headers: tuple[Header, ...]

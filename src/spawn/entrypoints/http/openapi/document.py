@@ -32,6 +32,7 @@ from spawn.entrypoints.http.openapi.struct_schemas import (
     page_schema,
 )
 from spawn.entrypoints.http.protocol.operation import (
+    HTML,
     Body,
     Computed,
     Operation,
@@ -164,8 +165,11 @@ class OpenApiBuilder:
             },
             "headers": HEADERS,
             "responses": {
-                _response_name(status, codes): _problem_response(status, codes)
+                _response_name(status, codes, has_page=has_page): _problem_response(
+                    status, codes, has_page=has_page
+                )
                 for operation in operations
+                for has_page in (HTML in operation.media_types,)
                 for status, codes in _group_by_status(_list_problems(operation))
             },
             "examples": {
@@ -224,11 +228,13 @@ class OpenApiBuilder:
         if operation.approval is not None:
             self._add_approval_responses(responses)
         for status, codes in _group_by_status(_list_problems(operation)):
+            has_page = HTML in operation.media_types
             if status in responses:
                 # Health has its own 503 body; a full queue or disk returns a problem with 503.
-                responses[status]["content"] |= _problem_response(status, codes)["content"]
+                content = _problem_response(status, codes, has_page=has_page)["content"]
+                responses[status]["content"] |= content
             else:
-                name = _response_name(status, codes)
+                name = _response_name(status, codes, has_page=has_page)
                 responses[status] = {"$ref": f"#/components/responses/{name}"}
         document["responses"] = dict(sorted(responses.items()))
         return document
@@ -347,12 +353,15 @@ def _group_by_status(codes: Iterable[str]) -> Iterator[tuple[str, tuple[str, ...
         yield str(status), tuple(names)
 
 
-def _response_name(status: str, codes: tuple[str, ...]) -> str:
-    return "-".join((status, *codes))
+def _response_name(status: str, codes: tuple[str, ...], *, has_page: bool) -> str:
+    return "-".join((status, *codes, *(("page",) if has_page else ())))
 
 
-def _problem_response(status: str, codes: tuple[str, ...]) -> Json:
-    """Return the response of the problems of one status, each with an example."""
+def _problem_response(status: str, codes: tuple[str, ...], *, has_page: bool) -> Json:
+    """Return the response of the problems of one status, each with an example.
+
+    `has_page`: a client that prefers HTML gets a page.
+    """
     names = ["X-Request-ID"]
     if status in {"429", "503"}:
         names.append("Retry-After")
@@ -363,7 +372,8 @@ def _problem_response(status: str, codes: tuple[str, ...]) -> Json:
             "application/problem+json": {
                 "schema": {"$ref": "#/components/schemas/Problem"},
                 "examples": {code: {"$ref": f"#/components/examples/{code}"} for code in codes},
-            }
+            },
+            **({HTML: {"schema": {"type": "string"}}} if has_page else {}),
         },
     }
 

@@ -12,7 +12,7 @@ from spawn.domain.text import escape_unprintable, shorten
 from spawn.entrypoints.http.approvals.wire import ApprovalView
 from spawn.entrypoints.http.html.rendering import ABSENT, page_response
 from spawn.entrypoints.http.protocol.cursors import cursor_binding, encode_cursor
-from spawn.entrypoints.http.protocol.operation import Success
+from spawn.entrypoints.http.protocol.operation import HTML, Success
 from spawn.entrypoints.http.protocol.query_params import AFTER, read_after
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import NO_CACHE, Response
@@ -60,7 +60,7 @@ class ShownApproval(msgspec.Struct, frozen=True, kw_only=True):
         "stale, with the command that decides. Own commands are left out."
     ),
     parameters=(AFTER,),
-    returns=Success(str, "The page.", media_types=("text/html",)),
+    returns=Success(str, "The page.", media_types=(HTML,)),
     problems=("cursor_invalid",),
 )
 async def read_approvals_page(request: StrictRequest) -> Response:

@@ -36,7 +36,7 @@ from spawn.entrypoints.http.portfolios.exposure_wire import (
 from spawn.entrypoints.http.portfolios.forecast_routes import PortfolioForecastView
 from spawn.entrypoints.http.portfolios.fx_routes import READERS
 from spawn.entrypoints.http.protocol.cursors import cursor_binding, encode_cursor
-from spawn.entrypoints.http.protocol.operation import Success
+from spawn.entrypoints.http.protocol.operation import HTML, Success
 from spawn.entrypoints.http.protocol.query_params import AFTER, read_after
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import NO_CACHE, Response
@@ -85,7 +85,7 @@ class ShownForecast(msgspec.Struct, frozen=True, kw_only=True):
     summary="Get the page of all portfolios",
     description="Portfolios in order of creation, each with a link to its page.",
     parameters=(AFTER,),
-    returns=Success(str, "The page.", media_types=("text/html",)),
+    returns=Success(str, "The page.", media_types=(HTML,)),
     problems=("cursor_invalid",),
 )
 async def read_portfolio_list_page(request: StrictRequest) -> Response:
@@ -112,7 +112,7 @@ async def read_portfolio_list_page(request: StrictRequest) -> Response:
         "projects. It needs `projects:read` too."
     ),
     parameters=REPORT_PARAMETERS,
-    returns=Success(str, "The page.", media_types=("text/html",)),
+    returns=Success(str, "The page.", media_types=(HTML,)),
     problems=("not_found", "forbidden"),
 )
 async def read_portfolio_page(request: StrictRequest, portfolio_id: str) -> Response:

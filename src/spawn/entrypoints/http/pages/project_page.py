@@ -38,7 +38,7 @@ from spawn.entrypoints.http.charts.bar_charts import BarChart, Span, lay_out_spa
 from spawn.entrypoints.http.charts.facility_charts import lay_out_facility
 from spawn.entrypoints.http.charts.line_charts import DatedValue, LineChart, Series, lay_out_lines
 from spawn.entrypoints.http.html.rendering import page_response
-from spawn.entrypoints.http.protocol.operation import Success
+from spawn.entrypoints.http.protocol.operation import HTML, Success
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import NO_CACHE, Response
 from spawn.entrypoints.http.protocol.route import Route, route
@@ -103,7 +103,7 @@ class ShownCovenant(msgspec.Struct, frozen=True):
         "them, cash against debt service and the state of the covenants. It needs `projects:read` "
         "too."
     ),
-    returns=Success(str, "The page.", media_types=("text/html",)),
+    returns=Success(str, "The page.", media_types=(HTML,)),
     problems=("not_found", "forbidden"),
 )
 async def read_project_page(request: StrictRequest, project_id: str) -> Response:

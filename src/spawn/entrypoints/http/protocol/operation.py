@@ -16,6 +16,7 @@ Schema = Any
 """A wire type, the name of a component, or a JSON Schema, perhaps `Computed`; None: no content."""
 
 JSON: Final = "application/json"
+HTML: Final = "text/html"
 BODY_PROBLEMS: Final = (
     "malformed_body",
     "invalid_input",

@@ -167,7 +167,11 @@ def json_response(value: object, *, status: int = 200, headers: Iterable[Header]
 
 
 def html_response(
-    page: str, *, headers: Iterable[Header] = (), has_inline_styles: bool = False
+    page: str,
+    *,
+    status: int = 200,
+    headers: Iterable[Header] = (),
+    has_inline_styles: bool = False,
 ) -> Response:
     """Return an HTML page that may load nothing from other origins.
 
@@ -179,4 +183,4 @@ def html_response(
     policy = (b"content-security-policy", directives)
     media_type = b"text/html; charset=utf-8"
     fields = (policy, *_PAGE_HEADERS, *headers)
-    return Response(200, page.encode(), media_type=media_type, headers=fields)
+    return Response(status, page.encode(), media_type=media_type, headers=fields)
