@@ -1,5 +1,6 @@
 """JSON-LD context and catalogue entry: meanings of fields, and metadata for harvesters."""
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -12,7 +13,7 @@ from spawn.application.product.jsonld_context import build_jsonld_context
 from spawn.application.product.odcs import build_data_contract
 from spawn.application.product.snapshot import Product
 from spawn.domain.quality.measures import MeasureTally
-from spawn.domain.quality.report import evaluate_share
+from spawn.domain.quality.report import KindFigures, QualityReport, evaluate_share
 from spawn.domain.quality.rules import ServiceLevels, build_freshness_rules
 from spawn.domain.schema_version import Column, ColumnType, TypeName
 from spawn.testing.builders import a_schema
@@ -82,6 +83,41 @@ def test_values_carry_their_datatype_and_parties_their_fibo_terms(
     assert found["spv"]["@id"].endswith("/Debt/hasBorrower")
     for name in ("MonetaryAmount", "Currency", "Borrower", "Lender", "SpecialPurposeVehicle"):
         assert found[name].startswith("https://spec.edmcouncil.org/fibo/ontology/")
+
+
+def test_each_dataset_has_the_last_change_of_its_own_states(snapshots: SnapshotFactory) -> None:
+    changes = {"facility": MEASURED - timedelta(days=2), "project": MEASURED}
+    kinds = tuple(
+        KindFigures(
+            kind=kind,
+            schema_id=f"{kind}_schema",
+            schema_version=0,
+            position="1.9",
+            states=1,
+            changed_at=changed_at,
+        )
+        for kind, changed_at in changes.items()
+    )
+    report = msgspec.structs.replace(a_report((), 1, 1), kinds=kinds)
+    empty = msgspec.structs.replace(report, kinds=(), changed_at=None)
+    assert find_changes(snapshots, report) == {
+        "projects": "2026-03-02T00:00:00Z",
+        "facilities": "2026-02-28T00:00:00Z",
+    }
+    # DCAT 3 requires no date of a change: there was none, or nobody has measured it.
+    assert find_changes(snapshots, empty) == find_changes(snapshots, None) == {}
+
+
+def find_changes(snapshots: SnapshotFactory, report: QualityReport | None) -> dict[str, str]:
+    """Return the date of the last change of each dataset of the catalogue that has one."""
+    snapshot = snapshots.build(report=report)
+    others = tuple(msgspec.structs.replace(one, report=report) for one in snapshot.others)
+    catalog = build_catalog(msgspec.structs.replace(snapshot, others=others))
+    return {
+        node["rdfs:label"]: node["dcterms:modified"]["@value"]
+        for node in catalog["@graph"]
+        if "dcterms:modified" in node
+    }
 
 
 def test_catalogue_has_measurements_and_owner(snapshots: SnapshotFactory) -> None:

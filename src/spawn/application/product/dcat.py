@@ -30,8 +30,8 @@ from spawn.application.product.snapshot import (
     format_instant,
     omit_empty,
 )
-from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.quality.report import RuleResult
+from spawn.domain.quality.rules import build_change_rule
 from spawn.domain.schema_version import Column, Value
 from spawn.domain.schemas.json_schema import to_json_literal
 
@@ -201,9 +201,13 @@ def _dataset(snapshot: ProductSnapshot) -> Json:
 
 
 def _last_change(snapshot: ProductSnapshot) -> Json | None:
-    """Return the instant of the last write to a project, as of the last measurement."""
-    is_measured = snapshot.report is not None and snapshot.kind == PROJECT_KIND
-    changed = snapshot.report.changed_at if is_measured and snapshot.report else None
+    """Return the instant of the last write to a state, as of the last measurement.
+
+    DCAT 3 requires none: a dataset that is not measured, or has never had a row, has no change.
+    """
+    if snapshot.report is None:
+        return None
+    changed = snapshot.report.find_instants().get(build_change_rule(snapshot.kind).rule_id)
     return _typed_literal(format_instant(changed), "dateTime") if changed else None
 
 
