@@ -38,11 +38,13 @@ async function importPlants(mark: string): Promise<components["schemas"]["Import
 }
 
 const mark = crypto.randomUUID().replaceAll("-", "");
+// A command returns the project (201), the approval that it waits for (202), or its effect (200, with `dry_run`).
 const project = expect(
   await client.POST("/v1/ops/projects", {
     body: { project_name: "Harbour Wind", total_amount: "184500000.00", sector: mark },
   }),
 );
+if (!("project_id" in project)) throw new Error(JSON.stringify(project));
 const page = expect(
   await client.GET("/v1/ops/projects", { params: { query: { filters: { sector: mark }, limit: 10 } } }),
 );

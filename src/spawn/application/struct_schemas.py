@@ -13,6 +13,7 @@ from spawn.domain.struct_reader import MAX_TEXT_LENGTH
 Json = dict[str, Any]
 
 DEFINITION_PREFIX: Final = "#/$defs/"
+_BESIDE_NULL: Final = ("default", "description")
 _EXACT_DECIMAL: Final[Json] = {
     "anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^-?[0-9]{1,18}(\.[0-9]{1,40})?$"}]
 }
@@ -40,6 +41,30 @@ def split_definition(schema: Json) -> tuple[str, Json, Json]:
     return name, schema["$defs"][name], others
 
 
+def patch_schema(terms: type[msgspec.Struct], name: str, description: str, **others: Json) -> Json:
+    """Return the schema of a merge patch of terms: any members, each as a whole.
+
+    Args:
+        terms: the struct of the terms; null removes a member that it does not require.
+        name: the name of the patch among the definitions.
+        description: its description.
+        others: schemas of members of the patch that are no terms.
+    """
+    schema = input_schema(terms)
+    _, whole, nested = split_definition(schema)
+    properties = {
+        member: {key: value for key, value in one.items() if key != "default"}
+        for member, one in accept_null_members(whole)["properties"].items()
+    }
+    patch = {
+        "description": description,
+        "type": "object",
+        "properties": {**properties, **others},
+        "additionalProperties": False,
+    }
+    return {"$defs": {**nested, name: patch}, **reference(name)}
+
+
 def accept_null_members(schema: Json) -> Json:
     """Return the schema of a struct for a reader to which null is an absent member."""
     required = set(schema.get("required", ()))
@@ -56,8 +81,11 @@ def _accept_null(schema: Json) -> Json:
         return schema
     if "anyOf" in schema:
         return {**schema, "anyOf": [*parts, {"type": "null"}]}
-    outer: Json = {name: schema[name] for name in ("default", "description") if name in schema}
-    inner = {name: value for name, value in schema.items() if name not in outer}
+    # Absent members of an object have the defaults of its own schema, and generators take no
+    # object as the default of what may be null.
+    names = ("description",) if isinstance(schema.get("default"), dict) else _BESIDE_NULL
+    outer: Json = {name: schema[name] for name in names if name in schema}
+    inner = {name: value for name, value in schema.items() if name not in _BESIDE_NULL}
     return {**outer, "anyOf": [inner, {"type": "null"}]}
 
 

@@ -59,6 +59,7 @@ def test_the_curve_steps_from_movement_to_movement(client: httpx.Client) -> None
 def test_the_page_has_the_errors_of_the_statement(client: httpx.Client) -> None:
     ledger = LedgerClient(client)
     response = ledger.client.get(f"{ledger.path}/statement", headers=HTML)
-    assert (response.status_code, response.json()["errors"][0]["pointer"]) == (422, "/from")
+    assert response.status_code == 422
+    assert "<code>/from</code>" in response.text
     path = ledger.path[:-12] + "000000000000"
     assert ledger.client.get(f"{path}/statement", params=DAYS, headers=HTML).status_code == 404

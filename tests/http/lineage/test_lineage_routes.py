@@ -208,10 +208,13 @@ def test_events_are_filtered_and_paged_newest_run_first(client: httpx.Client) ->
 def test_invalid_parameter_is_rejected_by_its_pointer(
     client: httpx.Client, query: str, pointer: str
 ) -> None:
-    for accepted in ("application/json", "text/html"):
-        answer = client.get(f"{LINEAGE}?{query}", headers={"accept": accepted})
-        assert answer.status_code == 422, accepted
-        assert answer.json()["errors"][0]["pointer"] == pointer
+    problem, shown = (
+        client.get(f"{LINEAGE}?{query}", headers={"accept": accepted})
+        for accepted in ("application/json", "text/html")
+    )
+    assert problem.status_code == shown.status_code == 422
+    assert problem.json()["errors"][0]["pointer"] == pointer
+    assert f"<code>{pointer}</code>" in shown.text
 
 
 def test_a_cursor_belongs_to_its_filter(client: httpx.Client) -> None:

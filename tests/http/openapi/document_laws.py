@@ -90,8 +90,45 @@ def find_openapi_violation(document: Json, whole: Json | None = None) -> str | N
         for name in group:
             if not _COMPONENT.fullmatch(name):
                 return f"{name!r} is no name of a component"
+    if violation := next(_iter_shapes_without_types(document), None):
+        return violation
     lost = (one for one in _iter_references(document) if not _leads(whole or document, one))
     return next((f"{one} leads nowhere" for one in lost), None)
+
+
+def _iter_shapes_without_types(document: Json) -> Iterator[str]:
+    """Yield schemas that generators of clients drop, or type as something else.
+
+    They name the class of an inline object for its place, so that two of them may have one name,
+    and take no object as the default of what may be null.
+    """
+    schemas = document["components"]["schemas"]
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            for media in operation.get("requestBody", {}).get("content", {}).values():
+                if any(map(_is_inline_object, _iter_alternatives(media["schema"]))):
+                    yield f"the body of {method} {path} is an object that is no component"
+    for name, schema in schemas.items():
+        for member, part in schema.get("properties", {}).items():
+            place, alternatives = f"{name}.{member}", list(_iter_alternatives(part))
+            class_name = name + "".join(word.capitalize() for word in member.split("_"))
+            if class_name in schemas and any(map(_is_inline_object, alternatives)):
+                yield f"generators call {place} {class_name}, as another component"
+            is_nullable_reference = {"type": "null"} in alternatives and any(
+                "$ref" in one for one in alternatives
+            )
+            if is_nullable_reference and isinstance(part.get("default"), dict):
+                yield f"{place} may be null, and has an object as its default"
+
+
+def _iter_alternatives(schema: Json) -> Iterator[Json]:
+    for one in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
+        yield from _iter_alternatives(one)
+    yield schema
+
+
+def _is_inline_object(schema: Json) -> bool:
+    return "object" in schema.get("type", ())
 
 
 def _iter_schemas(document: Json) -> Iterator[tuple[str, Any]]:

@@ -46,7 +46,7 @@ class CommandDryRunView(WireStruct, frozen=True, kw_only=True):
     `needs_approval` says whether the command would wait for the decision of another person.
     """
 
-    is_dry_run: bool
+    is_dry_run: Annotated[bool, Meta(extra_json_schema={"const": True})]
     needs_approval: bool
     rests_on: tuple[VersionView, ...]
     changes: tuple[FieldChangeView, ...]

@@ -16,13 +16,14 @@ from spawn.application.covenants.case_queries import (
     read_variance,
 )
 from spawn.application.projects.commands import CommandContext
-from spawn.application.struct_schemas import input_schema
+from spawn.application.struct_schemas import input_schema, patch_schema
 from spawn.domain.approvals.approval_policy import CommandFacts
 from spawn.domain.covenants.cfads_case import CASE_KIND, CaseTerms
 from spawn.domain.dates import parse_date
 from spawn.domain.errors import InvalidInput
 from spawn.domain.principal import Scope
 from spawn.entrypoints.http.covenants.case_wire import (
+    REASON_SCHEMA,
     ActualsRequestView,
     ActualsView,
     CaseComparisonRequestView,
@@ -125,7 +126,7 @@ def _get_terms_schema() -> Any:
 @cache
 def _get_patch_schema() -> Any:
     description = "Figures to replace; null removes one. A change of a used case has a `reason`."
-    return {"type": "object", "description": description}
+    return patch_schema(CaseTerms, "CasePatch", description, reason=REASON_SCHEMA)
 
 
 @route(

@@ -22,11 +22,14 @@ from spawn.domain.covenants.cfads_case import (
 )
 from spawn.domain.json_tokens import Token, parse_object
 from spawn.domain.struct_reader import TokenReader, compile_reader, line_reader, prose_reader
-from spawn.entrypoints.http.wire import Count, Instant, ResourceId, Version, WireStruct
+from spawn.entrypoints.http.wire import Count, Instant, Reason, ResourceId, Version, WireStruct
 
 _read_terms: Final[TokenReader] = compile_reader(
     CaseTerms, {"name": line_reader(MAX_CASE_NAME)}, null_is_absent=True
 )
+REASON_SCHEMA: Final = {**msgspec.json.schema(Reason), "type": ["string", "null"]}
+"""Schema of the reason beside a merge patch."""
+
 _read_reason: Final = prose_reader(1_000, allows_blank=False)
 
 

@@ -16,7 +16,7 @@ from spawn.application.covenants.covenant_queries import (
     read_covenant_state,
     read_outlook,
 )
-from spawn.application.struct_schemas import input_schema
+from spawn.application.struct_schemas import input_schema, patch_schema
 from spawn.domain.covenants.covenant_record import COVENANT_TEST_KIND
 from spawn.domain.covenants.covenant_set import COVENANT_KIND, CovenantTermSheet
 from spawn.domain.errors import InvalidInput
@@ -28,6 +28,7 @@ from spawn.entrypoints.http.covenants.case_routes import (
     TAG,
     read_day,
 )
+from spawn.entrypoints.http.covenants.case_wire import REASON_SCHEMA
 from spawn.entrypoints.http.covenants.covenant_codec import (
     COVENANT_TESTS,
     COVENANTS,
@@ -112,7 +113,7 @@ def _get_terms_schema() -> Any:
 @cache
 def _get_patch_schema() -> Any:
     description = "Terms to replace; null removes one. `reason` is recorded in the history."
-    return {"type": "object", "description": description}
+    return patch_schema(CovenantTermSheet, "CovenantPatch", description, reason=REASON_SCHEMA)
 
 
 @route(

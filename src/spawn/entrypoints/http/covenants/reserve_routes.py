@@ -14,7 +14,7 @@ from spawn.application.covenants.reserve_accounts import (
     read_reserve,
     record_reserve_balance,
 )
-from spawn.application.struct_schemas import input_schema
+from spawn.application.struct_schemas import input_schema, patch_schema
 from spawn.domain.approvals.approval_policy import CommandFacts
 from spawn.domain.covenants.project_reserve import (
     MAX_RESERVE_NAME,
@@ -108,7 +108,8 @@ def _get_balance_schema() -> Any:
 
 @cache
 def _get_patch_schema() -> Any:
-    return {"type": "object", "description": "Terms to replace; null removes one."}
+    description = "Terms to replace; null removes one."
+    return patch_schema(ReserveAccountTerms, "ReserveAccountPatch", description)
 
 
 @route(

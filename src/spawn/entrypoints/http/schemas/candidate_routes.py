@@ -15,6 +15,7 @@ from spawn.application.schemas.adoption import (
     review_schema,
 )
 from spawn.application.schemas.versions import diff_versions, list_migrations
+from spawn.application.struct_schemas import reference
 from spawn.domain.approvals.approval import CommandPreview
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.json_tokens import parse_object
@@ -61,6 +62,15 @@ _DECISION_PROBLEMS: Final = (
     *("not_found", "conflict", "forbidden", "unavailable", "overloaded", "storage_full"),
     *BODY_PROBLEMS,
 )
+_CHECK_REQUEST: Final = {
+    "$defs": {
+        "SchemaCheckRequest": {
+            "type": "object",
+            "description": "A schema document, as an ontology server serves it.",
+        }
+    },
+    **reference("SchemaCheckRequest"),
+}
 _read_decision: Final = compile_reader(
     DecisionRequestView,
     {"reason": prose_reader(MAX_REASON, allows_blank=False)},
@@ -117,7 +127,7 @@ async def read_schema_candidate(
         ),
     ),
     body=Body(
-        {"type": "object"},
+        _CHECK_REQUEST,
         example={
             "id": "project_schema",
             "version": 2,
