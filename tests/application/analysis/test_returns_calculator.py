@@ -129,7 +129,7 @@ def test_dated_costs_follow_their_flows_in_any_order() -> None:
         ((-100.0, -5.0), {}, "total loss"),
         ((-100.0, 50.0), {}, "below zero"),
         ((-100.0, 350.0), {}, "rate of return is above 100 %"),
-        ((-100.0, 150.0), {"discount_rate": 8.0}, "rates are fractions"),
+        ((-100.0, 150.0), {"nearest_to": 8.0}, "rates are fractions"),
     ],
 )
 def test_odd_rates_are_warned_of(

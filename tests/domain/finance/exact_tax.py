@@ -40,10 +40,12 @@ def depreciation(tax: dict[str, Any], months: int, periods: int, number: Convert
     for asset in tax["assets"]:
         deductions = yearly_deductions(asset, number)
         first = (asset["first_period"] - 1) * months
-        for month in range(months * periods):
-            year, is_used = (month - first) // 12, month >= first
-            if is_used and year < len(deductions):
-                total[month // months] += deductions[year] / 12
+        life_months = int(12 * asset.get("life_years", len(deductions)))
+        for month in range(first, min(first + life_months, months * periods)):
+            year = (month - first) // 12
+            # The last year of a broken life has the months that are left of it.
+            year_months = min(life_months - 12 * year, 12)
+            total[month // months] += deductions[year] / year_months
     return total
 
 

@@ -382,3 +382,48 @@ def test_invalid_indices_name_each_field() -> None:
 def test_amounts_beyond_float64_are_rejected() -> None:
     index = {"name": "CPI", "annual_rate": 100.0, "base_years": 190}
     assert codes(indices=[index], revenues=[sale(index="CPI")]) == {"/revenues": "overflow"}
+
+
+LATE: Json = {"period_count": 4, "revenues": [sale(first_period=3, contract_periods=1)]}
+
+
+@pytest.mark.parametrize(
+    ("case", "text"),
+    [
+        (LATE, "power: the contract ends before first_period 3, so that the line is zero"),
+        (
+            {**LATE, "revenues": [{**LATE["revenues"][0], "merchant_price": 5.0}]},
+            "power: the contract ends before first_period 3, so that price has no use",
+        ),
+        (
+            {"period_count": 4, "concession_periods": 2, "revenues": [sale(first_period=3)]},
+            "power: first_period 3 is after the concession",
+        ),
+        (
+            {
+                "period_count": 4,
+                "concession_periods": 2,
+                "revenues": [sale(contract_periods=3, merchant_price=5.0)],
+            },
+            "power: merchant_price has no use",
+        ),
+        (
+            {
+                "period_count": 4,
+                "concession_periods": 2,
+                "revenues": [sale()],
+                "operating_costs": [{"name": "repair", "amount": 1.0, "first_period": 4}],
+            },
+            "repair: first_period 4 is after the concession",
+        ),
+    ],
+)
+def test_a_line_or_price_without_a_period_is_warned_of(case: Json, text: str) -> None:
+    (warning,) = build(**case).warnings
+    assert warning.startswith(text)
+
+
+def test_a_contract_within_the_concession_has_no_warning() -> None:
+    case: Json = {"period_count": 4, "concession_periods": 3}
+    lines = [sale(contract_periods=2, merchant_price=5.0, first_period=2)]
+    assert build(**case, revenues=lines).warnings == ()

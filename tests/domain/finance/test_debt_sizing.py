@@ -251,8 +251,6 @@ def test_the_lowest_ratio_has_its_period_and_odd_figures_their_warnings() -> Non
         case(cfads=(10.0, 10.0), tenor_periods=None, target_dscr=1.2, uses=FundingUses(capex=40.0))
     )
     assert slow.warnings == ("the equity IRR is below zero",)
-    percent = size_debt(case(cfads=(10.0, 10.0), tenor_periods=None, annual_rates=(0.05, 6.0)))
-    assert "above 100 % in period 2" in percent.warnings[0]
 
 
 def test_invalid_cases_name_each_field() -> None:

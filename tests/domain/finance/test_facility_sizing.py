@@ -14,6 +14,7 @@ from tests.searches import scale
 
 from spawn.domain.finance.debt_sizing import size_debt
 from spawn.domain.finance.debt_sizing_case import FundingUses, SizingCase
+from spawn.domain.finance.facilities.facility_result import FacilityRow
 from spawn.domain.finance.facilities.rate_terms import MarginStep, RateTerms
 from spawn.domain.finance.facilities.repayment_terms import SizingFacility
 from spawn.domain.finance.facilities.sculpting import (
@@ -22,9 +23,10 @@ from spawn.domain.finance.facilities.sculpting import (
     find_service_factor,
     repay_debt,
 )
+from spawn.domain.finance.loans.loan_results import LoanRow
 from spawn.domain.finance.loans.loan_schedule import build_loan_schedule
 from spawn.domain.finance.loans.loan_terms import LoanTerms, LoanTransfer, Prepayment, RateReset
-from spawn.domain.finance.sizing.sizing_result import SizingResult
+from spawn.domain.finance.sizing.sizing_result import SizingResult, SizingRow
 
 pytestmark = pytest.mark.core
 
@@ -309,6 +311,77 @@ def test_events_of_a_dated_loan_are_those_of_the_loan() -> None:
     for row, cash in zip(bond.rows, CFADS, strict=True):
         ahead = loan.rows[row.period - 1].payment if row.period <= 5 else 0.0
         assert row.payment == pytest.approx((cash - ahead) / 1.3)
+
+
+def test_rows_of_a_facility_have_the_average_rate_of_a_period_with_a_reset() -> None:
+    days = {"dates": DATES, "day_count": "ACT/365F", "months_per_period": None}
+    reset = RateReset(date=date(2026, 10, 1), annual_rate=0.08)
+    running = facility("running", commitment=100.0, profile="annuity", rate_resets=(reset,))
+    result = size(running, cfads=(60.0,) * 6, **days)
+    (row, later), case_row = result.facilities[0].rows[:2], result.rows[1]
+    assert row.annual_rate == 0.055
+    first_days = (date(2026, 10, 1) - DATES[1]).days
+    average = (0.055 * first_days + 0.08 * ((DATES[2] - DATES[1]).days - first_days)) / (
+        (DATES[2] - DATES[1]).days
+    )
+    assert later.annual_rate == pytest.approx(average)
+    assert case_row.annual_rate == pytest.approx(average)
+    assert result.facilities[0].rows[2].annual_rate == pytest.approx(0.08)
+
+
+@given(st.integers(0, 10**9))
+@settings(max_examples=scale(40), deadline=None)
+def test_the_parts_of_each_row_add_up_to_its_payment(seed: int) -> None:
+    source = random.Random(seed)
+    terms: dict[str, Any] = {
+        "profile": source.choice(["annuity", "straight_line", "bullet", "balloon"]),
+        "accrued_interest": source.choice([None, round(source.uniform(0.0, 3.0), 2)]),
+        "prepayments": source.choice([None, (Prepayment(date=date(2027, 3, 1), amount=2.0),)]),
+    }
+    if source.random() < 0.5:
+        price = source.choice([None, round(source.uniform(1.0, 40.0), 2)])
+        terms["termination"] = LoanTransfer(date=date(2028, 2, 1), price=price)
+    if source.random() < 0.5:
+        terms |= {"grace_periods": 1, "grace": source.choice(["capitalised", "interest_only"])}
+    if terms["profile"] == "balloon":
+        terms["balloon_share"] = 0.25
+    days: dict[str, Any] = {"dates": DATES, "day_count": "ACT/365F"}
+    loan = build_loan_schedule(LoanTerms(principal=30.0, annual_rates=0.055, **terms, **days))
+    for loan_row in loan.rows:
+        assert loan_row.payment == pytest.approx(add_parts(loan_row), abs=1e-9)
+    plain = facility("plain", commitment=12.0, profile="straight_line")
+    running = facility("running", commitment=30.0, **terms)
+    result = size(running, plain, months_per_period=None, **days)
+    for row in (row for each in result.facilities for row in each.rows):
+        assert row.payment == pytest.approx(add_parts(row) - row.balloon, abs=1e-9)
+    for case_row in result.rows:
+        parts = add_parts(case_row) - case_row.balloon
+        assert case_row.debt_service == pytest.approx(parts, abs=1e-9)
+
+
+def add_parts(row: LoanRow | FacilityRow | SizingRow) -> float:
+    interest = row.interest + row.accrued_interest - row.capitalised
+    return interest + row.principal + row.premium
+
+
+def test_interest_accrued_before_the_start_has_a_column_of_its_own() -> None:
+    days: dict[str, Any] = {"dates": DATES, "day_count": "ACT/365F", "months_per_period": None}
+    terms: dict[str, Any] = {"profile": "annuity", "accrued_interest": 2.0}
+    result = size(facility("running", commitment=100.0, **terms), cfads=(60.0,) * 6, **days)
+    rows = result.facilities[0].rows
+    assert [row.accrued_interest for row in rows] == [2.0] + [0.0] * 5
+    assert [row.accrued_interest for row in result.rows] == [2.0] + [0.0] * 5
+    assert sum(row.payment for row in rows) == pytest.approx(102.0 + result.total_interest)
+
+
+def test_a_price_of_a_termination_above_the_balance_is_a_premium() -> None:
+    days: dict[str, Any] = {"dates": DATES, "day_count": "ACT/365F", "months_per_period": None}
+    end = LoanTransfer(date=DATES[2], price=101.5)
+    terms: dict[str, Any] = {"profile": "bullet", "termination": end}
+    result = size(facility("running", commitment=100.0, **terms), cfads=(60.0,) * 6, **days)
+    last = result.facilities[0].rows[-1]
+    assert (last.principal, last.premium) == pytest.approx((100.0, 1.5))
+    assert result.rows[1].premium == pytest.approx(1.5)
 
 
 def test_curve_margin_and_hedge_make_the_rate_of_each_period() -> None:

@@ -154,6 +154,25 @@ def test_half_years_deduct_what_their_year_does() -> None:
     assert [row.depreciation for row in later] == pytest.approx([0, 10, 10, 16, 16, 24])
 
 
+@pytest.mark.parametrize(
+    ("life_years", "expected"),
+    [(0.5, [100.0, 0.0]), (2.5, [20.0] * 5 + [0.0]), (12.5, [4.0] * 25 + [0.0])],
+)
+def test_a_broken_life_deducts_its_last_part_within_that_part(
+    life_years: float, expected: list[float]
+) -> None:
+    plant = {"name": "plant", "cost": 100, "life_years": life_years}
+    zeros = [0.0] * len(expected)
+    rows = tax_rows(zeros, zeros, months=6, assets=[plant])
+    assert [row.depreciation for row in rows] == pytest.approx(expected)
+
+
+def test_a_declining_balance_ends_with_a_broken_life() -> None:
+    plant = {"name": "plant", "cost": 100, "method": "declining_balance", "declining_rate": 0.4}
+    rows = tax_rows([0.0] * 6, [0.0] * 6, months=6, assets=[{**plant, "life_years": 2.5}])
+    assert [row.depreciation for row in rows] == pytest.approx([20, 20, 20, 20, 20, 0])
+
+
 def test_an_asset_in_use_before_the_first_period_has_deducted_a_part() -> None:
     dates = (date(2026, 1, 1), date(2027, 1, 1), date(2028, 1, 1))
     bounds = find_period_bounds(resolve_schedule(TimeTerms(dates=dates)))

@@ -13,6 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 
 from spawn.application.analysis.error_pointers import rewrite_pointers
+from spawn.application.analysis.rate_warnings import warn_of_rate_fields
 from spawn.application.analysis.returns_calculator import (
     ReturnsCase,
     ReturnsResult,
@@ -82,9 +83,22 @@ class Calculator(msgspec.Struct, Generic[CaseT, ResultT], frozen=True, kw_only=T
     case: type[CaseT]
     result: type[ResultT]
     row: type[msgspec.Struct]
-    run: Callable[[CaseT], ResultT]
+    solve: Callable[[CaseT], ResultT]
     rows: Callable[[ResultT], tuple[Any, ...]]
     line_count: Callable[[ResultT], int] = lambda _result: 0
+
+    def run(self, case: CaseT) -> ResultT:
+        """Return the result of a case, with a warning of each rate above 100 %.
+
+        Raises:
+            InvalidInput: names each field outside its limits.
+        """
+        result = self.solve(case)
+        warnings = tuple(warn_of_rate_fields(case))
+        if not warnings:
+            return result
+        earlier_warnings: tuple[str, ...] = result.warnings  # type: ignore[attr-defined]  # each has
+        return msgspec.structs.replace(result, warnings=earlier_warnings + warnings)
 
 
 # Covenants
@@ -272,14 +286,14 @@ CALCULATORS: Final[dict[str, Calculator[Any, Any]]] = {
         case=ReturnsCase,
         result=ReturnsResult,
         row=ReturnsRow,
-        run=calculate_returns,
+        solve=calculate_returns,
         rows=list_returns_rows,
     ),
     "cash-flow": Calculator(
         case=CashFlowCase,
         result=CashFlowResult,
         row=CashFlowRow,
-        run=build_cash_flow,
+        solve=build_cash_flow,
         rows=lambda cash_flow: cash_flow.rows,
         line_count=lambda cash_flow: len(cash_flow.lines),
     ),
@@ -287,7 +301,7 @@ CALCULATORS: Final[dict[str, Calculator[Any, Any]]] = {
         case=SizingCase,
         result=SizingResult,
         row=SizingRow,
-        run=size_debt,
+        solve=size_debt,
         rows=lambda sizing: sizing.rows,
         line_count=lambda sizing: len(sizing.facilities),
     ),
@@ -295,14 +309,14 @@ CALCULATORS: Final[dict[str, Calculator[Any, Any]]] = {
         case=ScheduleCase,
         result=ScheduleResult,
         row=ScheduleRow,
-        run=calculate_schedule,
+        solve=calculate_schedule,
         rows=lambda schedule: schedule.rows,
     ),
     "construction-funding": Calculator(
         case=ConstructionCase,
         result=ConstructionFunding,
         row=ConstructionRow,
-        run=fund_construction,
+        solve=fund_construction,
         rows=lambda funding: funding.rows,
         line_count=lambda funding: len(funding.facilities),
     ),
@@ -310,7 +324,7 @@ CALCULATORS: Final[dict[str, Calculator[Any, Any]]] = {
         case=DealCase,
         result=DealResult,
         row=DealRow,
-        run=model_deal,
+        solve=model_deal,
         rows=lambda deal: deal.rows,
         line_count=lambda deal: 1 + len(deal.facilities),
     ),
@@ -318,21 +332,21 @@ CALCULATORS: Final[dict[str, Calculator[Any, Any]]] = {
         case=WaterfallCase,
         result=WaterfallResult,
         row=WaterfallRow,
-        run=run_waterfall,
+        solve=run_waterfall,
         rows=lambda waterfall: waterfall.rows,
     ),
     "covenants": Calculator(
         case=CovenantCase,
         result=CovenantResult,
         row=CovenantTest,
-        run=calculate_covenants,
+        solve=calculate_covenants,
         rows=lambda covenants: covenants.tests,
     ),
     "day-count": Calculator(
         case=DayCountCase,
         result=DayCountResult,
         row=DayCountRow,
-        run=calculate_day_counts,
+        solve=calculate_day_counts,
         rows=lambda counts: counts.rows,
     ),
 }

@@ -353,7 +353,7 @@ def _conventions(case: ReturnsCase) -> dict[str, str]:
 
 
 def _list_warnings(case: ReturnsCase, outcome: RateOutcome) -> tuple[str, ...]:
-    """Warn of a total loss, of negative rates, and of rates that look like percentages."""
+    """Warn of a total loss, and of rates of return that are odd."""
     warnings: list[str] = []
     if outcome.reason == "single_sign" and max(_amounts(case)) <= 0.0:
         warnings.append("nothing is received: a total loss, a rate of return of -100 %")
@@ -361,9 +361,8 @@ def _list_warnings(case: ReturnsCase, outcome: RateOutcome) -> tuple[str, ...]:
         warnings.append("a rate of return is below zero")
     if any(rate > _HIGH_RATE for rate in outcome.rates):
         warnings.append("a rate of return is above 100 %")
-    given_rates = (case.discount_rate, case.finance_rate, case.reinvest_rate, case.nearest_to)
-    if any(rate is not None and rate > _HIGH_RATE for rate in given_rates):
-        warnings.append("a given rate is above 100 %: rates are fractions, 0.08 is 8 %")
+    if case.nearest_to is not None and case.nearest_to > _HIGH_RATE:
+        warnings.append("/nearest_to is above 100 %: rates are fractions, 0.05 is 5 %")
     return tuple(warnings)
 
 

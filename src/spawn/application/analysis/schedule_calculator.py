@@ -21,7 +21,6 @@ from spawn.domain.finance.loans.loan_terms import (
     RepaymentProfile,
     resolve_loan_time,
 )
-from spawn.domain.finance.period_lists import warn_of_high_rates
 from spawn.domain.finance.time_base.period_schedule import PeriodSchedule, TimeTerms
 from spawn.domain.money import get_currency
 
@@ -49,7 +48,11 @@ _DEFAULTS: Final = ScheduleCase()
 
 
 class ScheduleRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One period and its loan figures, which are null without a loan."""
+    """One period and its loan figures, which are null without a loan.
+
+    `payment` = interest + accrued_interest - capitalised + principal + premium; `accrued_interest`
+    is that before the start, `premium` the price of a termination above the balance.
+    """
 
     period: int
     start: date | None
@@ -65,6 +68,8 @@ class ScheduleRow(msgspec.Struct, frozen=True, kw_only=True):
     payment: float | None = None
     closing_balance: float | None = None
     drawn: float | None = None
+    accrued_interest: float | None = None
+    premium: float | None = None
 
 
 class MinorUnitRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,9 +179,7 @@ def _build_with_loan(case: ScheduleCase, loan: LoanSchedule) -> ScheduleResult:
         total_capitalised=loan.total_capitalised,
         settled_rows=_build_minor_unit_rows(case, loan),
         conventions=schedule.conventions | loan.conventions | _settlement_convention(case, loan),
-        warnings=schedule.warnings
-        + loan.warnings
-        + tuple(warn_of_high_rates(row.annual_rate for row in loan.rows)),
+        warnings=schedule.warnings + loan.warnings,
         events=loan.events or None,
     )
 

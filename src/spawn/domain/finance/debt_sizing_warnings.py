@@ -8,7 +8,7 @@ from typing import Final, Protocol
 from spawn.domain.finance.debt_sizing_case import SizingInputs
 from spawn.domain.finance.debt_sizing_scenarios import ScenarioCoverage
 from spawn.domain.finance.limits import ROUNDING_NOISE
-from spawn.domain.finance.period_lists import list_periods, warn_of_high_rates
+from spawn.domain.finance.period_lists import list_periods
 from spawn.domain.finance.returns.rates_of_return import RateOutcome
 
 _EXCEEDANCE_NAME: Final = re.compile(r"[Pp]([0-9]{1,2}(?:\.[0-9]{1,4})?)")
@@ -43,7 +43,6 @@ def warn_of_coverage(inputs: SizingInputs, rows: Sequence[CoveredPeriod]) -> tup
     if uncovered_periods:
         periods = list_periods(uncovered_periods)
         warnings.append(f"the DSCR is below 1: CFADS do not cover debt service in {periods}")
-    warnings += warn_of_high_rates(inputs.annual_rates)
     return tuple(warnings)
 
 

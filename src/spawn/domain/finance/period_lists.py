@@ -22,16 +22,15 @@ def list_periods(numbers: Iterable[int]) -> str:
     return f"period{'' if is_single else 's'} {', '.join(parts)}"
 
 
-def warn_of_high_rates(annual_rates: Iterable[float], name: str | None = None) -> list[str]:
+def warn_of_high_rates(annual_rates: Iterable[float], name: str) -> list[str]:
     """Warn of annual rates above 100 %, which are percentages in place of fractions.
 
     Args:
-        annual_rates: one a period.
+        annual_rates: base rate and margin together, one a period.
         name: the facility that pays them.
     """
     high = [number for number, rate in enumerate(annual_rates, start=1) if rate > _HIGH_RATE]
     if not high:
         return []
-    subject = "" if name is None else f"{name}: "
     text = f"the annual rate is above 100 % in {list_periods(high)}"
-    return [f"{subject}{text}: rates are fractions, 0.05 is 5 %"]
+    return [f"{name}: {text}: rates are fractions, 0.05 is 5 %"]

@@ -6,7 +6,7 @@ period; their increase is cash that is not yet there. Source of the order of the
 E. R. Yescombe, Principles of Project Finance.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import pairwise
 from operator import add, mul, sub
 from typing import NamedTuple
@@ -29,9 +29,9 @@ from spawn.domain.finance.cash_flow.cash_flow_result import (
     CashFlowResult,
     CashFlowRow,
 )
+from spawn.domain.finance.cash_flow.cash_flow_warnings import warn_of_idle_terms, warn_of_losses
 from spawn.domain.finance.cash_flow.price_index import apply_index
 from spawn.domain.finance.limits import expand_per_period, reject_overflow
-from spawn.domain.finance.period_lists import list_periods
 from spawn.domain.finance.tax.income_tax import TaxRow, compute_tax
 from spawn.domain.finance.tax.tax_terms import resolve_tax_base
 from spawn.domain.finance.time_base.period_bounds import floor_years
@@ -161,18 +161,9 @@ def _quantity(
     return tuple(map(mul, expand_per_period(per_year or 0.0, periods), lengths))
 
 
-def _active_shares(inputs: CashFlowInputs, first: int, last: int | None = None) -> Series:
-    """Return the operating share of each period of a line, zero outside its periods."""
-    end = inputs.schedule.periods if last is None else last
-    return tuple(
-        share if first <= number <= end else 0.0
-        for number, share in enumerate(inputs.operating_shares, start=1)
-    )
-
-
 def _sell(inputs: CashFlowInputs, line: RevenueLine) -> _Sale:
     """Return volumes, prices and revenue of a line, under contract and after it."""
-    shares = _active_shares(inputs, line.first_period)
+    shares = inputs.active_shares(line.first_period)
     full_volumes = _full_volumes(inputs, line)
     factors = _factors(inputs, line.index, line.indexed_share)
     prices = _indexed(inputs, line.price, factors)
@@ -212,7 +203,7 @@ def _pay_for_availability(
 ) -> tuple[Series, Series]:
     """Return the payment of each period and its deductions, at most their cap."""
     periods = inputs.schedule.periods
-    shares = _active_shares(inputs, line.first_period)
+    shares = inputs.active_shares(line.first_period)
     factors = _factors(inputs, line.index, line.indexed_share)
     amounts = map(mul, _quantity(inputs, line.amount, line.amount_pa), factors)
     gross = tuple(map(mul, amounts, shares))
@@ -243,7 +234,7 @@ def _spend(
     """Return an operating cost by period: fixed, per volume or as a share of revenue."""
     periods = inputs.schedule.periods
     factors = _factors(inputs, line.index, line.indexed_share)
-    shares = _active_shares(inputs, line.first_period, line.last_period)
+    shares = inputs.active_shares(line.first_period, line.last_period)
     if line.unit_cost is not None and line.volume_of is not None:
         # The volume stops with the concession by itself; the line's own periods remain.
         is_active = [float(share > 0.0) for share in shares]
@@ -371,16 +362,13 @@ def _build_result(
         total_tax=sum(row.tax_paid for row in rows),
         total_cfads=sum(row.cfads for row in rows),
         conventions=_CONVENTIONS | inputs.schedule.conventions,
-        warnings=inputs.schedule.warnings + _warn_of_losses(rows),
+        warnings=(
+            *inputs.schedule.warnings,
+            *warn_of_losses(rows),
+            *warn_of_idle_terms(inputs),
+        ),
         tax_rows=tax_rows,
     )
-
-
-def _warn_of_losses(rows: Sequence[CashFlowRow]) -> tuple[str, ...]:
-    negative_periods = [row.period for row in rows if row.cfads < 0.0]
-    if not negative_periods:
-        return ()
-    return (f"CFADS are below zero in {list_periods(negative_periods)}",)
 
 
 _CONVENTIONS = {

@@ -82,6 +82,14 @@ class CashFlowInputs(NamedTuple):
     operating_shares: tuple[float, ...]
     active_periods: int
 
+    def active_shares(self, first: int, last: int | None = None) -> tuple[float, ...]:
+        """Return the operating share of each period of a line, zero outside its periods."""
+        end = self.schedule.periods if last is None else last
+        return tuple(
+            share if first <= number <= end else 0.0
+            for number, share in enumerate(self.operating_shares, start=1)
+        )
+
 
 def resolve_cash_flow_inputs(
     case: CashFlowCase, schedule: PeriodSchedule | None = None

@@ -25,8 +25,8 @@ class RevenueLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     The volume is one per period (`volume`) or a year (`volume_pa`); a single figure serves every
     period. `degradation_pa` reduces it by a share with each whole year after the first period of
-    the line. The contract price holds until `contract_periods` or `contract_end`, then the
-    `merchant_price`; without one the line ends there.
+    the line. The contract price holds until `contract_periods`, counted from the first period of
+    the case, or `contract_end`, then the `merchant_price`; without one the line ends there.
     """
 
     name: str

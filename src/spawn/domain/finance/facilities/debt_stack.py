@@ -28,6 +28,7 @@ from spawn.domain.finance.facilities.sculpting import (
     repay_debt,
 )
 from spawn.domain.finance.limits import MAX_AMOUNT, MIN_POSITIVE, ROUNDING_NOISE
+from spawn.domain.finance.loans.loan_results import LoanRow
 from spawn.domain.finance.loans.loan_schedule import build_loan_on_schedule
 from spawn.domain.finance.loans.loan_terms import LoanTerms, compute_period_rates
 from spawn.domain.finance.period_lists import list_periods
@@ -44,7 +45,8 @@ class Repayment(NamedTuple):
     """A facility in its periods of repayment; the balloon is a part of the last principal.
 
     Balances run from the start to the end, the other series by period, all of them over the
-    tenor. `payments` are interest that is paid and principal, the balloon apart.
+    tenor. `payments` are interest that is paid, principal and the `extras`, the balloon apart.
+    `annual_rates` are those of a loan whose rate is reset inside a period.
     """
 
     balances: Sequence[float]
@@ -55,6 +57,15 @@ class Repayment(NamedTuple):
     balloon: float
     level_payment: float | None = None
     warnings: tuple[str, ...] = ()
+    annual_rates: Sequence[float] | None = None
+    extras: "PaymentExtras | None" = None
+
+
+class PaymentExtras(NamedTuple):
+    """Payments by period beside interest and principal, of a running loan and a termination."""
+
+    accrued_interest: Sequence[float]
+    premium: Sequence[float]
 
 
 class StackSizing(NamedTuple):
@@ -316,6 +327,8 @@ class DebtStack:
             balloon=balloon,
             level_payment=loan.level_payment,
             warnings=tuple(f"{facility.name}: {warning}" for warning in loan.warnings),
+            annual_rates=[row.annual_rate for row in rows],
+            extras=_list_extras(rows),
         )
 
     def _check_growth(self, index: int, balances: Sequence[float]) -> None:
@@ -338,6 +351,12 @@ class DebtStack:
 
 
 _NOTHING: Final = Repayment((), (), (), (), (), 0.0)
+
+
+def _list_extras(rows: Sequence[LoanRow]) -> PaymentExtras | None:
+    if not any(row.accrued_interest or row.premium for row in rows):
+        return None
+    return PaymentExtras([row.accrued_interest for row in rows], [row.premium for row in rows])
 
 
 def _build_repayment(
@@ -364,6 +383,7 @@ def _scale_repayment(unit: Repayment, amount: float) -> Repayment:
         amount * unit.balloon,
         None if unit.level_payment is None else amount * unit.level_payment,
         unit.warnings,
+        unit.annual_rates,
     )
 
 

@@ -15,8 +15,11 @@ from spawn.domain.finance.time_base.period_schedule import PeriodSchedule
 class FacilityRow(msgspec.Struct, frozen=True, kw_only=True):
     """One period: closing = opening + capitalised - principal, the balloon in the last principal.
 
-    `payment` is the debt service without the balloon; `dscr` divides the CFADS by that of all
-    facilities of this rank and those before it.
+    `payment` is the debt service without the balloon: interest + accrued_interest - capitalised +
+    principal - balloon + premium. `accrued_interest` is that of a running loan before the start,
+    `premium` the price of a termination above the balance. `annual_rate` is the average of a period
+    with a reset inside. `dscr` divides the CFADS by the payments of all facilities of this rank and
+    those before it.
     """
 
     period: int
@@ -30,6 +33,8 @@ class FacilityRow(msgspec.Struct, frozen=True, kw_only=True):
     payment: float
     closing_balance: float
     dscr: float | None
+    accrued_interest: float = 0.0
+    premium: float = 0.0
 
 
 class FacilitySchedule(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,12 +97,13 @@ def _build_rows(
     annual_rates: Sequence[float],
     ratios: Sequence[float | None],
 ) -> tuple[FacilityRow, ...]:
-    count = len(repayment.payments)
+    count, extras = len(repayment.payments), repayment.extras
+    rates = repayment.annual_rates or annual_rates
     return tuple(
         FacilityRow(
             period=t + 1,
             date=schedule.dates[t + 1] if schedule.dates else None,
-            annual_rate=annual_rates[t],
+            annual_rate=rates[t],
             opening_balance=repayment.balances[t],
             interest=repayment.interest[t],
             capitalised=repayment.capitalised[t],
@@ -106,6 +112,8 @@ def _build_rows(
             payment=repayment.payments[t],
             closing_balance=repayment.balances[t + 1],
             dscr=ratios[t],
+            accrued_interest=extras.accrued_interest[t] if extras else 0.0,
+            premium=extras.premium[t] if extras else 0.0,
         )
         for t in range(count)
     )

@@ -47,8 +47,17 @@ class _PeriodMovements(msgspec.Struct):
     principal: float = 0.0
     payment: float = 0.0
     drawn: float = 0.0
+    accrued_interest: float = 0.0
+    premium: float = 0.0
     rate_years: float = 0.0
+    years: float = 0.0
+    ends_early: bool = False
     closing: float = 0.0
+
+    def average_rate(self, fraction: float) -> float:
+        """Return the average annual rate, of a loan that ends early up to its end."""
+        years = self.years if self.ends_early and self.years else fraction
+        return self.rate_years / years
 
 
 def replay_loan(
@@ -148,7 +157,9 @@ class _LoanReplay:
 
     def run(self) -> None:
         """Replay every stop, or up to the termination."""
-        self._movements.append(_PeriodMovements(opening=self._balance))
+        self._movements.append(
+            _PeriodMovements(opening=self._balance, accrued_interest=self._accrued_interest)
+        )
         self._record("draw", -self._balance)
         for index, stop in enumerate(self._stops):
             self._index = index
@@ -208,6 +219,7 @@ class _LoanReplay:
             self._saved_interest += self._advance * self._rate * stop.fraction
         self._movements[-1].interest += interest
         self._movements[-1].rate_years += self._rate * stop.fraction
+        self._movements[-1].years += stop.fraction
 
     def _pay(self, stop: LoanStop) -> None:
         """Pay what falls due at a stop: principal, prepayments, interest."""
@@ -465,7 +477,9 @@ class _LoanReplay:
         repaid, interest = self._balance, self._accrued_interest
         self._balance = self._accrued_interest = 0.0
         movements.principal += repaid
-        self._receive("termination", (repaid if price is None else price) + interest)
+        movements.ends_early = True
+        movements.premium = 0.0 if price is None else price - repaid
+        self._receive("termination", repaid + movements.premium + interest)
 
     def build_rows(self) -> tuple[LoanRow, ...]:
         """Return one row per period."""
@@ -476,7 +490,7 @@ class _LoanReplay:
                 period=number,
                 date=dates[number] if dates else None,
                 accrual_fraction=fractions[number - 1],
-                annual_rate=movements.rate_years / fractions[number - 1],
+                annual_rate=movements.average_rate(fractions[number - 1]),
                 opening_balance=movements.opening,
                 interest=movements.interest,
                 capitalised=movements.capitalised,
@@ -484,6 +498,8 @@ class _LoanReplay:
                 payment=movements.payment,
                 closing_balance=movements.closing,
                 drawn=movements.drawn,
+                accrued_interest=movements.accrued_interest,
+                premium=movements.premium,
             )
             for number, movements in enumerate(self._movements, start=1)
         )

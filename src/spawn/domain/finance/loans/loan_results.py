@@ -24,9 +24,11 @@ LoanEventKind = Literal[
 class LoanRow(msgspec.Struct, frozen=True, kw_only=True):
     """One period: closing = opening + drawn + capitalised - principal.
 
-    `payment` is interest paid plus principal. `interest` is the accrued amount; capitalised, it is
-    added to the balance and not paid. `annual_rate` is the average over the period where the rate
-    is reset inside it. `drawn` are draws after the first.
+    `payment` = interest + accrued_interest - capitalised + principal + premium. `interest` accrues
+    in the period; capitalised, it is added to the balance and not paid. `accrued_interest` is that
+    of a running loan before its start. `premium` is the price of a termination above the balance,
+    negative below it. `annual_rate` is the average over the period where the rate is reset inside
+    it, up to the end of a loan that ends early. `drawn` are draws after the first.
     """
 
     period: int
@@ -40,6 +42,8 @@ class LoanRow(msgspec.Struct, frozen=True, kw_only=True):
     payment: float
     closing_balance: float
     drawn: float = 0.0
+    accrued_interest: float = 0.0
+    premium: float = 0.0
 
 
 class LoanEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +64,8 @@ class LoanEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 class LoanSchedule(msgspec.Struct, frozen=True, kw_only=True):
     """The rows on their schedule, and their sums; only an annuity has a `level_payment`.
+
+    `total_interest` is that of the rows, without the interest accrued before the start.
 
     `events` are those of a loan with dated events; after a take-over the buyer's alone.
     """

@@ -9,6 +9,7 @@ from spawn.domain.finance.simulation.monte_carlo_case import (
 )
 
 _LISTED_PROJECTS = 5
+_HIGH_RATE = 1.0
 
 
 def list_simulation_warnings(
@@ -16,6 +17,8 @@ def list_simulation_warnings(
 ) -> tuple[str, ...]:
     """Return the warnings of a case; the shares are those of the portfolio, then of projects."""
     warnings = [*_warn_of_labels(case), *_warn_of_unused_data(case)]
+    if case.discount_rate > _HIGH_RATE:
+        warnings.append("/discount_rate is above 100 %: rates are fractions, 0.05 is 5 %")
     portfolio, projects = left_out_shares[0], left_out_shares[1:]
     if portfolio > 0.0:
         warnings.append(

@@ -264,6 +264,9 @@ def _build_rows(
     interest = _sum_series([each.interest for each in repayments], periods)
     capitalised = _sum_series([each.capitalised for each in repayments], periods)
     principal = _sum_series([each.principal for each in repayments], periods)
+    extras = [each.extras for each in repayments if each.extras is not None]
+    accrued_interest = _sum_series([each.accrued_interest for each in extras], periods)
+    premium = _sum_series([each.premium for each in extras], periods)
     fractions, cfads = schedule.accrual_fractions, inputs.case.cfads
     scale = ROUNDING_NOISE * max(balances)
     rates: list[float] = []
@@ -293,6 +296,8 @@ def _build_rows(
             plcr=plcr[t],
             dsra_balance=reserve[t + 1],
             capitalised=capitalised[t],
+            accrued_interest=accrued_interest[t],
+            premium=premium[t],
         )
         for t in range(periods)
     )

@@ -15,8 +15,10 @@ class SizingRow(msgspec.Struct, frozen=True, kw_only=True):
     """One period of the debt: `llcr` and `plcr` at its beginning, the DSRA at its end.
 
     `principal` includes the `balloon`, which falls due in the last period and is refinanced;
-    `debt_service` is interest and principal without it, the denominator of the DSCR. `cfads` are
-    after tax; the last two fields exist with a tax. `binding_scenario` sets the debt service.
+    `debt_service` is the denominator of the DSCR: interest + accrued_interest - capitalised +
+    principal - balloon + premium. `accrued_interest` is that of running loans before the start,
+    `premium` the price of a termination above the balance. `cfads` are after tax;
+    `cfads_before_tax` and `tax_paid` exist with a tax. `binding_scenario` sets the debt service.
     """
 
     period: int
@@ -38,6 +40,8 @@ class SizingRow(msgspec.Struct, frozen=True, kw_only=True):
     binding_scenario: str | None = None
     cfads_before_tax: float | None = None
     tax_paid: float | None = None
+    accrued_interest: float = 0.0
+    premium: float = 0.0
 
 
 class SizingResult(msgspec.Struct, frozen=True, kw_only=True):

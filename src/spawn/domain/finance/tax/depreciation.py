@@ -132,19 +132,20 @@ def compute_depreciation(
     for asset in assets:
         deductions = list_yearly_deductions(asset)
         start = _find_start(asset, bounds)
-        for t, part in enumerate(_spread(deductions, [year - start for year in bounds.years])):
+        ages = [year - start for year in bounds.years]
+        life = asset.life_years or len(deductions)
+        for t, part in enumerate(_spread(deductions, ages, life)):
             total[t] += part
     return tuple(total)
 
 
 def list_yearly_deductions(asset: DepreciableAsset) -> list[float]:
-    """Return the deduction of each year of use."""
+    """Return the deduction of each year of use; the last one of a broken life is a part."""
     if asset.shares_by_year is not None:
         return [share * asset.cost for share in asset.shares_by_year]
     life, book = asset.life_years or 1.0, asset.cost
     deductions: list[float] = []
     while (rest := life - len(deductions)) > ROUNDING_NOISE:
-        # The last year of a broken life is a part of a year.
         part = min(rest, 1.0)
         amount = _yearly_amount(asset, book, rest) * part
         amount = min(amount, book - asset.residual_value)
@@ -168,18 +169,19 @@ def _find_start(asset: DepreciableAsset, bounds: PeriodBounds) -> float:
     return bounds.years[(asset.first_period or 1) - 1]
 
 
-def _spread(deductions: Sequence[float], ages: Sequence[float]) -> list[float]:
+def _spread(deductions: Sequence[float], ages: Sequence[float], life_years: float) -> list[float]:
     """Return the deduction between each two ages, in years of use."""
     totals = list(accumulate(deductions, initial=0.0))
-    values = [_read_total(totals, age) for age in ages]
+    values = [_read_total(totals, age, life_years) for age in ages]
     return [after - before for before, after in pairwise(values)]
 
 
-def _read_total(totals: Sequence[float], age: float) -> float:
-    """Return what is deducted until an age, a straight line within a year."""
+def _read_total(totals: Sequence[float], age: float, life_years: float) -> float:
+    """Return what is deducted until an age, a straight line within a year or the rest of a life."""
     if age <= 0.0:
         return 0.0
     year = int(age)
-    if year >= len(totals) - 1:
+    if age >= life_years or year >= len(totals) - 1:
         return totals[-1]
-    return totals[year] + (age - year) * (totals[year + 1] - totals[year])
+    share = (age - year) / min(life_years - year, 1.0)
+    return totals[year] + share * (totals[year + 1] - totals[year])

@@ -1,0 +1,88 @@
+"""Warnings of rates above 100 % in a case: someone typed a percentage.
+
+The fields come from the types of the case, so that a new rate needs no rule of its own.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from types import UnionType
+from typing import Any, Final, NamedTuple, get_args, get_type_hints
+
+import msgspec
+
+from spawn.domain.finance.facilities.rate_terms import RateTerms
+from spawn.domain.finance.period_lists import list_periods
+
+_HIGH_RATE: Final = 1.0
+_SUFFIXES: Final = ("rate", "rates", "margin", "floor", "fee", "per_period")
+_OTHERS: Final = frozenset({"principal_floor", "level_per_period", "months_per_period"})
+"""Fields with such a suffix that are no rate."""
+
+
+def warn_of_rate_fields(case: msgspec.Struct, pointer: str = "") -> Iterator[str]:
+    """Warn of each rate of a case, and of the structs inside it, that is above 100 %.
+
+    The base rate and margin of a facility without a hedge are warned of as their sum, by the
+    calculation.
+    """
+    if isinstance(case, RateTerms) and not _has_hedge(case):
+        return
+    fields = _find_rate_fields(type(case))
+    for name in fields.rates:
+        yield from _warn_of_value(f"{pointer}/{name}", getattr(case, name))
+    for name in fields.structs:
+        value = getattr(case, name)
+        if isinstance(value, msgspec.Struct):
+            yield from warn_of_rate_fields(value, f"{pointer}/{name}")
+        elif isinstance(value, tuple):
+            for number, item in enumerate(value):
+                if isinstance(item, msgspec.Struct):
+                    yield from warn_of_rate_fields(item, f"{pointer}/{name}/{number}")
+
+
+def _has_hedge(terms: RateTerms) -> bool:
+    share = terms.hedged_share
+    return any(share) if isinstance(share, tuple) else bool(share)
+
+
+def _warn_of_value(pointer: str, value: object) -> Iterator[str]:
+    advice = "rates are fractions, 0.05 is 5 %"
+    if isinstance(value, tuple):
+        periods = [number for number, rate in enumerate(value, start=1) if rate > _HIGH_RATE]
+        if periods:
+            yield f"{pointer} is above 100 % in {list_periods(periods)}: {advice}"
+    elif isinstance(value, int | float) and value > _HIGH_RATE:
+        yield f"{pointer} is above 100 %: {advice}"
+
+
+class _RateFields(NamedTuple):
+    """The names of the fields that are rates, and of those with structs that have some."""
+
+    rates: tuple[str, ...]
+    structs: tuple[str, ...]
+
+
+@lru_cache(maxsize=256)
+def _find_rate_fields(struct: type[msgspec.Struct]) -> _RateFields:
+    rates: list[str] = []
+    structs: list[str] = []
+    for name, hint in get_type_hints(struct).items():
+        parts = list(_list_parts(hint))
+        if any(_has_rates(part) for part in parts):
+            structs.append(name)
+        if float in parts and name.endswith(_SUFFIXES) and name not in _OTHERS:
+            rates.append(name)
+    return _RateFields(tuple(rates), tuple(structs))
+
+
+def _has_rates(part: Any) -> bool:
+    if not (isinstance(part, type) and issubclass(part, msgspec.Struct)):
+        return False
+    return any(_find_rate_fields(part))
+
+
+def _list_parts(hint: Any) -> Iterator[Any]:
+    """Yield the types of a union and of the items of its tuples."""
+    for part in get_args(hint) if isinstance(hint, UnionType) else (hint,):
+        yield part
+        yield from get_args(part)
