@@ -1,5 +1,7 @@
 """Restores: equal to the source row by row at any change, in a new epoch, and never over a file."""
 
+import re
+import shutil
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -18,10 +20,16 @@ from tests.adapters.storage.test_backups import (
 
 from spawn.adapters.archives.folder_archive import FolderArchive
 from spawn.adapters.duckdb.archive import restoration
-from spawn.adapters.duckdb.archive.backup_index import list_set_numbers
+from spawn.adapters.duckdb.archive.archive_check import verify_archive
+from spawn.adapters.duckdb.archive.backup_index import (
+    list_set_numbers,
+    read_epoch_claims,
+    remove_set,
+)
 from spawn.adapters.duckdb.archive.restoration import RestoredStore, RestoreRequest, restore
 from spawn.adapters.duckdb.archive.store_check import verify_store
 from spawn.adapters.duckdb.store import DuckDbStore, open_duckdb
+from spawn.adapters.embedded.archive import Archive
 from spawn.adapters.embedded.options import BackupOptions, StoreOptions
 from spawn.adapters.local.clock import SystemClock
 from spawn.domain.aggregates import AGGREGATE_TYPES
@@ -107,6 +115,38 @@ class History:
             if name != "bookmarks":  # a later one is cut to the end, an earlier one delivers again
                 assert actual[name] == rows, name
         assert verify_store(restored.target, SystemClock()).findings == ()
+
+
+class RemovingArchive:
+    """An archive whose set is removed just before a reader's next file but so many."""
+
+    def __init__(self, archive: Archive, number: int, files: int) -> None:
+        self._archive = archive
+        self._number = number
+        self.files = files
+
+    def __str__(self) -> str:
+        return str(self._archive)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._archive, name)
+
+    def read(self, name: str) -> bytes:
+        self._count()
+        return self._archive.read(name)
+
+    def fetch(self, name: str, folder: Path) -> Path:
+        self._count()
+        return self._archive.fetch(name, folder)
+
+    def copy(self, name: str, folder: Path) -> Path:
+        self._count()
+        return self._archive.copy(name, folder)
+
+    def _count(self) -> None:
+        self.files -= 1
+        if self.files < 0 and self._number in list_set_numbers(self._archive):
+            remove_set(self._archive, self._number)
 
 
 @pytest.fixture
@@ -301,6 +341,49 @@ async def test_a_missing_segment_is_rejected_only_where_it_is_needed(
     with pytest.raises(StorageDamaged, match="is missing"):
         history.restore()
     assert history.restore(position=1).position == 1
+
+
+async def test_a_set_that_is_removed_while_it_is_restored_is_named(
+    history: History, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(SMALL_SEGMENT_ROWS, 0)
+    source = history.source
+    backups = await source.backups(full_interval_s=7200.0)
+    for _ in range(3):  # the first set has two segments, the second one all rows
+        await source.create()
+        await backups.take()
+        source.clock.advance(timedelta(hours=1))
+    assert source.set_numbers() == [1, 2]
+    target = tmp_path / "removed" / "r.duckdb"
+    outcomes = []
+    for files in range(100):
+        shutil.copytree(source.archive, folder := tmp_path / f"archive{files}")
+        archive: Any = RemovingArchive(FolderArchive(folder), 1, files)
+        try:
+            outcomes.append(history.restore(archive=archive, number=1, target=target).position)
+            break
+        except Unavailable as error:
+            assert re.search(r"Set 1 .* was removed .* one of the sets \[2\]", error.detail)  # noqa: PT017
+            outcomes.append(0)
+        assert list(target.parent.glob("*")) == []
+        assert read_epoch_claims(FolderArchive(folder), source.store.status().store_id) == []
+    assert outcomes[-1] == 2
+    assert len(outcomes) > 5
+
+
+async def test_a_verification_does_not_miss_a_set_that_was_removed_meanwhile(
+    history: History, tmp_path: Path
+) -> None:
+    source = history.source
+    backups = await source.backups(full_interval_s=60.0)
+    for _ in range(2):
+        source.clock.advance(timedelta(hours=1))
+        await source.create()
+        await backups.take()
+    for files in range(8):
+        shutil.copytree(source.archive, folder := tmp_path / f"archive{files}")
+        archive: Any = RemovingArchive(FolderArchive(folder), 1, files)
+        assert verify_archive(archive).findings == (), files
 
 
 async def test_what_an_archive_does_not_have_is_named(history: History, tmp_path: Path) -> None:

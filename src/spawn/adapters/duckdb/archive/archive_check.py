@@ -88,6 +88,8 @@ def verify_archive(
             if number in list_set_numbers(archive):  # not removed by the retention meanwhile
                 findings.append(f"set {number}: {error}")
             continue
+        if set_findings and number not in list_set_numbers(archive):
+            continue
         findings += (f"set {number}: {finding}" for finding in set_findings)
         rows += pinned.backup_set.last_position
         if pinned.backup_set.points:

@@ -28,7 +28,7 @@ from spawn.adapters.duckdb.archive.epoch_claims import (
     claim_new_epoch,
     renumber_bookmarks,
 )
-from spawn.adapters.duckdb.archive.pinned_set import PinnedSet, pin_set
+from spawn.adapters.duckdb.archive.pinned_set import PinnedSet, pin_set, report_removal
 from spawn.adapters.duckdb.archive.point_schemas import read_point_schemas
 from spawn.adapters.duckdb.archive.segments import (
     ChainCheck,
@@ -133,6 +133,7 @@ class Follower:
             NotFound: the archive has no backup.
             StorageDamaged: a file of the archive is damaged, or of another history.
             StorageIncompatible: the archive belongs to another store or a later epoch.
+            Unavailable: the retention removed the set meanwhile; the next attempt reads another.
             OSError: the archive cannot be read.
         """
         number, before = self._newest_number(), self._tail.position
@@ -140,7 +141,10 @@ class Follower:
         self._require_same_store(backup_set)
         if self._point is not None and backup_set.points[-1] == self._point:
             return self._describe(before)  # nothing new, so that no file is read
-        with pin_set(self._archive, number, self._keys) as pinned:
+        with (
+            report_removal(self._archive, number),
+            pin_set(self._archive, number, self._keys) as pinned,
+        ):
             self._require_same_store(pinned.backup_set)
             for segment in pinned.backup_set.segments:
                 if segment.last > self._tail.position:

@@ -8,9 +8,15 @@ from typing import Final
 
 import msgspec
 
-from spawn.adapters.duckdb.archive.backup_index import BackupSet, name_in_set, read_set
+from spawn.adapters.duckdb.archive.backup_index import (
+    BackupSet,
+    list_set_numbers,
+    name_in_set,
+    read_set,
+)
 from spawn.adapters.embedded.archive import Archive
 from spawn.adapters.encryption.encryption_key import ArchiveKeys, EncryptionKey
+from spawn.domain.errors import SpawnError, Unavailable
 
 _ATTEMPTS: Final = 5
 
@@ -55,6 +61,26 @@ def pin_set(archive: Archive, number: int, keys: ArchiveKeys) -> Iterator[Pinned
     """
     with tempfile.TemporaryDirectory(prefix="spawn-set-") as copies:
         yield _pin(archive, number, keys, Path(copies))
+
+
+@contextmanager
+def report_removal(archive: Archive, number: int) -> Iterator[None]:
+    """Raise the removal of a set while it is read, in place of the errors that it causes.
+
+    Raises:
+        Unavailable: reading failed, and the set is there no more.
+    """
+    try:
+        yield
+    except (OSError, SpawnError) as failure:
+        numbers = list_set_numbers(archive)
+        if number in numbers:
+            raise
+        raise Unavailable(
+            f"Set {number} of {archive} was removed while it was read, by the retention of the"
+            f" service that writes there: read one of the sets {numbers}, and keep more"
+            " (SPAWN_BACKUP_RETENTION) if reading takes so long."
+        ) from failure
 
 
 def _pin(archive: Archive, number: int, keys: ArchiveKeys, copies: Path) -> PinnedSet:

@@ -22,7 +22,7 @@ from spawn.adapters.duckdb.archive.backup_index import (
     read_set,
 )
 from spawn.adapters.duckdb.archive.epoch_claims import choose_epoch, claim_new_epoch, renumber
-from spawn.adapters.duckdb.archive.pinned_set import PinnedSet, pin_set
+from spawn.adapters.duckdb.archive.pinned_set import PinnedSet, pin_set, report_removal
 from spawn.adapters.duckdb.archive.point_schemas import snapshot_at
 from spawn.adapters.duckdb.archive.segments import (
     ChainCheck,
@@ -89,6 +89,7 @@ def restore(request: RestoreRequest, clock: Clock) -> RestoredStore:
         Conflict: the target exists, or lies in the folder of the backups.
         NotFound: the archive has no such set, or no change at such a position or instant.
         StorageDamaged: a file of the set is damaged; nothing was written.
+        Unavailable: the retention removed the set meanwhile; nothing was written.
         OSError: a file cannot be read or written.
     """
     _require_absent(request.target)
@@ -97,7 +98,11 @@ def restore(request: RestoreRequest, clock: Clock) -> RestoredStore:
             f"{request.target} lies in the folder of the backups, which has nothing else:"
             " name a file elsewhere."
         )
-    with pin_set(request.archive, _choose_set(request), request.keys) as pinned:
+    number = _choose_set(request)
+    with (
+        report_removal(request.archive, number),
+        pin_set(request.archive, number, request.keys) as pinned,
+    ):
         _require_usable(request, pinned.backup_set)
         points = _Points(pinned)
         _require_good(request, points)
@@ -150,7 +155,8 @@ def _choose_set_of_epoch(request: RestoreRequest, numbers: Sequence[int]) -> int
     """
     epochs = {}
     for number in reversed(numbers):
-        epochs[number] = read_set(request.archive, number, request.keys).epoch
+        with report_removal(request.archive, number):
+            epochs[number] = read_set(request.archive, number, request.keys).epoch
         if epochs[number] == request.epoch:
             return number
     listed = ", ".join(f"set {number} of epoch {epochs[number]}" for number in numbers)
