@@ -154,7 +154,7 @@ class Drill:
         await self.processes.publish(version, b'{"columns": [{"name": "oops", <!doctype html>')
 
         async def is_reported() -> bool:
-            return "could not confirm" in (await self.processes.schema_health())["detail"]
+            return "was not read" in (await self.processes.schema_health())["detail"]
 
         await wait_until(is_reported, "health reports garbage from the registry")
         await self._check_degraded("garbage", active)

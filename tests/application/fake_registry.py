@@ -23,6 +23,10 @@ class FakeRegistry:
         self.documents: dict[int, bytes] = {}
         self.latest: bytes | None = None
         self.error: RegistryError | None = None
+        self.faults: dict[int, RegistryError | NotFound | bytes] = {}
+        """What each of these versions gives instead of its document."""
+        self.listed: tuple[int, ...] | None = None
+        """A list other than that of the documents."""
 
     def serve(self, version: int | None, *columns: str | dict[str, Any], **members: Any) -> bytes:
         """Serve a version as the latest; a column given by name alone is a date."""
@@ -59,7 +63,7 @@ class FakeRegistry:
         del schema_id
         if self.error is not None:
             raise self.error
-        return tuple(sorted(self.documents)) or None
+        return self.listed if self.listed is not None else tuple(sorted(self.documents)) or None
 
     async def list_schemas(self) -> tuple[PublishedSchema, ...]:
         latest = max(self.documents, default=None)
@@ -68,11 +72,17 @@ class FakeRegistry:
     def _find(self, schema_id: str, version: int | None) -> FetchedSchema:
         if self.error is not None:
             raise self.error
+        fault = None if version is None else self.faults.get(version)
+        if isinstance(fault, Exception):
+            raise fault
         document = self.latest if version is None else self.documents.get(version)
+        document = document if fault is None else fault
         if document is None:
             raise NotFound("none")
         try:
-            schema = read_schema(document, schema_id=schema_id, kind=self.kind)
+            schema = read_schema(
+                document, default_version=version, schema_id=schema_id, kind=self.kind
+            )
         except InvalidInput as error:
             raise InvalidSchemaDocument(document, error) from None
         return FetchedSchema(

@@ -38,10 +38,13 @@ def document(version: int = 3, **members: Any) -> bytes:
 
 
 def create_registry(
-    server: ScriptedServer, time: ManualTime, directory: Path | None
+    server: ScriptedServer,
+    time: ManualTime,
+    directory: Path | None,
+    url: str = "http://ontology.test",
 ) -> CachingRegistry:
     client = RegistryClient(
-        "http://ontology.test",
+        url,
         timeout_s=2.0,
         transport=httpx.MockTransport(server),
         limits=CircuitLimits(failures=6, window_s=60.0, open_s=10.0),
@@ -451,17 +454,87 @@ def version_list(*numbers: object) -> bytes:
     return json.dumps({"id": ID, "versions": numbers}).encode()
 
 
-async def test_the_list_of_versions_is_revalidated_and_taken_as_it_is_usable(
+async def test_the_list_of_versions_is_revalidated(
     registry: CachingRegistry, server: ScriptedServer
 ) -> None:
-    entries = [{"version": 3}, {"version": 1}, 2, {"version": 10**18}, {"version": -1}]
-    hostile = [{"version": "4"}, {"version": True}, {"version": 2.5}, None, [], {"version": 3}]
-    server.set_response(200, version_list(*entries, *hostile), etag='"1"')
-    assert await registry.list_versions(ID) == (1, 2, 3)
+    entries = [{"version": 3}, {"version": "1"}, 2, "4", {"version": 10**18}, {"version": 3}]
+    server.set_response(200, version_list(*entries), etag='"1"')
+    assert await registry.list_versions(ID) == (1, 2, 3, 4)
     server.set_response(304, etag='"1"')
-    assert await registry.list_versions(ID) == (1, 2, 3)
+    assert await registry.list_versions(ID) == (1, 2, 3, 4)
     assert server.requests[-1].headers["if-none-match"] == '"1"'
     assert server.requests[-1].url.path == "/schemas/project_schema/versions"
+
+
+@pytest.mark.parametrize(
+    ("entry", "shown"),
+    [
+        ({"version": -1}, "/versions/1/version is -1"),
+        ({"version": True}, "/versions/1/version is true"),
+        ({"version": 2.5}, "/versions/1/version is 2.5"),
+        ({"version": "v2"}, '/versions/1/version is "v2"'),
+        ({"version": "²"}, '/versions/1/version is "²"'),
+        ({"version": int("9" * 21)}, "/versions/1/version is 999999999999999999999"),
+        ({"number": 2}, "/versions/1/version is null"),
+        (None, "/versions/1 is null"),
+        ([], "/versions/1 is []"),
+    ],
+)
+async def test_an_entry_without_a_number_fails_the_list_by_name(
+    registry: CachingRegistry, server: ScriptedServer, entry: object, shown: str
+) -> None:
+    """It might be any version: the next one cannot be taken without it."""
+    server.set_response(200, version_list({"version": 1}, entry, {"version": 3}))
+    with pytest.raises(RegistryError) as failure:
+        await registry.list_versions(ID)
+    assert failure.value.detail.endswith(f"has an entry without a number: {shown}")
+    assert registry.status().last_error == failure.value.detail
+
+
+@pytest.mark.parametrize(
+    ("members", "header", "place"),
+    [
+        ({"next": "x"}, "", "/next"),
+        ({"has_more": True}, "", "/has_more"),
+        ({"_links": {"next": {"href": "?page=2"}}}, "", "/_links/next"),
+        ({"total": 3}, "", "/total"),
+        ({}, '<?page=2>; rel="next"', "rel=next"),
+    ],
+)
+async def test_a_page_of_a_list_is_not_taken_for_the_list(
+    registry: CachingRegistry,
+    server: ScriptedServer,
+    members: dict[str, Any],
+    header: str,
+    place: str,
+) -> None:
+    whole = {"versions": [{"version": 1}, {"version": 3}]}
+    server.set_response(200, json.dumps(whole | members).encode(), link=header)
+    with pytest.raises(RegistryError, match="list all versions in one response") as failure:
+        await registry.list_versions(ID)
+    assert place in failure.value.detail
+    last_page = {"next": None, "has_more": False, "total": 2}
+    server.set_response(200, json.dumps(whole | last_page).encode())
+    assert await registry.list_versions(ID) == (1, 3)
+
+
+async def test_a_restart_does_not_forget_that_the_registry_had_a_list(
+    server: ScriptedServer, time: ManualTime, tmp_path: Path
+) -> None:
+    first = create_registry(server, time, tmp_path)
+    server.set_response(200, version_list(1))
+    await first.list_versions(ID)
+    await first.close()
+    server.set_response(404)
+    second = create_registry(server, time, tmp_path)
+    with pytest.raises(RegistryError, match="no longer lists"):
+        await second.list_versions(ID)
+    # Another schema, or another registry, may have none.
+    assert await second.list_versions("loan_schema") is None
+    await second.close()
+    third = create_registry(server, time, tmp_path, url="http://other.test")
+    assert await third.list_versions(ID) is None
+    await third.close()
 
 
 @pytest.mark.parametrize("body", [b'{"columns": []}', b'{"versions": {}}', None])

@@ -1,8 +1,12 @@
-"""Random histories of versions end alike whenever a service refreshes, for one kind and for two."""
+"""Random histories of versions end alike whenever a service refreshes, for one kind and for two.
+
+The registry may fail at any of those moments: it withholds a version, or its list is a stale one.
+"""
 
 import asyncio
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +23,7 @@ from spawn.application.projects.commands import create_project
 from spawn.application.projects.versioned_views import convert_to_version
 from spawn.application.schemas.activation import SchemaPolicy, ensure_active_schema
 from spawn.application.schemas.refresh import refresh_schema
+from spawn.domain.errors import NotFound, RegistryError
 from spawn.domain.facilities.facility import FACILITY_KIND
 from spawn.domain.principal import LOCAL_PRINCIPAL
 from spawn.domain.projects.project import PROJECT_KIND
@@ -59,9 +64,20 @@ FIRST: list[dict[str, Any]] = [
 ]
 VALUES: dict[str, Any] = {"aa": "abc", "bb": 5}
 KINDS = (PROJECT_KIND, FACILITY_KIND)
-LAST = (VERSIONS, frozenset(KINDS))
-Looks = Sequence[tuple[int, frozenset[str]]]
-"""Numbers of versions, and the kinds that are refreshed at once after their publication."""
+NO_FAULT = ("", 0)
+LAST = (VERSIONS, frozenset(KINDS), NO_FAULT)
+Look = tuple[int, frozenset[str], tuple[str, int]]
+Looks = Sequence[Look]
+"""Numbers of versions, the kinds that are refreshed at once after their publication, and a fault
+of the registry at a version meanwhile."""
+
+UNREAD: dict[str, Any] = {
+    "missing": NotFound("none"),
+    "forbidden": RegistryError("status 403"),
+    "a page": b"<!doctype html>",
+    "an error": b'{"error": "no"}',
+}
+FAULTS = ("", *UNREAD, "stale list", "no list")
 
 
 class EndState(NamedTuple):
@@ -97,10 +113,29 @@ async def play(
             for kind, history in histories.items():
                 columns = history[number - 1] or [{"name": "none", "type": "date"}]
                 registries[kind].serve(number, *columns)
-            for _, kinds in (one for one in (*looks, LAST) if one[0] == number):
-                due = [refresh_schema(dependencies, policies[kind]) for kind in kinds & ids.keys()]
+            for _, kinds, fault in (one for one in (*looks, LAST) if one[0] == number):
+                due = [
+                    refresh(dependencies, policies[kind], registries[kind], fault)
+                    for kind in kinds & ids.keys()
+                ]
                 await asyncio.gather(*due)
         return {kind: await read_end(dependencies, kind, ids[kind]) for kind in histories}
+
+
+async def refresh(
+    dependencies: Dependencies, policy: SchemaPolicy, registry: FakeRegistry, fault: tuple[str, int]
+) -> None:
+    """Refresh a kind while its registry has a fault."""
+    name, number = fault
+    if name in UNREAD:
+        registry.faults = {number: UNREAD[name]}
+    elif name == "stale list":
+        registry.listed = tuple(range(1, number))
+    elif name == "no list":
+        registry.error = RegistryError("the registry no longer lists the versions of the schema")
+    with suppress(RegistryError):
+        await refresh_schema(dependencies, policy)
+    registry.faults, registry.listed, registry.error = {}, None, None
 
 
 async def create_aggregates(dependencies: Dependencies, kinds: Any) -> dict[str, str]:
@@ -145,11 +180,14 @@ def check_no_loss(end: EndState) -> None:
 
 
 NUMBERS = st.integers(2, VERSIONS)
-LOOKS_AT_PROJECTS = st.lists(st.tuples(NUMBERS, st.just(frozenset({PROJECT_KIND}))), max_size=6)
-LOOKS_AT_BOTH = st.lists(
-    st.tuples(NUMBERS, st.frozensets(st.sampled_from(KINDS), min_size=1)), max_size=8
+SOME_FAULT = st.tuples(st.sampled_from(FAULTS), NUMBERS)
+LOOKS_AT_PROJECTS = st.lists(
+    st.tuples(NUMBERS, st.just(frozenset({PROJECT_KIND})), SOME_FAULT), max_size=6
 )
-ALWAYS: Looks = tuple((number, frozenset(KINDS)) for number in range(2, VERSIONS + 1))
+LOOKS_AT_BOTH = st.lists(
+    st.tuples(NUMBERS, st.frozensets(st.sampled_from(KINDS), min_size=1), SOME_FAULT), max_size=8
+)
+ALWAYS: Looks = tuple((number, frozenset(KINDS), NO_FAULT) for number in range(2, VERSIONS + 1))
 SEEDS = st.integers(0, 2**32)
 quickly = settings(
     deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40

@@ -21,7 +21,7 @@ from spawn.application.schemas.activation import (
     ensure_active_schema,
     get_schema_health,
 )
-from spawn.application.schemas.adoption import approve_schema
+from spawn.application.schemas.adoption import approve_schema, reject_schema
 from spawn.application.schemas.refresh import MAX_SENTENCES, refresh_schema
 from spawn.domain.errors import Conflict, NotFound, RegistryError
 from spawn.domain.principal import Principal
@@ -57,6 +57,11 @@ async def begin(
 ) -> str:
     """Adopt version 1 with these columns, and create a project with these values."""
     fake_registry.serve(1, *columns)
+    return await begin_again(dependencies, **values)
+
+
+async def begin_again(dependencies: Dependencies, **values: Any) -> str:
+    """Adopt the version that is served, and create a project with these values."""
     await ensure_active_schema(dependencies, POLICY)
     core = {"project_name": "One", "total_amount": Decimal(1)}
     outcome = await create_project(dependencies, STEWARD, attributes=ProjectInput(core, values, {}))
@@ -108,59 +113,179 @@ async def test_a_bad_version_between_good_ones_is_skipped_with_its_reason(
     fake_registry.serve(2, AA, "one")
     fake_registry.serve(3, NUMBER, "one")
     fake_registry.serve(4, AA, "one", 'x"; drop table journal; --')
-    fake_registry.documents[5] = b"<!doctype html>"
+    fake_registry.serve(5, AA, columns=7)
     fake_registry.serve(6, AA, "one", "two")
     result = await refresh_schema(dependencies, POLICY)
     assert [o.verdict for o in result.outcomes] == [ADOPTED, *[QUARANTINED] * 3, ADOPTED]
     assert "/columns/aa/type" in result.outcomes[1].detail
     assert "/columns/2/name" in result.outcomes[2].detail
-    assert "version 5 is unusable" in result.outcomes[3].detail
+    assert "/columns: must be an array" in result.outcomes[3].detail
     assert [s.version for s in await dependencies.schemas.version_history()] == [6, 2, 1]
     assert (await get_schema_health(dependencies, POLICY)).problem == ""
     again = await refresh_schema(dependencies, POLICY)
     assert (again.verdict, again.outcomes) == (RefreshVerdict.UNCHANGED, ())
 
 
-async def test_a_version_that_cannot_be_fetched_now_ends_the_walk(
-    dependencies: Dependencies, fake_registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+UNREAD = {
+    "unreachable": RegistryError("the registry responded with status 503"),
+    "forbidden": RegistryError("the registry responded with status 403"),
+    "missing": NotFound("the registry has no such schema or version"),
+    "a page": b"<!doctype html><title>Log in</title>",
+    "empty": b"",
+    "a JSON text": b'"maintenance"',
+    "an error": b'{"error": "forbidden"}',
+    "another schema": b'{"id": "another", "version": 2, "columns": []}',
+}
+
+
+@pytest.mark.parametrize("fault", UNREAD.values(), ids=UNREAD)
+async def test_a_listed_version_that_is_not_read_ends_the_refresh(
+    dependencies: Dependencies, fake_registry: FakeRegistry, fault: Any
 ) -> None:
     """Its successor cannot be judged without it: the rename would be lost."""
     project = await begin(dependencies, fake_registry, AA, aa="PRECIOUS")
     fake_registry.serve(2, BB)
     fake_registry.serve(3, CC_TWICE)
-    fetch = FakeRegistry.refresh
-
-    async def fail(
-        registry: FakeRegistry, schema_id: str, version: int | None = None, *, kind: str
-    ) -> Any:
-        if version == 2:
-            error = RegistryError("the registry responded with status 503")
-            error.is_transient = True
-            raise error
-        return await fetch(registry, schema_id, version, kind=kind)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(FakeRegistry, "refresh", fail)
+    fake_registry.faults = {2: fault}
+    for _ in range(2):
         result = await refresh_schema(dependencies, POLICY)
-    assert (result.verdict, await active(dependencies)) == (RefreshVerdict.FAILED, 1)
-    assert "version 2 was not fetched" in result.detail
+        assert (result.verdict, await active(dependencies)) == (RefreshVerdict.FAILED, 1)
+        assert [o.version for o in result.outcomes] == [2]
+        problem = (await get_schema_health(dependencies, POLICY)).problem
+        assert problem.startswith("version 2 is failed: it is listed, but was not read: ")
+    assert len(await dependencies.schemas.records()) == 2
+    fake_registry.faults = {}
     await refresh_schema(dependencies, POLICY)
+    assert await attributes(dependencies, project) == {"cc": "PRECIOUS"}
+    assert (await get_schema_health(dependencies, POLICY)).problem == ""
+    assert SchemaState.FAILED not in (await states(dependencies)).values()
+
+
+async def test_a_version_that_is_never_read_is_passed_by_a_rejection_or_off_the_list(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    await begin(dependencies, fake_registry, AA)
+    missing = fake_registry.faults
+    fake_registry.serve(2, AA, "two")
+    fake_registry.serve(3, AA, "three")
+    fake_registry.serve(4, AA, "four")
+    fake_registry.serve(5, AA, "five")
+    missing |= {2: NotFound("the registry has none"), 4: NotFound("the registry has none")}
+    await refresh_schema(dependencies, POLICY)
+    await reject_schema(dependencies, POLICY, STEWARD, version=2, reason="lost in a restore")
+    result = await refresh_schema(dependencies, POLICY)
+    assert [(o.version, o.verdict) for o in result.outcomes] == [
+        (2, RefreshVerdict.UNCHANGED),
+        (3, ADOPTED),
+        (4, RefreshVerdict.FAILED),
+    ]
+    del fake_registry.documents[4]
+    result = await refresh_schema(dependencies, POLICY)
+    assert result.outcomes[0].detail.endswith("; not listed before it: 4")
+    assert await active(dependencies) == 5
+    assert (await get_schema_health(dependencies, POLICY)).problem == ""
+    assert (await states(dependencies))[4] is SchemaState.WITHDRAWN
+
+
+async def test_a_rejected_version_that_is_read_later_may_be_approved(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    await begin(dependencies, fake_registry, AA)
+    fake_registry.serve(2, AA, "two")
+    fake_registry.faults = {2: NotFound("the registry has none")}
+    await refresh_schema(dependencies, POLICY)
+    with pytest.raises(NotFound, match="does not publish version 2"):
+        await approve_schema(dependencies, POLICY, STEWARD, version=2, reason="needed")
+    await reject_schema(dependencies, POLICY, STEWARD, version=2, reason="lost")
+    fake_registry.faults = {}
+    assert (await refresh_schema(dependencies, POLICY)).verdict is RefreshVerdict.UNCHANGED
+    await approve_schema(dependencies, POLICY, STEWARD, version=2, reason="found again")
+    assert await active(dependencies) == 2
+
+
+async def test_versions_published_between_the_list_and_the_latest_are_walked(
+    dependencies: Dependencies, fake_registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = await begin(dependencies, fake_registry, AA, aa="PRECIOUS")
+    list_versions = FakeRegistry.list_versions
+
+    async def publish_after(registry: FakeRegistry, schema_id: str) -> Any:
+        listed = await list_versions(registry, schema_id)
+        registry.serve(2, BB)
+        registry.serve(3, CC)
+        return listed
+
+    monkeypatch.setattr(FakeRegistry, "list_versions", publish_after)
+    result = await refresh_schema(dependencies, POLICY)
+    assert [(o.version, o.verdict) for o in result.outcomes] == [(2, ADOPTED), (3, QUARANTINED)]
+    assert await attributes(dependencies, project) == {"bb": "PRECIOUS"}
+
+
+@pytest.mark.parametrize("listed", [(1,), ()])
+async def test_a_version_that_a_stale_list_lacks_waits_for_it(
+    dependencies: Dependencies, fake_registry: FakeRegistry, listed: tuple[int, ...]
+) -> None:
+    project = await begin(dependencies, fake_registry, AA, aa="PRECIOUS")
+    fake_registry.serve(2, BB)
+    fake_registry.serve(3, CC_TWICE)
+    fake_registry.listed = listed
+    for policy in (POLICY, pinned_policy(3)):
+        result = await refresh_schema(dependencies, policy)
+        assert (result.verdict, await active(dependencies)) == (RefreshVerdict.FAILED, 1)
+        assert "version 3: the registry serves it, but its list" in result.detail
+    assert "version 3 is failed" in (await get_schema_health(dependencies, POLICY)).problem
+    fake_registry.listed = None
+    await refresh_schema(dependencies, POLICY)
+    assert await attributes(dependencies, project) == {"cc": "PRECIOUS"}
+    assert (await get_schema_health(dependencies, POLICY)).problem == ""
+
+
+async def test_a_list_that_begins_after_the_active_version_needs_an_approval(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    project = await begin(dependencies, fake_registry, AA, aa="PRECIOUS")
+    fake_registry.serve(2, BB)
+    fake_registry.serve(3, CC_TWICE)
+    fake_registry.serve(4, CC_TWICE, "four")
+    fake_registry.listed = (3, 4)
+    result = await refresh_schema(dependencies, POLICY)
+    assert (result.verdict, await active(dependencies)) == (RefreshVerdict.FAILED, 1)
+    assert "the registry's list begins with it, and version 1 is active" in result.detail
+    await approve_schema(dependencies, POLICY, STEWARD, version=3, reason="2 was never used")
+    assert (await refresh_schema(dependencies, POLICY)).verdict is ADOPTED
+    assert await active(dependencies) == 4
     assert await attributes(dependencies, project) == {"cc": "PRECIOUS"}
 
 
-async def test_a_listed_version_that_is_not_published_is_skipped(
-    dependencies: Dependencies, fake_registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+async def test_documents_without_a_number_have_that_of_the_list(
+    dependencies: Dependencies, fake_registry: FakeRegistry
 ) -> None:
-    await begin(dependencies, fake_registry, AA)
-    fake_registry.serve(3, AA, "one")
+    """An added number would drift from that of the registry, and block its later versions."""
 
-    async def list_versions(_registry: FakeRegistry, _schema_id: str) -> tuple[int, ...]:
-        return (1, 2, 3)
+    def publish(number: int, *columns: Any) -> None:
+        fake_registry.documents[number] = fake_registry.serve(None, *columns)
 
-    monkeypatch.setattr(FakeRegistry, "list_versions", list_versions)
+    publish(1, AA)
+    await begin_again(dependencies)
+    publish(2, AA, "two")
+    await refresh_schema(dependencies, POLICY)
+    publish(2, AA, "two", "more")
     result = await refresh_schema(dependencies, POLICY)
-    assert result.outcomes[0].detail == "version 2 is listed, but not published"
-    assert await active(dependencies) == 3
+    assert (result.verdict, await active(dependencies)) == (QUARANTINED, 2)
+    assert "version 2 is known with another content" in result.detail
+    publish(2, AA, "two")
+    for number in (3, 4, 5):
+        publish(number, AA, "two", f"column_{number}")
+        await refresh_schema(dependencies, POLICY)
+        assert await active(dependencies) == number
+    # The latest is ahead of the list.
+    latest = fake_registry.serve(None, AA, "two", "six")
+    result = await refresh_schema(dependencies, POLICY)
+    assert (result.verdict, await active(dependencies)) == (RefreshVerdict.FAILED, 5)
+    fake_registry.documents[6] = latest
+    await refresh_schema(dependencies, POLICY)
+    assert await active(dependencies) == 6
+    assert (await get_schema_health(dependencies, POLICY)).problem == ""
 
 
 async def test_the_summary_of_many_bad_versions_is_short(

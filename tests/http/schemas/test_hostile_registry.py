@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
+import httpx
 import pytest
 from tests.http.conftest import WIND, Service
 from tests.product.ontology import run_ontology_server, send_json
@@ -49,6 +50,29 @@ def registry() -> Iterator[HostileRegistry]:
         yield registry
 
 
+def check_list_without_a_number(
+    client: httpx.Client, registry: HostileRegistry, entry: object
+) -> None:
+    """Refresh from a list with an entry without a number, which health names."""
+    registry.list(1, entry, 2)
+    response = client.post(f"{SCHEMA}/refresh")
+    assert response.json()["code"] == "registry_error"
+    check = client.get("/monitoring/health").json()["checks"]["schema"]
+    assert "/versions/1/version is " in check["detail"]
+
+
+def reject_unread(client: httpx.Client, number: int, reason: str) -> None:
+    """Reject a version that was not read for a reason, which health and candidates name."""
+    check = client.get("/monitoring/health").json()["checks"]["schema"]
+    assert f"version {number} is failed: it is listed, but was not read" in check["detail"]
+    candidates = client.get(f"{SCHEMA}/candidates").json()["items"]
+    (waiting,) = (one for one in candidates if one["version"] == number)
+    assert waiting["state"] == "failed"
+    assert reason in waiting["reason"]
+    url = f"{SCHEMA}/candidates/{number}/reject"
+    assert client.post(url, json={"reason": "misplaced"}).status_code == 200
+
+
 def test_no_registry_ends_evolution_or_hides_what_it_did(registry: HostileRegistry) -> None:
     service = Service(ontology_url=registry.url, schema_refresh_s=86_400.0).start()
     try:
@@ -68,8 +92,9 @@ def test_no_registry_ends_evolution_or_hides_what_it_did(registry: HostileRegist
             # Numbers that are none, too large, or of another content.
             registry.publish(MAX_VERSION, UNITS, {"name": "far", "type": "date"})
             registry.publish(2, UNITS, {"name": "hub", "type": "integer"})
-            numbers = [1, "2", None, -3, 1e30, 10**18, True, MAX_VERSION, 2, 2]
-            registry.list(*numbers)
+            for hostile in (None, -3, 1e30, True, "two"):
+                check_list_without_a_number(client, registry, hostile)
+            registry.list(1, "2", 10**18, MAX_VERSION, 2, 2)
             result = refresh()
             assert [(o["version"], o["verdict"]) for o in result["outcomes"]] == [
                 (2, "adopted"),
@@ -81,13 +106,19 @@ def test_no_registry_ends_evolution_or_hides_what_it_did(registry: HostileRegist
             registry.list(1, 2)
             assert refresh()["verdict"] == "unchanged"
             assert health()[0] == "ok"
-            # A version of another schema, one without columns, and one that says another number.
-            registry.publish(3, UNITS, id="another")
-            registry.publish(4, name="none", columns=7)
+            # One without columns, a version of another schema, and one that says another number.
+            registry.publish(3, name="none", columns=7)
+            registry.publish(4, UNITS, id="another")
             registry.publish(5, UNITS, {"name": "hub", "type": "integer"}, version=6)
             registry.publish(7, UNITS, {"name": "hub", "type": "bigint"})
             verdicts = [(o["version"], o["verdict"]) for o in refresh()["outcomes"]]
-            assert verdicts == [(n, "quarantined") for n in (3, 4, 5)] + [(7, "adopted")]
+            assert verdicts == [(3, "quarantined"), (4, "failed")]
+            assert health()[0] == "degraded"
+            reject_unread(client, 4, "is not the requested")
+            del registry.documents[5]
+            registry.list(*registry.documents)
+            verdicts = [(o["version"], o["verdict"]) for o in refresh()["outcomes"]]
+            assert verdicts == [(3, "unchanged"), (4, "unchanged"), (7, "adopted")]
             assert health()[0] == "ok"
             # The list becomes garbage, then is gone, then is back.
             for versions, detail in ((b"<!doctype html>", "JSON"), (None, "no longer lists")):

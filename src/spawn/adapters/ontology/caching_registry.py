@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Final, TypeVar
@@ -22,7 +22,7 @@ from spawn.adapters.encryption.encryption_key import EncryptionKey
 from spawn.adapters.ontology.circuit_breaker import CircuitLimits, CircuitState
 from spawn.adapters.ontology.client import RegistryClient
 from spawn.adapters.ontology.disk_cache import DiskCache
-from spawn.adapters.ontology.registry_lists import parse_schemas, parse_versions
+from spawn.adapters.ontology.registry_lists import page_error, parse_schemas, parse_versions
 from spawn.domain.errors import InvalidInput, NotFound, RegistryError
 from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.schema_version import Schema
@@ -144,17 +144,38 @@ class CachingRegistry:
         """Return the numbers of the published versions; None if the registry has no list.
 
         A registry that had a list and has none now is at fault: the latest version alone does not
-        tell what lies between.
+        tell what lies between. The disk remembers it across restarts.
         """
         path = f"{_create_key(schema_id).path}/versions"
         versions = await self._request_list(schema_id, path, parse_versions)
-        if versions is None and schema_id in self._listed_ids:
+        if versions is None and await self._had_list(schema_id):
             error = "the registry no longer lists the versions of the schema"
             self._sources[schema_id].list_error = error
             raise RegistryError(error)
-        if versions is not None:
+        if versions is not None and schema_id not in self._listed_ids:
             self._listed_ids.add(schema_id)
+            await self._remember_list(schema_id)
         return versions
+
+    async def _had_list(self, schema_id: str) -> bool:
+        """Return whether this registry ever listed the versions of a schema."""
+        if schema_id not in self._listed_ids and self._disk_cache is not None:
+            entry = await asyncio.to_thread(self._disk_cache.load, f"{schema_id}@list")
+            # Another registry may be one without a list.
+            if entry is not None and entry.document == self._list_mark():
+                self._listed_ids.add(schema_id)
+        return schema_id in self._listed_ids
+
+    async def _remember_list(self, schema_id: str) -> None:
+        if self._disk_cache is None:
+            return
+        with suppress(OSError):  # the registry itself usually tells
+            await asyncio.to_thread(
+                self._disk_cache.save, f"{schema_id}@list", self._list_mark(), self._clock.now()
+            )
+
+    def _list_mark(self) -> bytes:
+        return msgspec.json.encode({"lists_versions": self._client.url})
 
     async def list_schemas(self) -> tuple[PublishedSchema, ...]:
         """Return the schemas that the registry lists."""
@@ -182,6 +203,8 @@ class CachingRegistry:
             response = await self._client.get(path, etag=before[0] if before else None)
         except NotFound:
             return None
+        if response.has_next:
+            raise page_error("Link: rel=next")
         if response.document is not None:
             if response.etag is not None:
                 self._store(self._lists, path, (response.etag, response.document))

@@ -46,11 +46,15 @@ class TransientRegistryError(RegistryError):
 
 
 class RegistryResponse(msgspec.Struct, frozen=True):
-    """Response of the registry; `document` is None for 304, where the cached one still holds."""
+    """Response of the registry; `document` is None for 304, where the cached one still holds.
+
+    `has_next` if a Link header names a next page.
+    """
 
     document: bytes | None
     etag: str | None
     max_age_s: float
+    has_next: bool = False
 
 
 class RegistryClient:
@@ -151,7 +155,8 @@ async def _read_response(response: httpx.Response) -> RegistryResponse:
     if status != HTTPStatus.OK:
         raise RegistryError(f"the registry responded with status {status}")
     document = await _read_body(response)
-    return RegistryResponse(document, response.headers.get("ETag"), _parse_max_age_s(response))
+    etag, has_next = response.headers.get("ETag"), "next" in response.links
+    return RegistryResponse(document, etag, _parse_max_age_s(response), has_next)
 
 
 async def _read_body(response: httpx.Response) -> bytes:

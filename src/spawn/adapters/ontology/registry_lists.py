@@ -3,28 +3,61 @@
 from typing import Final
 
 from spawn.domain.errors import InvalidInput, MalformedBody, RegistryError
-from spawn.domain.json_tokens import NumberToken, Token, parse_object
+from spawn.domain.json_tokens import Token, format_token, parse_object
 from spawn.domain.schema_version import MAX_VERSION
 from spawn.domain.schemas.document_parser import is_schema_id
 from spawn.ports.schemas import PublishedSchema
 
 _MAX_TITLE: Final = 120
-_MAX_DIGITS: Final = 10
+_PAGE_MEMBERS: Final = (
+    *("next", "next_page", "nextPage", "next_page_token", "nextPageToken", "next_cursor"),
+    *("has_more", "hasMore"),
+)
+_COUNT_MEMBERS: Final = ("total", "total_count", "totalCount", "count")
+_MAX_SHOWN: Final = 40
+_MAX_DIGITS: Final = 20
 
 
 def parse_versions(body: bytes) -> tuple[int, ...] | None:
     """Return the version numbers of a list, ascending; None if the body is no such list.
 
-    Entries without a usable number are left out: the versions that have one still count.
+    A number may be a text of digits. Numbers beyond `MAX_VERSION` come after all others and are
+    left out. Any other entry, or a list that is a page of a longer one, would hide a version.
 
     Raises:
-        RegistryError: the body is no JSON object.
+        RegistryError: the body is no JSON object, is not the whole list, or an entry has no number.
     """
-    entries = _read_object(body).get("versions")
+    members = _read_object(body)
+    entries = members.get("versions")
     if not isinstance(entries, list):
         return None
-    numbers = (_read_number(entry) for entry in entries)
-    return tuple(sorted({number for number in numbers if number is not None}))
+    _check_whole(members, len(entries))
+    numbers = {_read_number(entry, index) for index, entry in enumerate(entries)}
+    return tuple(sorted(number for number in numbers if number <= MAX_VERSION))
+
+
+def _check_whole(members: dict[str, Token], entry_count: int) -> None:
+    """Raise RegistryError if a list says that it is not the whole one."""
+    places = {"": members, "/links": members.get("links"), "/_links": members.get("_links")}
+    for place, holder in places.items():
+        for member in _PAGE_MEMBERS if isinstance(holder, dict) else ():
+            if isinstance(holder, dict) and holder.get(member):
+                raise page_error(f"{place}/{member}")
+    for member in _COUNT_MEMBERS:
+        count = _parse_number(members.get(member))
+        if count is not None and count > entry_count:
+            raise RegistryError(
+                f"the registry's list of versions has {entry_count} of {count} entries (/{member}):"
+                " list all versions in one response"
+            )
+
+
+def page_error(place: str) -> RegistryError:
+    """Return the error of a list that is one page of several, as a member or header says."""
+    return RegistryError(
+        f"the registry's list of versions is one page of several ({place}):"
+        " list all versions in one response"
+    )
 
 
 def parse_schemas(body: bytes) -> tuple[PublishedSchema, ...]:
@@ -41,7 +74,7 @@ def parse_schemas(body: bytes) -> tuple[PublishedSchema, ...]:
             schemas[schema_id] = PublishedSchema(
                 schema_id=schema_id,
                 title=_read_title(entry),
-                latest_version=_parse_number(entry.get("latest_version")),
+                latest_version=_read_latest(entry),
             )
     return tuple(schemas[schema_id] for schema_id in sorted(schemas))
 
@@ -53,15 +86,28 @@ def _read_object(body: bytes) -> dict[str, Token]:
         raise RegistryError(f"the registry's list is no JSON object: {error.detail}") from None
 
 
-def _read_number(entry: Token) -> int | None:
-    return _parse_number(entry.get("version") if isinstance(entry, dict) else entry)
+def _read_number(entry: Token, index: int) -> int:
+    token = entry.get("version") if isinstance(entry, dict) else entry
+    number = _parse_number(token)
+    if number is None:
+        pointer = f"/versions/{index}" + ("/version" if isinstance(entry, dict) else "")
+        shown = format_token(token)[:_MAX_SHOWN]
+        raise RegistryError(
+            f"the registry's list of versions has an entry without a number: {pointer} is {shown}"
+        )
+    return number
 
 
 def _parse_number(token: Token) -> int | None:
-    if not isinstance(token, NumberToken) or not token.isdecimal() or len(token) > _MAX_DIGITS:
+    """Return a whole number that is not negative, also of a text of digits; else None."""
+    if not isinstance(token, str) or len(token) > _MAX_DIGITS:
         return None
-    number = int(token)
-    return number if number <= MAX_VERSION else None
+    return int(token) if token.isascii() and token.isdecimal() else None
+
+
+def _read_latest(entry: dict[str, Token]) -> int | None:
+    number = _parse_number(entry.get("latest_version"))
+    return number if number is not None and number <= MAX_VERSION else None
 
 
 def _read_title(entry: dict[str, Token]) -> str:

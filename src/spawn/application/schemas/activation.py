@@ -333,6 +333,20 @@ def find_record(
     return None
 
 
+def has_room(records: list[SchemaRecord], record: SchemaRecord) -> bool:
+    """Return whether the version may be recorded; existing records may always change.
+
+    Versions quarantined before the active one was adopted do not count.
+    """
+    if find_record(records, record.schema.fingerprint, record.schema.version) is not None:
+        return True
+    waiting = [r for r in records if r.state not in ADOPTED]
+    if len(waiting) < MAX_WAITING:
+        return True
+    since = max((r.recorded_at for r in records if r.state is SchemaState.ACTIVE), default=None)
+    return sum(since is None or r.recorded_at >= since for r in waiting) < MAX_WAITING
+
+
 def build_record(
     dependencies: Dependencies,
     schema: Schema,

@@ -23,6 +23,7 @@ from spawn.application.schemas.activation import (
     build_record,
     find_record,
     has_data,
+    has_room,
     next_version,
 )
 from spawn.application.schemas.consumers import (
@@ -31,6 +32,7 @@ from spawn.application.schemas.consumers import (
     find_affected,
 )
 from spawn.application.schemas.schema_subject import find_foreign_subject
+from spawn.application.schemas.unread_versions import is_unread
 from spawn.domain.approvals.approval import MAX_CHANGES, CommandPreview, FieldChange
 from spawn.domain.change import Guard
 from spawn.domain.errors import (
@@ -205,18 +207,23 @@ async def _find_or_fetch(
     dependencies: Dependencies, policy: SchemaPolicy, version: int
 ) -> SchemaRecord:
     """Return a waiting version, or else the one that the registry publishes."""
+    missing = NotFound(f"The registry does not publish version {version}.")
     try:
-        return await _find_waiting(dependencies, policy, version)
-    except NotFound as missing:
+        record = await _find_waiting(dependencies, policy, version)
+    except NotFound as error:
+        missing = error
         active = await dependencies.active_schema(policy.kind)
         if -MAX_VERSION_STEP <= version - active.schema.version <= 0:
             raise
-        try:
-            fetched_schema = await dependencies.registry.refresh(
-                policy.schema_id, version, kind=policy.kind
-            )
-        except NotFound:
-            raise missing from None
+    else:
+        if not is_unread(record):
+            return record
+    try:
+        fetched_schema = await dependencies.registry.refresh(
+            policy.schema_id, version, kind=policy.kind
+        )
+    except NotFound:
+        raise missing from None
     return build_record(dependencies, fetched_schema.schema, fetched_schema, SchemaState.CANDIDATE)
 
 
@@ -349,15 +356,15 @@ class Adoption:
         if violation:
             return await self._quarantine(violation)
         if is_empty:
-            return await self._adopt_without_data(active)
+            return await self._adopt_without_data()
         return await self._adopt_if_allowed(active)
 
-    async def _adopt_without_data(self, active: SchemaRecord) -> RefreshResult:
+    async def _adopt_without_data(self) -> RefreshResult:
         try:
             await self._dependencies.schemas.adopt(self._record, actor=self._actor)
-        except Conflict:
-            # Data arrived meanwhile: they must be migrated.
-            return await self._adopt_if_allowed(active)
+        except Conflict as conflict:
+            # Data arrived meanwhile: they must be migrated, by every version in order.
+            return RefreshResult(RefreshVerdict.UNCHANGED, conflict.detail)
         return self._build_result(f"is active in a store without any {self._policy.kind}")
 
     async def approve(self) -> RefreshResult:
@@ -365,7 +372,7 @@ class Adoption:
         active = await self._dependencies.active_schema(self._policy.kind)
         await self.check_approval(active)
         if not await has_data(self._dependencies, self._policy.kind):
-            return await self._adopt_without_data(active)
+            return await self._adopt_without_data()
         try:
             return await self._migrate(active)
         except MigrationRejected as rejection:
@@ -465,7 +472,7 @@ class Adoption:
         record = msgspec.structs.replace(self._record, state=state, reason=reason)
         records = await self._dependencies.schemas.records(self._policy.kind)
         try:
-            if _has_room(records, record):
+            if has_room(records, record):
                 await self._dependencies.schemas.record(record, actor=self._actor)
         except SpawnError:
             # Adopted by another replica, or the store cannot write: the next step finds out.
@@ -615,7 +622,7 @@ async def withdraw_unpublished(
 async def _record_quarantine(
     dependencies: Dependencies, record: SchemaRecord, actor: str
 ) -> RefreshResult:
-    if not _has_room(await dependencies.schemas.records(record.schema.kind), record):
+    if not has_room(await dependencies.schemas.records(record.schema.kind), record):
         detail = f"{record.reason} (not recorded: {MAX_WAITING} versions wait already; reject some)"
         return RefreshResult(RefreshVerdict.QUARANTINED, detail)
     try:
@@ -624,17 +631,3 @@ async def _record_quarantine(
         # It was rejected, or adopted by another replica, during the judgement.
         return RefreshResult(RefreshVerdict.UNCHANGED, conflict.detail)
     return RefreshResult(RefreshVerdict.QUARANTINED, record.reason, record)
-
-
-def _has_room(records: list[SchemaRecord], record: SchemaRecord) -> bool:
-    """Return whether the version may be recorded; existing records may always change.
-
-    Versions quarantined before the active one was adopted do not count.
-    """
-    if find_record(records, record.schema.fingerprint, record.schema.version) is not None:
-        return True
-    waiting = [r for r in records if r.state not in ADOPTED]
-    if len(waiting) < MAX_WAITING:
-        return True
-    since = max((r.recorded_at for r in records if r.state is SchemaState.ACTIVE), default=None)
-    return sum(since is None or r.recorded_at >= since for r in waiting) < MAX_WAITING

@@ -2,8 +2,9 @@
 
 Every version counts: one that renames a column says what became of its values, so it is adopted
 before the next is judged, however many were published between two refreshes. A bad version is
-skipped with its reason, and the next is judged against the last adopted one. A version that cannot
-be fetched now ends the walk, since what comes after it cannot be judged without it.
+skipped with its reason, and the next is judged against the last adopted one. A listed version that
+is not read as a document ends the walk, by any status of the response: what comes after it cannot
+be judged without it. No version is taken that the list does not name.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from spawn.application.schemas.activation import (
     WalkMark,
     assign_version,
     build_record,
+    find_record,
     has_data,
 )
 from spawn.application.schemas.adoption import (
@@ -29,15 +31,33 @@ from spawn.application.schemas.adoption import (
     quarantine_invalid_document,
     withdraw_unpublished,
 )
+from spawn.application.schemas.unread_versions import (
+    find_rejected_unread,
+    is_version_document,
+    record_gap,
+    record_unlisted,
+    record_unread,
+)
 from spawn.domain.errors import NotFound, RegistryError, SpawnError
 from spawn.domain.principal import SERVICE_PRINCIPAL
-from spawn.domain.schema_version import Schema
-from spawn.domain.schemas.document_parser import InvalidSchemaDocument, compute_fingerprint
-from spawn.ports.schemas import FetchedSchema, SchemaState
+from spawn.domain.schema_version import MAX_VERSION, Schema
+from spawn.domain.schemas.document_parser import (
+    InvalidSchemaDocument,
+    compute_fingerprint,
+    find_stated_version,
+    read_schema,
+)
+from spawn.ports.schemas import FetchedSchema, SchemaRecord, SchemaState
 
 REFRESH_INTERVAL_S: Final = 60.0
 MAX_WALK: Final = 1_000
 """Versions that one refresh meets; the next goes on with the others."""
+
+MAX_LISTS: Final = 3
+"""Times that one refresh reads the list: more were published since, or the list is a stale one."""
+
+MAX_NAMED_GAP: Final = 10
+"""Numbers left out of the list between two versions that the result of a refresh names."""
 
 MAX_SENTENCES: Final = 20
 """Versions that the summary of one refresh describes."""
@@ -125,27 +145,39 @@ class _Walk:
         self._actor = actor
         self._should_retry = should_retry
         self._fingerprints: dict[int, str] = {}
+        self._numbers: tuple[int, ...] | None = None
+        self._unread: int | None = None
         self._outcomes: list[VersionOutcome] = []
         self._results: list[RefreshResult] = []
 
     async def run(self) -> RefreshResult:
         """Walk the list, then take the latest version, which may have another content now."""
         registry, schema_id = self._dependencies.registry, self._policy.schema_id
-        numbers = await registry.list_versions(schema_id)
-        is_complete = await self._walk(await self._select(numbers or ()))
-        pin = self._policy.pin
-        if is_complete and pin is None:
-            await self._consider_latest()
-        elif is_complete and pin is not None and pin[1] not in self._fingerprints:
-            await self._consider(await registry.fetch(*pin, kind=self._policy.kind))
-        if is_complete and pin is None:
-            await self._withdraw(numbers)
+        latest: FetchedSchema | None = None
+        for _ in range(MAX_LISTS):
+            self._numbers = await registry.list_versions(schema_id)
+            if not await self._walk(await self._select(self._numbers or ())):
+                latest = None
+                break
+            # One that the list lacks was published since, with others before it perhaps.
+            latest = await (self._consider_latest() if self._policy.pin is None else self._take())
+            if latest is None:
+                break
+        if latest is not None:
+            record = self._build_candidate(latest)
+            self._note(
+                await record_unlisted(self._dependencies, record, self._numbers or (), self._actor)
+            )
+            self._fingerprints[latest.schema.version] = latest.schema.fingerprint
+        if self._policy.pin is None and self._next_mark is None:
+            await self._withdraw()
         return self._summarize()
 
     async def _select(self, numbers: Sequence[int]) -> list[int]:
         """Return the versions after the active one; the newest first in a store without data."""
         active = (await self._dependencies.active_schema(self._policy.kind)).schema.version
         pin = self._policy.pin
+        numbers = [number for number in numbers if number not in self._fingerprints]
         if await has_data(self._dependencies, self._policy.kind):
             # Those before the mark are bad after the same active version; they come up again once
             # the walk has seen all, or a thousand of them would hide every later one for good.
@@ -158,13 +190,20 @@ class _Walk:
     async def _walk(self, numbers: Sequence[int]) -> bool:
         """Consider each version; return whether the rest of the registry may be considered too."""
         is_empty = not await has_data(self._dependencies, self._policy.kind)
+        records = await self._dependencies.schemas.records(self._policy.kind)
+        passed_numbers = find_rejected_unread(records)
+        if numbers and not is_empty and await self._has_gap(numbers[0]):
+            return False
         for number in numbers[:MAX_WALK]:
-            result = await self._consider_number(number)
+            if is_empty and await has_data(self._dependencies, self._policy.kind):
+                # They are to be migrated, in the order of the numbers.
+                return await self._walk(await self._select(self._numbers or ()))
+            result = await self._consider_number(number, passed_numbers)
             self._outcomes.append(
                 VersionOutcome(version=number, verdict=result.verdict, detail=result.detail)
             )
             if result.verdict is RefreshVerdict.FAILED:
-                self._next_mark = self._mark
+                self._next_mark, self._unread = self._mark, number
                 return False
             if is_empty and result.verdict is RefreshVerdict.ADOPTED:
                 break
@@ -175,26 +214,45 @@ class _Walk:
             self._next_mark = WalkMark(active.schema.version, numbers[MAX_WALK - 1])
         return False
 
-    async def _consider_number(self, number: int) -> RefreshResult:
+    async def _has_gap(self, first: int) -> bool:
+        """Return whether versions may be missing between the active one and the first listed."""
+        active = (await self._dependencies.active_schema(self._policy.kind)).schema.version
+        numbers = self._numbers or (first,)
+        # Nothing was agreed with the registry while the bundled schema is active.
+        if not active or first == active + 1 or numbers[0] <= active:
+            return False
+        result = await record_gap(self._dependencies, self._policy, first, active, self._actor)
+        self._outcomes.append(
+            VersionOutcome(version=first, verdict=result.verdict, detail=result.detail)
+        )
+        self._unread = first
+        self._note(result)
+        return True
+
+    async def _consider_number(self, number: int, passed_numbers: frozenset[int]) -> RefreshResult:
+        if number in passed_numbers:
+            detail = f"version {number} is already rejected"
+            return self._note(RefreshResult(RefreshVerdict.UNCHANGED, detail))
         try:
             fetched_schema = await self._dependencies.registry.refresh(
                 self._policy.schema_id, number, kind=self._policy.kind
             )
         except InvalidSchemaDocument as invalid:
-            return await self._quarantine(invalid, number)
-        except NotFound:
-            detail = f"version {number} is listed, but not published"
-            return self._note(RefreshResult(RefreshVerdict.QUARANTINED, detail))
-        except RegistryError as error:
-            if error.is_transient:
-                detail = f"version {number} was not fetched: {error.detail}"
-                return self._note(RefreshResult(RefreshVerdict.FAILED, detail))
-            detail = f"version {number} is unusable: {error.detail}"
-            return self._note(RefreshResult(RefreshVerdict.QUARANTINED, detail))
-        return await self._consider(fetched_schema, number)
+            if is_version_document(invalid):
+                return await self._quarantine(invalid, number)
+            reason = invalid.detail
+        except (NotFound, RegistryError) as error:
+            reason = error.detail
+        else:
+            return await self._consider(fetched_schema, number)
+        return self._note(
+            await record_unread(self._dependencies, self._policy, number, reason, self._actor)
+        )
 
-    async def _consider_latest(self) -> None:
+    async def _consider_latest(self) -> FetchedSchema | None:
         """Consider the latest version, unless the walk has met it with the same content.
+
+        Return it instead if data would pass over versions that the list lacks.
 
         Raises:
             NotFound, RegistryError: the registry has none, or its response is unusable.
@@ -206,22 +264,95 @@ class _Walk:
         except InvalidSchemaDocument as invalid:
             if _find_fingerprint(invalid.document) not in self._fingerprints.values():
                 await self._quarantine(invalid, None)
-            return
-        if fetched_schema.schema.fingerprint not in self._fingerprints.values():
-            await self._consider(fetched_schema)
+            return None
+        if fetched_schema.schema.fingerprint in self._fingerprints.values():
+            return None
+        number = await self._find_number(fetched_schema)
+        records = await self._dependencies.schemas.records(self._policy.kind)
+        if number in find_rejected_unread(records):
+            return None
+        if number is None or not await self._may_take(number):
+            return fetched_schema
+        await self._consider(fetched_schema, None if self._numbers is None else number)
+        return None
+
+    async def _take(self) -> FetchedSchema | None:
+        """Consider the pinned version if the walk has not; return it if the list lacks it."""
+        pin = self._policy.pin
+        if pin is None or pin[1] in self._fingerprints:
+            return None
+        fetched_schema = await self._dependencies.registry.fetch(*pin, kind=self._policy.kind)
+        if not await self._may_take(pin[1]):
+            return fetched_schema
+        await self._consider(fetched_schema)
+        return None
+
+    async def _may_take(self, number: int) -> bool:
+        """Return whether no version can lie between the active one and this one but listed ones."""
+        active = (await self._dependencies.active_schema(self._policy.kind)).schema.version
+        is_known = self._numbers is None or number in self._numbers
+        return (
+            is_known
+            or not active < number <= MAX_VERSION
+            or not await has_data(self._dependencies, self._policy.kind)
+        )
+
+    async def _find_number(self, fetched_schema: FetchedSchema) -> int | None:
+        """Return the number of the latest version; None if the list has another one there.
+
+        Without a number in its document it is the highest of the list, if that is the same.
+        """
+        number, numbers = find_stated_version(fetched_schema.document), self._numbers
+        if number is not None or numbers is None:
+            return number or 0
+        if not numbers:
+            return None
+        highest, fingerprint = numbers[-1], fetched_schema.schema.fingerprint
+        records = await self._dependencies.schemas.records(self._policy.kind)
+        if find_record(records, fingerprint, highest) is not None:
+            return highest
+        try:
+            same = await self._dependencies.registry.refresh(
+                self._policy.schema_id, highest, kind=self._policy.kind
+            )
+        except (NotFound, RegistryError):
+            return None
+        return highest if same.schema.fingerprint == fingerprint else None
 
     async def _consider(
         self, fetched_schema: FetchedSchema, number: int | None = None
     ) -> RefreshResult:
         """Adopt or quarantine a version; one without a number of its own gets the next."""
-        dependencies, schema = self._dependencies, fetched_schema.schema
+        schema, kind = fetched_schema.schema, self._policy.kind
         if number is None:
-            records = await dependencies.schemas.records(self._policy.kind)
-            schema = assign_version(fetched_schema, records, self._policy.kind)
+            records = await self._dependencies.schemas.records(kind)
+            schema = assign_version(fetched_schema, records, kind)
+        elif number != schema.version:
+            schema = read_schema(
+                fetched_schema.document, default_version=number, schema_id=schema.id, kind=kind
+            )
+        before = (await self._dependencies.active_schema(kind)).schema.version
         self._fingerprints[schema.version] = schema.fingerprint
-        candidate = build_record(dependencies, schema, fetched_schema, SchemaState.CANDIDATE)
-        adoption = Adoption(dependencies, self._policy, candidate, self._actor)
-        return self._note(await adoption.adopt_or_quarantine(should_retry=self._should_retry))
+        candidate = self._build_candidate(msgspec.structs.replace(fetched_schema, schema=schema))
+        adoption = Adoption(self._dependencies, self._policy, candidate, self._actor)
+        result = await adoption.adopt_or_quarantine(should_retry=self._should_retry)
+        return self._note(self._name_gap(result, before, schema.version))
+
+    def _build_candidate(self, fetched_schema: FetchedSchema) -> SchemaRecord:
+        return build_record(
+            self._dependencies, fetched_schema.schema, fetched_schema, SchemaState.CANDIDATE
+        )
+
+    def _name_gap(self, result: RefreshResult, before: int, number: int) -> RefreshResult:
+        """Return the result of an adoption with the few numbers that the list lacks before it."""
+        numbers = range(before + 1, number)
+        if result.verdict is not RefreshVerdict.ADOPTED or not before or self._numbers is None:
+            return result
+        missing = [n for n in numbers[: MAX_NAMED_GAP + 1] if n not in self._numbers]
+        if not missing or len(numbers) > MAX_NAMED_GAP:
+            return result
+        detail = f"{result.detail}; not listed before it: {', '.join(map(str, missing))}"
+        return msgspec.structs.replace(result, detail=detail)
 
     async def _quarantine(
         self, invalid: InvalidSchemaDocument, number: int | None
@@ -243,13 +374,17 @@ class _Walk:
         self._results.append(result)
         return result
 
-    async def _withdraw(self, numbers: Sequence[int] | None) -> None:
-        """Record which versions the registry publishes no more, so that health forgets them."""
-        all_numbers = frozenset(numbers or ())
+    async def _withdraw(self) -> None:
+        """Record which versions the registry publishes no more, so that health forgets them.
+
+        After a version that was not read, only what the walk has passed is known.
+        """
+        all_numbers = frozenset(self._numbers or ())
         fingerprints = frozenset(self._fingerprints.values())
 
         def is_published(schema: Schema) -> bool:
-            if schema.fingerprint in fingerprints:
+            is_passed = self._unread is None or schema.version < self._unread
+            if schema.fingerprint in fingerprints or not is_passed:
                 return True
             return schema.version in all_numbers and schema.version not in self._fingerprints
 

@@ -440,3 +440,12 @@ def find_stated_id(document: bytes) -> str | None:
     except MalformedBody:
         return None
     return schema_id if isinstance(schema_id, str) else None
+
+
+def find_stated_version(document: bytes) -> int | None:
+    """Return the version number that a document states; None without one."""
+    try:
+        token = parse_object(document).get("version")
+        return None if token is None else _read_version(token, "/version")
+    except (InvalidInput, MalformedBody):
+        return None

@@ -1,0 +1,131 @@
+"""Versions that keep a refresh from going on: unread, unlisted, or behind a gap of the list.
+
+A refresh must not pass over a version that it has not read: if that one renames a column, the
+values of the old name would be lost to its successors. Such a version is recorded as failed, so
+that health, candidates and every replica know why the refresh ended; it is read again each time.
+An administrator goes on without it by rejecting it, or over a gap by approving what follows.
+"""
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+
+import msgspec
+
+from spawn.application.dependencies import Dependencies
+from spawn.application.schemas.activation import (
+    RefreshResult,
+    RefreshVerdict,
+    SchemaPolicy,
+    find_record,
+    has_room,
+    needs_attention,
+)
+from spawn.domain.errors import InvalidInput, MalformedBody, SpawnError
+from spawn.domain.json_tokens import parse_object
+from spawn.domain.schemas.document_parser import InvalidSchemaDocument, restore_schema
+from spawn.ports.schemas import Provenance, SchemaRecord, SchemaState
+
+_OF_ANOTHER = frozenset({"other_version", "other_schema"})
+
+
+def is_version_document(invalid: InvalidSchemaDocument) -> bool:
+    """Return whether an invalid document is a version of the schema, though a bad one.
+
+    A page of a proxy, an error as an object, and the document of another version or schema say
+    nothing about the version that was requested.
+    """
+    if _OF_ANOTHER & {error.code for error in invalid.errors}:
+        return False
+    try:
+        return "columns" in parse_object(invalid.document)
+    except (MalformedBody, InvalidInput):
+        return False
+
+
+def find_rejected_unread(records: Iterable[SchemaRecord]) -> frozenset[int]:
+    """Return the numbers that an administrator has rejected without a document."""
+    return frozenset(
+        record.schema.version
+        for record in records
+        if record.state is SchemaState.REJECTED and is_unread(record)
+    )
+
+
+async def record_unread(
+    dependencies: Dependencies, policy: SchemaPolicy, number: int, reason: str, actor: str
+) -> RefreshResult:
+    """Record that a listed version was not read, and why."""
+    detail = (
+        f"it is listed, but was not read: {reason}; it is read again, and later versions wait,"
+        " unless it is rejected"
+    )
+    return await _record(dependencies, _build_unread(dependencies, policy, number), detail, actor)
+
+
+async def record_gap(
+    dependencies: Dependencies, policy: SchemaPolicy, first: int, active: int, actor: str
+) -> RefreshResult:
+    """Record that the list begins after the active version, so that others may be missing."""
+    detail = (
+        f"the registry's list begins with it, and version {active} is active: versions between"
+        " them may be missing; approve it to go on without them"
+    )
+    return await _record(dependencies, _build_unread(dependencies, policy, first), detail, actor)
+
+
+async def record_unlisted(
+    dependencies: Dependencies, record: SchemaRecord, numbers: Sequence[int], actor: str
+) -> RefreshResult:
+    """Record that a version is served, but not listed: it waits until it is."""
+    end = f"ends with {numbers[-1]}" if numbers else "is empty"
+    detail = (
+        f"the registry serves it, but its list {end}: it waits until it is listed, since others"
+        " may come before it"
+    )
+    return await _record(dependencies, record, detail, actor)
+
+
+def is_unread(record: SchemaRecord) -> bool:
+    """Return whether a record stands for a version whose document was not read."""
+    return record.document == _build_document(record.schema.id, record.schema.version)
+
+
+def _build_document(schema_id: str, number: int) -> bytes:
+    """Return the document of a record that has none: the number alone, which is no schema."""
+    return msgspec.json.encode({"id": schema_id, "version": number})
+
+
+def _build_unread(dependencies: Dependencies, policy: SchemaPolicy, number: int) -> SchemaRecord:
+    document = _build_document(policy.schema_id, number)
+    return SchemaRecord(
+        schema=restore_schema(
+            document, schema_id=policy.schema_id, version=number, kind=policy.kind
+        ),
+        document=document,
+        state=SchemaState.FAILED,
+        provenance=Provenance.LIVE,
+        recorded_at=dependencies.clock.now(),
+    )
+
+
+async def _record(
+    dependencies: Dependencies, record: SchemaRecord, reason: str, actor: str
+) -> RefreshResult:
+    """Record a failed version, unless it is known with the same reason."""
+    kind = record.schema.kind
+    records = await dependencies.schemas.records(kind)
+    active = await dependencies.active_schema(kind)
+    existing = find_record(records, record.schema.fingerprint, record.schema.version)
+    failed_record = msgspec.structs.replace(record, state=SchemaState.FAILED, reason=reason)
+    is_known = (
+        existing is not None
+        and (existing.state, existing.reason) == (SchemaState.FAILED, reason)
+        and needs_attention(existing, active)
+    )
+    if not is_known and has_room(records, failed_record):
+        with suppress(SpawnError):
+            # It was rejected or adopted meanwhile, or the store cannot write: the next round
+            # finds out.
+            await dependencies.schemas.record(failed_record, actor=actor)
+    detail = f"version {record.schema.version}: {reason}"
+    return RefreshResult(RefreshVerdict.FAILED, detail, failed_record)
