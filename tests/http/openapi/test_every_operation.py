@@ -105,6 +105,28 @@ def test_body_is_read_strictly(client: httpx.Client, paths_of_document: dict[str
             assert is_problem(response, status, 428), (method, address, body)
 
 
+def test_a_command_that_takes_no_body_rejects_one(
+    client: httpx.Client, paths_of_document: dict[str, Any]
+) -> None:
+    """One that is ignored may be another request under the same idempotency key."""
+    commands = [
+        (address, method)
+        for address, method, operation in operations(paths_of_document)
+        if method != "get" and "requestBody" not in operation
+    ]
+    assert ("/v1/ops/portfolios/x/holdings/x", "delete") in commands
+    assert len(commands) >= 10
+    for address, method in commands:
+        for body in (b"{}", iter([b"", b"x"])):
+            response = client.request(method, address, content=body)
+            assert response.status_code == 422, (method, address)
+            errors = [(one["pointer"], one["code"]) for one in response.json()["errors"]]
+            assert errors == [("", "unexpected_body")], (method, address)
+        for empty in (b"", iter([b""])):
+            response = client.request(method, address, content=empty)
+            assert "unexpected_body" not in response.text, (method, address)
+
+
 def test_no_operation_ignores_a_precondition(
     client: httpx.Client, paths_of_document: dict[str, Any]
 ) -> None:

@@ -101,8 +101,12 @@ def test_holdings_share_an_exposure_of_at_most_the_whole(client: httpx.Client) -
     other = f"{second}/holdings/{address.rpartition('/')[2]}"
     assert client.get(other).status_code == 404
     assert client.delete(address).status_code == 428
-    removed = client.delete(address, headers={"If-Match": sold.headers["etag"]})
+    once = {"If-Match": sold.headers["etag"], "Idempotency-Key": address}
+    removed = client.delete(address, headers=once)
     assert (removed.status_code, removed.json()["is_active"]) == (200, False)
+    with_body = client.request("DELETE", address, headers=once, json={"reason": "another"})
+    assert [one["code"] for one in with_body.json()["errors"]] == ["unexpected_body"]
+    assert client.delete(address, headers=once).content == removed.content
     assert client.get(address).status_code == 404
     assert client.get(f"{first}/holdings").json()["items"] == []
     past = client.get(f"{first}/holdings", params={"as_of": shown.json()["updated_at"]}).json()

@@ -34,6 +34,7 @@ _INVALID_TOKEN: Final = (
 RESOURCE_METADATA: Final = "/.well-known/oauth-protected-resource"
 """Path of the metadata that 401 names (RFC 9728)."""
 
+_TOO_LARGE: Final = "body_too_large"
 _CHARSET: Final = re.compile(r'\s*charset\s*=\s*"?utf-8"?\s*', re.IGNORECASE)
 
 
@@ -112,6 +113,26 @@ class StrictRequest(Request[Any, Any, State]):
             return self.complete_body
         return await self._read_bounded_body(body.max_bytes or self.http_state.limits.body_bytes)
 
+    async def require_no_body(self) -> None:
+        """Check that a command whose operation declares no body came without one.
+
+        A body that is ignored could be another request under the same idempotency key.
+
+        Raises:
+            InvalidInput: it has a body.
+            RequestProblem: 408, the client disconnected.
+        """
+        headers = self.context.headers
+        if headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers:
+            return
+        try:
+            await self._read_bounded_body(0)
+        except RequestProblem as problem:
+            if problem.code != _TOO_LARGE:
+                raise
+            detail = "the operation takes no body: send the request without"
+            raise InvalidInput.at("", "unexpected_body", detail) from None
+
     async def _read_bounded_body(self, limit: int) -> bytes:
         """Return the body, bounded while it arrives.
 
@@ -186,7 +207,7 @@ class StrictRequest(Request[Any, Any, State]):
 
 def _body_too_large(limit: int) -> RequestProblem:
     return RequestProblem(
-        "body_too_large",
+        _TOO_LARGE,
         f"The body exceeds the limit of {limit} bytes.",
         headers=((b"connection", b"close"),),
     )

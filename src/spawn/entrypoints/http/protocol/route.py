@@ -84,6 +84,7 @@ class Route(msgspec.Struct, frozen=True):
         ids = [name for name in operation.path_parameters if name not in PATH_PATTERNS]
         respond, use_case = _responder(operation), operation.use_case
         dependencies = state.dependencies
+        is_bodiless_command = operation.method != "GET" and operation.body is None
         base_url, ignored_names = state.product.base_url, operation.ignored_preconditions
 
         async def endpoint(request: StrictRequest) -> ASGIResponse:
@@ -96,6 +97,8 @@ class Route(msgspec.Struct, frozen=True):
             query_string = scope["query_string"]
             request.query = read_query(query_string) if query_string else _NO_PARAMETERS
             request.media_type = select_media_type(request)
+            if is_bodiless_command:
+                await request.require_no_body()
             path_params = scope["path_params"]
             for name in ids:
                 require_canonical_id(path_params[name])
