@@ -28,7 +28,7 @@ PARALLEL = -n $(WORKERS) --dist loadgroup
 export PYTHONDONTWRITEBYTECODE :=
 IMAGE ?= spawn:dev
 
-.PHONY: help run extras test test-core test-properties mutants lint types contracts bench drill histories simulate power-loss docs site schemathesis conformance sbom audit wheel test-lowest lock image image-test manifests clean
+.PHONY: help run extras test test-thorough test-core test-properties mutants lint types contracts bench drill histories simulate power-loss docs site schemathesis conformance sbom audit wheel test-lowest lock image image-test manifests clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-13s\033[0m %s\n", $$1, $$2 }' Makefile
@@ -72,6 +72,9 @@ extras: $(VENV)/extras.stamp ## Install the optional packages: arrow, calendars,
 test: $(VENV)/dev.stamp $(POLICY)/stamp $(S3_SERVER)/stamp ## Run every test, in parallel; SEED=... repeats a search
 	@$(if $(SEED),echo "Hypothesis seed $(SEED). To repeat this run: make test SEED=$(SEED)")
 	@$(BIN)/pytest $(PARALLEL) $(SEARCH) $(ARGS)
+
+test-thorough: ## Run every test, with all rounds of its searches: kills, power cuts, histories, examples
+	@THOROUGH_TESTS=1 $(MAKE) test
 
 test-core: $(VENV)/dev.stamp ## Run the tests of the domain only, without I/O
 	@$(BIN)/pytest -m "core and not slow" tests/domain --hypothesis-profile=quick \

@@ -11,6 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from spawn.testing.intensity import THOROUGH_VARIABLE
+
 ROOT = Path(__file__).parents[2]
 FORGE = ROOT / ".github"
 WORKFLOWS = sorted((FORGE / "workflows").glob("*.yml"))
@@ -163,6 +165,7 @@ def test_every_target_of_make_exists() -> None:
         "types",
         "test",
         "test-lowest",
+        "test-thorough",
         "site",
         "conformance",
         "audit",
@@ -170,6 +173,22 @@ def test_every_target_of_make_exists() -> None:
         "image",
     } <= named
     assert named - targets == set()
+
+
+def test_every_night_the_searches_have_all_their_rounds() -> None:
+    workflow = read_workflow(FORGE / "workflows" / "thorough.yml")
+    triggers: dict[str, Any] = workflow.get("on") or workflow[True]
+    assert triggers["schedule"]
+    (job,) = workflow["jobs"].values()
+    assert "make test-thorough" in job["steps"][-1]["run"]
+    printed = subprocess.run(
+        [shutil.which("make") or "make", "--dry-run", "test-thorough"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert f"{THOROUGH_VARIABLE}=1 " in printed
 
 
 def test_the_tests_run_on_every_supported_python_and_on_the_next() -> None:

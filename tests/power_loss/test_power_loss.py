@@ -9,6 +9,8 @@ from tests.power_loss.disk import Disk
 from tests.power_loss.replay import Replayer, record_workload
 from tests.power_loss.system_calls import SystemCall, can_trace, read_calls
 
+from spawn.testing.intensity import rounds
+
 pytestmark = [
     pytest.mark.real,
     pytest.mark.slow,
@@ -16,7 +18,7 @@ pytestmark = [
     pytest.mark.skipif(not can_trace(), reason="needs strace, and permission to trace"),
 ]
 
-SHARE = 0.025
+SHARE = rounds(10, 25) / 1_000
 """Share of the images that are opened; `make power-loss` opens all of them."""
 
 

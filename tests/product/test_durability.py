@@ -11,6 +11,8 @@ import httpx
 import pytest
 from tests.product.service import Service
 
+from spawn.testing.intensity import rounds
+
 pytestmark = pytest.mark.real
 
 WRITERS = 16
@@ -135,7 +137,7 @@ async def kill_and_check(service: Service, kills: int) -> None:
 async def test_a_kill_under_load_loses_no_acknowledged_write(
     service_in: Callable[..., Service],
 ) -> None:
-    await kill_and_check(service_in(), kills=4)
+    await kill_and_check(service_in(), kills=rounds(2, 4))
 
 
 async def test_sixteen_writers_on_one_project_have_one_winner_per_version(

@@ -10,9 +10,11 @@ from tests.product.service import Service
 from tests.product.test_durability import AcknowledgedWrites, load_and_kill, read_feed
 from tests.product.webhooks import Event, WebhookSink
 
+from spawn.testing.intensity import rounds
+
 pytestmark = pytest.mark.real
 
-KILLS = 4
+KILLS = rounds(2, 4)
 
 
 def event_ids(events: list[Event]) -> set[str]:

@@ -12,11 +12,13 @@ import pytest
 import tenacity
 from tests.product.service import Service
 
+from spawn.testing.intensity import rounds
+
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 MakeService = Callable[..., Service]
 ROWS = 12_000
-KILLS = 4
+KILLS = rounds(2, 4)
 
 
 def rows(count: int) -> bytes:

@@ -20,6 +20,7 @@ from spawn.domain.change import StoredAggregate
 from spawn.domain.projects.project import Project
 from spawn.domain.query import Filter, Operator, Query
 from spawn.ports.schemas import SchemaState
+from spawn.testing.intensity import rounds
 
 SCRIPT = Path(__file__).with_name("migrating_writer.py")
 ROOT = Path(__file__).parents[3]
@@ -119,7 +120,7 @@ async def test_a_kill_at_any_moment_leaves_one_version_whole(
 @pytest.mark.slow
 async def test_kills_among_migrations_and_writes_lose_nothing(path: Path) -> None:
     acknowledged: dict[str, int] = {}
-    for round_ in range(4):  # later kills hit a store that was recovered before
+    for round_ in range(rounds(2, 4)):  # later kills hit a store that was recovered before
         lines = random.Random(round_).randrange(50, 600)
         acknowledged |= await asyncio.to_thread(run_until_killed, path, "nowhere", lines)
         store = await open_store(url_of(path), clock=SystemClock())

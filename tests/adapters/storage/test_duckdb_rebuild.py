@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from spawn.adapters.embedded.options import RebuildProgress, ReportRebuild, Stor
 from spawn.domain.aggregates import AGGREGATE_TYPES
 from spawn.domain.errors import StorageDamaged
 from spawn.domain.query import Query
+from spawn.testing.intensity import is_thorough, rounds
 from spawn.testing.sample_states import SAMPLE_COUNT
 from spawn.testing.storage_contract.harness import (
     ManualClock,
@@ -99,6 +101,20 @@ HARMLESS = {
     *("a table of the same name elsewhere", "no proofs"),
     *("proofs without a column", "a view in place of proofs"),
 }
+
+ENDINGS = {"closed": True, "killed": False}
+"""Whether the store was closed before the damage. A killed one has no proof of its tables."""
+
+
+def list_endings(names: Iterable[str]) -> list[Any]:
+    """Pair each name with one ending, in turn; in a thorough run, with both."""
+    return [
+        pytest.param(name, is_closed, id=f"{name}-{ending}")
+        for number, name in enumerate(names)
+        for index, (ending, is_closed) in enumerate(ENDINGS.items())
+        if is_thorough() or number % 2 == index
+    ]
+
 
 CONTRADICTIONS = {
     "no schemas": "delete from schemas",
@@ -210,8 +226,7 @@ def copy_store(source: Path, folder: Path) -> Path:
     return folder / source.name
 
 
-@pytest.mark.parametrize("is_closed", [True, False], ids=["closed", "killed"])
-@pytest.mark.parametrize("name", DAMAGES)
+@pytest.mark.parametrize(("name", "is_closed"), list_endings(DAMAGES))
 async def test_a_damaged_table_is_rebuilt(
     sample: Sample, tmp_path: Path, name: str, *, is_closed: bool
 ) -> None:
@@ -229,13 +244,12 @@ async def test_a_damaged_table_is_rebuilt(
         assert not progress
 
 
-@pytest.mark.parametrize("is_closed", [True, False], ids=["closed", "killed"])
-@pytest.mark.parametrize("statements", CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+@pytest.mark.parametrize(("name", "is_closed"), list_endings(CONTRADICTIONS))
 async def test_a_file_that_does_not_say_how_to_read_its_journal_is_not_served(
-    sample: Sample, tmp_path: Path, statements: str, *, is_closed: bool
+    sample: Sample, tmp_path: Path, name: str, *, is_closed: bool
 ) -> None:
     path = copy_store(sample.closed if is_closed else sample.killed, tmp_path)
-    damage(path, statements)
+    damage(path, CONTRADICTIONS[name])
     progress: list[RebuildProgress] = []
     with pytest.raises(StorageDamaged, match="backup"):
         await open_at(path, progress.append)
@@ -364,7 +378,7 @@ async def test_a_rebuild_that_is_killed_starts_again_and_ends_right(
 
 @given(data=st.data())
 @settings(
-    max_examples=10,
+    max_examples=rounds(4, 10),
     deadline=None,
     suppress_health_check=[
         HealthCheck.function_scoped_fixture,

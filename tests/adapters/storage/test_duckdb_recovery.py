@@ -30,6 +30,7 @@ from spawn.domain.errors import (
 from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.events.position import Position
 from spawn.domain.query import Query
+from spawn.testing.intensity import rounds
 from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, a_record
 
 SCRIPT = Path(__file__).with_name("crashing_writer.py")
@@ -125,9 +126,9 @@ async def check_whole(path: Path, acknowledged: dict[str, int]) -> None:
 
 @pytest.mark.real
 @pytest.mark.slow
-async def test_ten_kills_in_mid_load_lose_nothing_acknowledged(path: Path) -> None:
+async def test_kills_in_mid_load_lose_nothing_acknowledged(path: Path) -> None:
     acknowledged: dict[str, int] = {}
-    for round_ in range(10):  # later kills hit a store that was recovered before
+    for round_ in range(rounds(3, 10)):  # later kills hit a store that was recovered before
         lines = random.Random(round_).randrange(20, 400)
         acknowledged |= await asyncio.to_thread(acknowledged_before_kill, path, lines)
         await check_whole(path, acknowledged)

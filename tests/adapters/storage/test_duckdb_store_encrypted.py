@@ -1,4 +1,9 @@
-"""Storage contract of the DuckDB store with encrypted files."""
+"""Storage contract of the DuckDB store with encrypted files.
+
+What may differ is what is written to files and read from them: commands, reads, the feed and states
+of every kind, also reopened. Filters and sorts of each column and of document fields work on what
+was read; a thorough run tries them too.
+"""
 
 import asyncio
 import shutil
@@ -10,12 +15,16 @@ from tests.adapters.storage.encryption_keys import KEY, needs_encryption
 from spawn.adapters.embedded.options import StoreOptions
 from spawn.adapters.factory import open_store
 from spawn.adapters.local.clock import SystemClock
+from spawn.testing.intensity import is_thorough
 from spawn.testing.storage_contract.commands import *  # noqa: F403 -- as above
 from spawn.testing.storage_contract.feed import *  # noqa: F403 -- as above
-from spawn.testing.storage_contract.finding import *  # noqa: F403 -- as above
 from spawn.testing.storage_contract.harness import *  # noqa: F403 -- the suite runs as its users run it
-from spawn.testing.storage_contract.kinds import *  # noqa: F403 -- as above
+from spawn.testing.storage_contract.kinds import TestEveryKind  # noqa: F401 -- as above
 from spawn.testing.storage_contract.reads import *  # noqa: F403 -- as above
+
+if is_thorough():
+    from spawn.testing.storage_contract.finding import *  # noqa: F403 -- as above
+    from spawn.testing.storage_contract.kinds import *  # noqa: F403 -- as above
 
 pytestmark = needs_encryption
 

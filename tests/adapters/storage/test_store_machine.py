@@ -24,6 +24,7 @@ from spawn.domain.projects.project import ExternalRefReservation, Project
 from spawn.domain.query import Filter, Operator, Query, Sort
 from spawn.domain.schemas.evolution.migration_plan import plan_migration
 from spawn.ports.schemas import SchemaState
+from spawn.testing.intensity import rounds
 from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, a_record
 from spawn.testing.storage_contract.migrations import a_document, revise_columns
 
@@ -272,4 +273,6 @@ async def read_feed(store: Store) -> list[Any]:
 
 
 TestStoreMachine = StoreMachine.TestCase
-TestStoreMachine.settings = settings(max_examples=10, stateful_step_count=30, deadline=None)
+TestStoreMachine.settings = settings(
+    max_examples=rounds(4, 10), stateful_step_count=30, deadline=None
+)

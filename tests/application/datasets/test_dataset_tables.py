@@ -43,6 +43,7 @@ from spawn.domain.query import Page, Query, Sort
 from spawn.domain.schemas.evolution.migration_plan import plan_migration
 from spawn.ports.analytics import ColumnChunk
 from spawn.ports.schemas import SchemaState
+from spawn.testing.intensity import rounds
 from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, a_record
 from spawn.testing.storage_contract.migration_properties import run_history
 from spawn.testing.storage_contract.migrations import a_document, revise_columns
@@ -135,7 +136,7 @@ async def check_equal(dependencies: Dependencies, parameters: dict[str, str]) ->
 
 @given(data=st.data())
 @settings(
-    max_examples=4,
+    max_examples=rounds(2, 4),
     deadline=None,
     suppress_health_check=[
         HealthCheck.function_scoped_fixture,

@@ -59,6 +59,7 @@ from spawn.ports.schemas import (
 )
 from spawn.ports.storage import CommandStore
 from spawn.testing.expected_errors import expect_invalid
+from spawn.testing.intensity import rounds
 
 STEWARD = Principal(id="steward")
 TEXT = {"name": "grade", "type": "string(20)", "unit": "1"}
@@ -469,6 +470,10 @@ async def test_a_command_that_was_read_before_goes_on_or_is_read_again(
     assert await attributes(dependencies, known) == {"turbines": 1}
 
 
+ROWS = rounds(2_000, 4_000)
+"""Rows of an import: the file is larger than what one chunk, and this process, take."""
+
+
 def rows(count: int, *, units: int) -> bytes:
     """Rows of a CSV file, large enough to be drafted in another process."""
     filler = "x" * 900
@@ -543,7 +548,7 @@ async def import_across(
         blocked_store.release_event.set()
         await running
     counts = (await get_import(dependencies, STEWARD, import_id)).state.counts
-    assert (counts.rows, counts.accepted) == (4_000, 4_000)
+    assert (counts.rows, counts.accepted) == (ROWS, ROWS)
 
 
 @pytest.mark.slow
@@ -556,12 +561,12 @@ async def test_an_import_goes_on_across_migrations(
     await put_mapping(dependencies, STEWARD, mapping)
     renamed = {"name": "turbines", "type": "bigint", "aliases": ["units"]}
     hub = {"name": "hub", "type": "integer", "default": 5}
-    await import_across(dependencies, fake_registry, rows(4_000, units=0), renamed, hub)
+    await import_across(dependencies, fake_registry, rows(ROWS, units=0), renamed, hub)
     projects = await every(dependencies)
     assert [dict(s.state.attributes) for s in projects] == [
-        {"turbines": n, "hub": 5} for n in range(4_000)
+        {"turbines": n, "hub": 5} for n in range(ROWS)
     ]
-    await import_across(dependencies, fake_registry, rows(4_000, units=1), renamed, hub, "since")
+    await import_across(dependencies, fake_registry, rows(ROWS, units=1), renamed, hub, "since")
     projects = await every(dependencies)
     assert {s.schema_version for s in projects} == {3}
-    assert sorted(s.state.attributes["turbines"] for s in projects) == list(range(1, 4_001))
+    assert sorted(s.state.attributes["turbines"] for s in projects) == list(range(1, ROWS + 1))

@@ -21,6 +21,7 @@ from spawn.domain.finance.deal.joined_deal import model_deal
 from spawn.domain.finance.facilities.rate_terms import RateTerms
 from spawn.domain.finance.tax.depreciation import DepreciableAsset
 from spawn.domain.finance.tax.tax_terms import TaxTerms
+from spawn.testing.intensity import rounds
 
 pytestmark = pytest.mark.core
 
@@ -171,7 +172,7 @@ def assert_equal(case: dict[str, Any], exact: ExactDeal, deal: DealResult) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", range(0, 300, 50))
+@pytest.mark.parametrize("first", range(0, rounds(100, 300), 50))
 def test_random_deals_equal_exact_fractions(first: int) -> None:
     for seed in range(first, first + 50):
         case = draw_deal(seed)

@@ -23,7 +23,8 @@ A package that offers an adapter runs the whole suite in one module of its own t
 Each test gets its own store by that URL, through `spawn.adapters.factory.open_store`, which finds a
 third party's scheme by its entry point. It needs pytest 9, and pytest-asyncio in `auto` mode. Two
 names in the module configure the suite: `DURABLE = True` states that the store outlives its process
-and adds the tests of reopening it; `STORE_OPTIONS` opens it with other limits.
+and adds the tests of reopening it; `STORE_OPTIONS` opens it with other limits. Properties try a
+part of their examples, and all with the environment variable `THOROUGH_TESTS`.
 """
 
 import asyncio

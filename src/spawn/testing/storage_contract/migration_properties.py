@@ -31,6 +31,7 @@ from spawn.domain.schemas.evolution.migration_plan import plan_migration
 from spawn.domain.schemas.evolution.version_conversion import upgrade_state
 from spawn.domain.schemas.validator import compile_schema
 from spawn.ports.schemas import MigrationRejected, SchemaState
+from spawn.testing.intensity import rounds
 from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, a_record
 from spawn.testing.storage_contract.properties import url_suffix
 from spawn.testing.strategies import columns, projects, values
@@ -152,7 +153,7 @@ class TestMigrationProperties:
 
     @given(data=st.data())
     @settings(
-        max_examples=25,
+        max_examples=rounds(8, 25),
         deadline=None,
         suppress_health_check=[
             HealthCheck.function_scoped_fixture,

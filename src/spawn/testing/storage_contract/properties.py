@@ -19,6 +19,7 @@ from spawn.adapters.local.ids import Uuid7Ids
 from spawn.domain.projects.project import Project
 from spawn.domain.query import Query, Sort
 from spawn.domain.schemas.validator import compile_schema
+from spawn.testing.intensity import rounds
 from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, a_record
 from spawn.testing.strategies import projects
 
@@ -38,7 +39,7 @@ class TestRoundTrip:
 
     @given(projects_written=project_lists(), seed=st.integers(0, 2**32))
     @settings(
-        max_examples=15,
+        max_examples=rounds(5, 15),
         deadline=None,
         suppress_health_check=[
             HealthCheck.function_scoped_fixture,

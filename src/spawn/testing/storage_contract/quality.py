@@ -39,6 +39,7 @@ from spawn.domain.schema_version import Column, ColumnType, TypeName
 from spawn.domain.schemas.validator import compile_schema
 from spawn.testing.builders import some_sponsors
 from spawn.testing.expected_errors import expect_invalid
+from spawn.testing.intensity import rounds
 from spawn.testing.storage_contract.harness import (
     SCHEMA_RECORDS,
     ManualClock,
@@ -305,7 +306,7 @@ class TestQuality:
 
     @given(portfolio=project_lists(), data=st.data())
     @settings(
-        max_examples=15,
+        max_examples=rounds(5, 15),
         deadline=None,
         suppress_health_check=[
             HealthCheck.function_scoped_fixture,
