@@ -101,6 +101,37 @@ def test_every_file_is_encrypted_and_the_key_can_be_changed(
 
 
 @needs_encryption
+def test_the_doctor_names_the_key_first(
+    environment: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asyncio.run(fill(environment, (tmp_path / "data", tmp_path / "backups")))
+
+    def examine() -> tuple[str, str]:
+        """Return the line of the store, and the one after it."""
+        main(["doctor"])
+        lines = capsys.readouterr().out.splitlines()
+        number = next(n for n, line in enumerate(lines) if line[6:].startswith("store"))
+        return lines[number], lines[number + 1]
+
+    assert "intact" in examine()[0]
+    cases = {
+        str(tmp_path / "keys" / "second"): "is encrypted with another key",
+        "": "is encrypted and no key is given",
+        str(tmp_path / "none"): "follow the advice on the settings first",
+    }
+    for path, advice in cases.items():
+        monkeypatch.setenv("SPAWN_ENCRYPTION_KEY_FILE", path)
+        finding, remedy = examine()
+        assert finding.startswith("FAIL")
+        assert "key" in finding
+        assert "release" not in finding
+        assert advice in remedy
+
+
+@needs_encryption
 def test_a_key_is_checked_before_the_start(
     environment: dict[str, str],
     tmp_path: Path,

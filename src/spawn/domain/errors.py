@@ -22,6 +22,7 @@ SpawnError
 ├── InternalError           internal                 the service is at fault: a retry fails alike
 ├── StorageDamaged          storage_damaged          file, journal or high-water mark disagree
 │   └── StorageIncompatible storage_incompatible     an intact store that this release cannot read
+│       └── KeyMismatch     storage_incompatible     it is encrypted, and with another key or none
 ├── StorageBusy             storage_busy             another process holds the file
 ├── RegistryError           registry_error           the registry is absent, slow or invalid
 └── DeliveryFailed          delivery_failed          a consumer did not accept an event
@@ -235,6 +236,15 @@ class StorageIncompatible(StorageDamaged):
 
     code = "storage_incompatible"
     title = "The store does not fit this release"
+
+
+class KeyMismatch(StorageIncompatible):
+    """An encrypted file and no key or another one, or a key and a file that is not encrypted.
+
+    The detail names the setting. It has the code of its parent.
+    """
+
+    title = "The encryption key is missing, or of another store"
 
 
 class InternalError(SpawnError):

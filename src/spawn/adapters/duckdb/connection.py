@@ -27,6 +27,7 @@ from spawn.adapters.encryption.engine_extension import (
 from spawn.domain.errors import (
     DeadlineExceeded,
     InternalError,
+    KeyMismatch,
     SpawnError,
     StorageBusy,
     StorageDamaged,
@@ -154,7 +155,7 @@ def _opening_error(failure: duckdb.Error, file: str) -> SpawnError:
     text = str(failure)
     for sign, problem in _KEY_PROBLEMS.items():
         if sign in text:
-            return StorageIncompatible(problem.format(file=file))
+            return KeyMismatch(problem.format(file=file))
     if "Could not set lock" in text:
         return StorageBusy(
             f"Another process has {file} open: stop it, or talk to it over HTTP (set SPAWN_URL)."

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from spawn.domain.errors import StorageDamaged, StorageIncompatible
+from spawn.domain.errors import KeyMismatch, StorageDamaged
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -80,13 +80,13 @@ class EncryptionKey:
         """Return the content of what `seal` returned.
 
         Raises:
-            StorageIncompatible: it is not encrypted, or with another key.
+            KeyMismatch: it is not encrypted, or with another key.
             StorageDamaged: it was changed, or sealed for another purpose.
         """
         from cryptography.exceptions import InvalidTag
 
         if not is_sealed(ciphertext):
-            raise StorageIncompatible(
+            raise KeyMismatch(
                 f"{name} is not encrypted, and a key is given: name a file of this store."
             )
         key_id = ciphertext[len(_MAGIC) :][:KEY_ID_BYTES]
@@ -116,10 +116,10 @@ def is_sealed(content: bytes) -> bool:
     return content.startswith(_MAGIC) and len(content) >= _HEADER_BYTES + TAG_BYTES
 
 
-def wrong_key_error(name: str, key_id: str, key: EncryptionKey | None) -> StorageIncompatible:
+def wrong_key_error(name: str, key_id: str, key: EncryptionKey | None) -> KeyMismatch:
     """Build the error about something that is encrypted with another key than the given one."""
     given = "no key is given" if key is None else f"the key given is {key.id}"
-    return StorageIncompatible(
+    return KeyMismatch(
         f"{name} is encrypted with the key {key_id}, and {given}: name the file of that key in"
         " SPAWN_ENCRYPTION_KEY_FILE."
     )

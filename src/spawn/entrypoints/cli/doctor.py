@@ -36,6 +36,7 @@ from spawn.entrypoints.settings import (
     Settings,
     SettingsError,
     check_files,
+    find_encryption_key,
     read_service_key,
     read_service_url,
 )
@@ -95,7 +96,7 @@ async def _check_all(settings: Settings, *, renew_mark: bool) -> list[CheckResul
     return [
         _check_settings(settings),
         await asyncio.to_thread(_check_disk, settings),
-        await _check_store(settings, StoreOptions(renew_mark=renew_mark)),
+        await _check_store(settings, renew_mark=renew_mark),
         *await _check_address(settings),
         await _check_registry(settings),
         *await _check_publishers(settings),
@@ -106,8 +107,10 @@ def _check_settings(settings: Settings) -> CheckResult:
     # Malformed settings end the command earlier.
     try:
         check_files(settings)
+        find_encryption_key(settings)
     except SettingsError as error:
-        return CheckResult("settings", CheckStatus.FAULT, str(error), "make the file readable")
+        advice = "make the file readable and whole"
+        return CheckResult("settings", CheckStatus.FAULT, str(error), advice)
     storage, ontology = redact_url(settings.storage_url), redact_url(settings.ontology_url)
     detail = f"{settings.environment}; {storage}; schemas from {ontology}"
     return CheckResult("settings", CheckStatus.OK, detail)
@@ -129,7 +132,7 @@ def _check_disk(settings: Settings) -> CheckResult:
     return judge_disk(existing_folder, free, reserve)
 
 
-async def _check_store(settings: Settings, options: StoreOptions) -> CheckResult:
+async def _check_store(settings: Settings, *, renew_mark: bool) -> CheckResult:
     if settings.storage_url == "memory://":
         advice = "set SPAWN_STORAGE_URL=duckdb:///… to keep the data"
         return CheckResult(
@@ -144,7 +147,12 @@ async def _check_store(settings: Settings, options: StoreOptions) -> CheckResult
             "store", CheckStatus.OK, f"{file} does not exist yet; serving creates it"
         )
     try:
+        options = StoreOptions(renew_mark=renew_mark, encryption_key=find_encryption_key(settings))
         store = await open_store(settings.storage_url, clock=SystemClock(), options=options)
+    except SettingsError:
+        advice = "follow the advice on the settings first"
+        detail = f"{settings.storage_url} cannot be opened without its key"
+        return CheckResult("store", CheckStatus.FAULT, redact_url(detail), advice)
     except (SpawnError, OSError) as failure:
         served = read_served_address(file)
         return describe_unopened_store(failure, None if served is None else served.url)
