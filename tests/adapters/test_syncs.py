@@ -184,8 +184,7 @@ async def test_the_name_of_a_new_log_is_synced_before_its_first_change_is_acknow
     await store.adopt(a_record())
     harness = StorageHarness(store, ManualClock())
     await harness.create()
-    checkpoint = store._appender._cursor.execute
-    await store._writer.run(lambda: checkpoint("checkpoint"), "checkpoint")
+    await store._writer.run(lambda: store._engine.checkpoint(store._appender._cursor), "checkpoint")
     syncs.clear()
     await harness.create()
     (content,) = [sync.content for sync in syncs if sync.path == tmp_path]

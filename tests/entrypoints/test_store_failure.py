@@ -169,3 +169,41 @@ def test_process_ends_with_its_own_exit_code_and_the_reason(tmp_path: Path) -> N
         stored = client.get(PROJECTS).json()["items"]
     service.stop()
     assert len(stored) >= (response.status_code == 201)
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_process_that_lost_its_log_ends_with_everything_acknowledged_in_the_database(
+    tmp_path: Path,
+) -> None:
+    port, database = free_port(), tmp_path / "s.duckdb"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("SPAWN_")}
+    environment |= {
+        "SPAWN_PORT": str(port),
+        "SPAWN_AUTH": "off",
+        "SPAWN_STORAGE_URL": f"duckdb:///{database}",
+    }
+    with subprocess.Popen(
+        [sys.executable, "-m", "spawn", "serve"],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        url = f"http://127.0.0.1:{port}"
+        try:
+            until(lambda: httpx.get(f"{url}/monitoring/ready", timeout=30).raise_for_status())
+            acknowledged = httpx.post(f"{url}{PROJECTS}", json=WIND, timeout=30)
+            database.with_name("s.duckdb.wal").unlink()
+            response = httpx.post(f"{url}{PROJECTS}", json=WIND, timeout=30)
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()  # or a failure here would wait for it without end
+    assert (acknowledged.status_code, response.status_code) == (201, 503)
+    assert process.returncode == 4
+    assert errors.splitlines()[-1].startswith("spawn: The database or its log was removed")
+    service = Service(storage_url=f"duckdb:///{database}").start()
+    with service.client() as client:
+        stored = client.get(PROJECTS).json()["items"]
+    service.stop()
+    assert stored[0]["project_id"] == acknowledged.json()["project_id"]

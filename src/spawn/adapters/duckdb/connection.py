@@ -15,6 +15,7 @@ from typing import TypeVar
 import duckdb
 
 from spawn.adapters.duckdb.failure_log import FailureLog
+from spawn.adapters.duckdb.served_files import ServedFiles
 from spawn.adapters.embedded.reader_turns import ReaderTurns
 from spawn.adapters.embedded.synced_folders import sync_folder
 from spawn.adapters.encryption.encryption_key import EncryptionKey
@@ -252,8 +253,6 @@ class Engine:
         self._log_limit_bytes = log_limit_bytes
         self._lock = threading.Lock()
         self._cursors: list[Cursor] = []
-        self._file_descriptor: int | None = None
-        self._log_descriptor: int | None = None
         self._failed_sync = path.with_name(f"{path.name}.unsynced")
         _NoPandas.install()
         if not path.exists():
@@ -279,7 +278,9 @@ class Engine:
             ) from failure
 
     def _connect(self) -> Cursor:
-        return self._connect_to(self.path)
+        connection = self._connect_to(self.path)
+        self.files = ServedFiles(self.path)
+        return connection
 
     def _connect_to(self, path: Path) -> Cursor:
         try:
@@ -299,6 +300,8 @@ class Engine:
             )
             # Columns that leave the engine carry the name of the zone.
             connection.execute("set global timezone = 'UTC'")
+            # The end of a process that has lost its files must not write to those of another one.
+            connection.execute("pragma disable_checkpoint_on_shutdown")
             try:
                 if self.key is not None:
                     load_engine_extension(connection)
@@ -336,13 +339,6 @@ class Engine:
         disk = os.statvfs(self.path.parent)
         return disk.f_bavail * disk.f_frsize
 
-    def log_bytes(self) -> int:
-        """Return the size of the engine's log; 0 if there is none."""
-        try:
-            return os.stat(f"{self.path}.wal").st_size  # noqa: PTH116 -- hot, a Path costs tenfold
-        except FileNotFoundError:
-            return 0
-
     def sync_files(self) -> None:
         """Make durable what the engine has read of its file and its log.
 
@@ -351,35 +347,20 @@ class Engine:
         Raises:
             OSError: the disk did not confirm it.
         """
-        flags = os.O_RDONLY | os.O_CLOEXEC
-        if self._file_descriptor is None:
-            # It stays open as long as the engine: to close any descriptor of a file takes the locks
-            # away that the process has on it, and another process could then write to the file.
-            self._file_descriptor = os.open(self.path, flags)
-        os.fsync(self._file_descriptor)
-        with suppress(FileNotFoundError):
-            descriptor = os.open(f"{self.path}.wal", flags)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        self.files.sync()
 
-    def sync_new_log(self) -> None:
-        """Make the name of a log durable that is not the one of the call before.
+    def confirm_commit(self) -> None:
+        """Check that the log has the last commit, and make the name of a new log durable.
 
         The engine syncs the log, not its folder, and begins another log after each checkpoint.
 
         Raises:
-            FolderNotSynced: the disk did not confirm it.
+            FileLost: the log is not the file of its name any more.
+            FolderNotSynced: the disk did not confirm the name.
         """
-        if self._log_descriptor is not None:
-            if os.fstat(self._log_descriptor).st_nlink:
-                return
-            self._close_log()
-        with suppress(FileNotFoundError):
-            flags = os.O_RDONLY | os.O_CLOEXEC
-            self._log_descriptor = os.open(f"{self.path}.wal", flags)
+        if self.files.confirm_commit():
             self._sync_folder()
+            self.files.note_log_name()
 
     def checkpoint(self, cursor: Cursor) -> None:
         """Write the log into the file, and make it durable that the log is gone.
@@ -391,6 +372,7 @@ class Engine:
             FolderNotSynced: the disk did not confirm it.
         """
         cursor.execute("checkpoint")
+        self.files.note_checkpoint()
         self._sync_folder()
 
     def _sync_folder(self) -> None:
@@ -415,11 +397,6 @@ class Engine:
         """Remove the note, once everything has been written anew."""
         self._failed_sync.unlink(missing_ok=True)
 
-    def _close_log(self) -> None:
-        if self._log_descriptor is not None:
-            os.close(self._log_descriptor)
-            self._log_descriptor = None
-
     def close(self) -> None:
         """Close every cursor and the database; idempotent."""
         with self._lock:
@@ -430,10 +407,7 @@ class Engine:
             cursor.close()
         self._cursors.clear()
         self._connection.close()
-        self._close_log()
-        if self._file_descriptor is not None:
-            os.close(self._file_descriptor)
-            self._file_descriptor = None
+        self.files.close()
 
 
 class _RunningQuery:

@@ -92,6 +92,9 @@ from spawn.ports.storage import DerivedDocument, StoreActivity, StoreStatus, Tab
 T = TypeVar("T")
 _tracer = trace.get_tracer("spawn.adapters.duckdb")
 _LOG_LIMIT_BYTES = 1024**3
+_NO_LOG_LIMIT = 2**60
+"""Threshold of the engine's own checkpoints, after which its log would vanish unannounced."""
+
 _MAX_RECENT_ROWS = 2_000
 _MEMORY_TIMEOUT_S = 1.0
 _FLOOR_LIFETIME = timedelta(minutes=1)
@@ -110,11 +113,11 @@ def _open_engine(path: Path, mark: HighWaterMark, options: StoreOptions) -> Engi
     """
     limit, key = options.memory_limit, options.encryption_key
     try:
-        return Engine(path, limit, _LOG_LIMIT_BYTES, key)
+        return Engine(path, limit, _NO_LOG_LIMIT, key)
     except StorageDamaged as damage:
         if not cut_torn_commit(path, mark.read(), damage.__cause__, key):
             raise
-    return Engine(path, limit, _LOG_LIMIT_BYTES, key)
+    return Engine(path, limit, _NO_LOG_LIMIT, key)
 
 
 class DuckDbStore:
@@ -182,6 +185,7 @@ class DuckDbStore:
                 caches,
                 reserve_bytes=options.reserve_bytes,
                 checkpoint_bytes=options.checkpoint_bytes,
+                log_limit_bytes=_LOG_LIMIT_BYTES,
                 report_rebuild=options.report_rebuild,
             )
         except duckdb.Error as failure:
@@ -696,6 +700,8 @@ class DuckDbStore:
 
     def status(self) -> StoreStatus:
         """Return a snapshot; see `StoreControl.status`."""
+        if self._engine.files.are_lost():
+            self._writer.check_engine_soon()
         appender, path = self._appender, self._engine.path
         free_bytes = self._engine.free_bytes()
         damage = self._damage or appender.damage
@@ -721,7 +727,7 @@ class DuckDbStore:
             uncompared_rows=appender.uncompared_rows(),
             is_exclusive=True,
             file_bytes=path.stat().st_size,
-            wal_bytes=self._engine.log_bytes(),
+            wal_bytes=self._engine.files.log_bytes(),
             free_bytes=free_bytes,
             reserve_bytes=self._options.reserve_bytes,
             recorded_ahead_s=journal.seconds_ahead(appender.recorded_at, self._clock.now()),

@@ -39,6 +39,7 @@ from spawn.adapters.duckdb.journal_rows import (
     read_response,
     to_microseconds,
 )
+from spawn.adapters.duckdb.served_files import FileLost
 from spawn.adapters.duckdb.state.state_table import state_tables
 from spawn.adapters.embedded import journal
 from spawn.adapters.embedded.options import ReportRebuild
@@ -71,11 +72,13 @@ class JournalAppender(RecoverableJournal):
         *,
         reserve_bytes: int,
         checkpoint_bytes: int,
+        log_limit_bytes: int,
         report_rebuild: ReportRebuild | None,
     ) -> None:
         super().__init__(engine, mark, clock, caches, report_rebuild)
         self._reserve_bytes = reserve_bytes
         self._checkpoint_bytes = checkpoint_bytes
+        self._log_limit_bytes = log_limit_bytes
 
     # -- committing -------------------------------------------------------------------------
 
@@ -113,6 +116,7 @@ class JournalAppender(RecoverableJournal):
             self.try_reopen()
         if self.last_error is not None:
             raise self.last_error
+        self._engine.files.check()
         if len(self.projection) > _MAX_PENDING_ROWS:
             raise Unavailable("The state tables lag too far behind the journal: retry later.")
         if self._engine.free_bytes() < self._reserve_bytes:
@@ -194,9 +198,10 @@ class JournalAppender(RecoverableJournal):
         """Update tail, mark and caches for rows that have become durable.
 
         Raises:
+            FileLost: they are in no file that has a name.
             FolderNotSynced: the disk did not confirm the name of the log that has them.
         """
-        self._engine.sync_new_log()
+        self._engine.confirm_commit()
         rows = [row for item in changes for row in item.rows]
         self.recent_rows.put(rows)
         self._tail = Tail(self.epoch, rows[-1].position, chained_rows.hash, changes[-1].recorded_at)
@@ -271,12 +276,18 @@ class JournalAppender(RecoverableJournal):
 
     def needs_maintenance(self) -> bool:
         """Whether the mark is unsynced, or the log is large enough to checkpoint."""
-        return self._mark.unsynced_s() > 0 or self._engine.log_bytes() > self._checkpoint_bytes
+        log_bytes = self._engine.files.log_bytes()
+        return self._mark.unsynced_s() > 0 or log_bytes > self._checkpoint_bytes
+
+    def is_log_full(self) -> bool:
+        """Whether the log is to be checkpointed under load as well."""
+        return self._engine.files.checked_log_bytes > self._log_limit_bytes
 
     def maintain(self) -> None:
         """Sync the mark, and checkpoint a large log."""
         self._mark.sync()
-        if self._engine.log_bytes() > self._checkpoint_bytes:
+        if self._engine.files.log_bytes() > self._checkpoint_bytes:
+            self._engine.files.check()
             # A query that is running may need the rows that it began with: the next idle time is
             # soon enough.
             with suppress(duckdb.TransactionException):
@@ -378,6 +389,10 @@ class JournalAppender(RecoverableJournal):
         Raises:
             Unavailable: the disk did not confirm the mark.
         """
+        try:
+            self._engine.files.check()
+        except FileLost as failure:
+            self.discard_state("look at the files at the end", failure)
         if self.final_error is not None:
             self._mark.release()
             return
@@ -385,7 +400,7 @@ class JournalAppender(RecoverableJournal):
             self.project_all()
             if not self.uncompared_rows():
                 self.save_proofs()
-            if self._engine.log_bytes():
+            if self._engine.files.log_bytes():
                 self._engine.checkpoint(self._cursor)
         except (duckdb.Error, SpawnError, FolderNotSynced) as failure:
             if is_sync_failure(failure):

@@ -403,6 +403,8 @@ class GroupCommitWriter:
             self._run_maintenance(
                 "project the state tables", lambda: self._appender.project(_PROJECT_STEP_ROWS)
             )
+        elif self._appender.is_log_full():
+            self._run_maintenance("checkpoint the full log", self._appender.maintain)
         elif self._appender.uncompared_rows() and (is_idle or now_s >= self._comparison_due_s):
             self._comparison_due_s = now_s + _COMPARE_AFTER_S
             self._run_maintenance(

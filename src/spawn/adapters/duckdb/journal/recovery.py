@@ -39,6 +39,7 @@ from spawn.adapters.duckdb.journal_rows import (
     read_row,
 )
 from spawn.adapters.duckdb.schema_table import SchemaTable, check_versions
+from spawn.adapters.duckdb.served_files import FileLost
 from spawn.adapters.duckdb.state.projection import Projection
 from spawn.adapters.duckdb.state.queries import read_locations
 from spawn.adapters.duckdb.state.rebuild import Rebuild, empty_tables
@@ -84,6 +85,15 @@ _SYNC_AFTER_S = 1.0
 _NOT_CONFIRMED = (
     "The disk did not confirm a write, so no later read can be trusted: check the disk and the"
     " system's log, then start the service again."
+)
+_FILE_LOST = (
+    "The database or its log was removed, replaced or written by another program while it was"
+    " served."
+)
+_SAVED = " All changes are in the database now: start the service again."
+_NOT_SAVED = (
+    " Find out which program it was, put back the database and its log as it left them, or restore"
+    " from the last backup."
 )
 _UNREADABLE = (
     "This release fails to read an intact file: start the release that wrote it, and report the"
@@ -489,6 +499,8 @@ class RecoverableJournal:
         except duckdb.Error:
             self.last_error = error
             self.try_reopen()
+        except FileLost as lost:
+            return self.discard_state("look at the files after a failure", lost)
         return error
 
     def check_engine(self) -> None:
@@ -496,8 +508,10 @@ class RecoverableJournal:
 
         Raises:
             duckdb.Error: the database must be reopened.
+            FileLost: it must not be.
         """
         self._cursor.execute("select count(*) from stage_journal").fetchone()
+        self._engine.files.check()
 
     def discard_state(self, operation: str, failure: Exception) -> SpawnError:
         """Discard all in-memory state after an unexpected failure and reload it from the file."""
@@ -511,9 +525,24 @@ class RecoverableJournal:
         if isinstance(failure, MarkNotSynced | FolderNotSynced):
             self._engine.note_failed_sync()
             return self.give_up(_NOT_CONFIRMED, error)
+        if isinstance(failure, FileLost):
+            remedy = _SAVED if self._save_changes() else _NOT_SAVED
+            return self.give_up(_FILE_LOST + remedy, error)
         self.last_error = Unavailable("The writer failed and reopens the file: retry later.")
         self.try_reopen()
         return error
+
+    def _save_changes(self) -> bool:
+        """Write what a lost log had into the database; return whether that was possible."""
+        if not self._engine.files.is_database_intact():
+            return False
+        try:
+            self._engine.checkpoint(self._cursor)
+        except (duckdb.Error, FolderNotSynced, OSError) as failure:
+            error = Unavailable("The changes of the lost log could not be written.")
+            self._engine.failures.record_failure("save the lost log", failure, error)
+            return False
+        return True
 
     def try_reopen(self) -> None:
         """Reopen the file after a failure; give up if that is hopeless or takes too long.
