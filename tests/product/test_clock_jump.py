@@ -1,4 +1,4 @@
-"""A clock that is set ahead for real dates no change."""
+"""A clock that is set for real: ahead it dates no change, and back it passes no instant."""
 
 import shutil
 import subprocess
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import tenacity
 from tests.product.service import Service
 
 COMPILER = shutil.which("cc")
@@ -71,3 +72,34 @@ def test_a_clock_that_is_set_ahead_dates_no_change(
         datetime.fromisoformat(response.json()["updated_at"]) for response in (first, second)
     )
     assert second_at - first_at < timedelta(minutes=30)
+
+
+def test_a_killed_service_whose_clock_is_behind_then_passes_no_instant_of_a_reader(
+    service_in: Callable[..., Service], tmp_path: Path, library: Path
+) -> None:
+    ahead = tmp_path / "ahead"
+    service = service_in(LD_PRELOAD=str(library), AHEAD=str(ahead))
+    ahead.touch()
+    service.start()
+    with httpx.Client(base_url=service.url, timeout=30) as client:
+        first = client.post(PROJECTS, json=BODY)
+        created_at = datetime.fromisoformat(first.json()["updated_at"])
+        as_of = {"as_of": (created_at + timedelta(seconds=1)).isoformat()}
+        address = first.headers["Location"]
+        for attempt in tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(AssertionError),
+            wait=tenacity.wait_fixed(0.05),
+            stop=tenacity.stop_after_delay(60),
+            reraise=True,
+        ):
+            with attempt:  # the instant is yet to come at first
+                then = client.get(address, params=as_of)
+                assert then.status_code == 200
+    service.kill()
+    ahead.unlink()
+    service.start()
+    with httpx.Client(base_url=service.url, timeout=30) as client:
+        renamed = client.patch(address, json={"project_name": "New"}, headers={"If-Match": "*"})
+        renamed_at = datetime.fromisoformat(renamed.json()["updated_at"])
+        assert renamed_at > created_at + timedelta(seconds=1)
+        assert client.get(address, params=as_of).json() == then.json()
