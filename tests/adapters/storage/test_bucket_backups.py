@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.adapters.archives.fixtures import certificates, prefix, proxy, s3_port
@@ -10,7 +11,12 @@ from tests.adapters.archives.s3_server import SECRET, FailingProxy, open_bucket
 from tests.adapters.storage.encryption_keys import KEY
 from tests.adapters.storage.test_backups import SMALL_SEGMENT_ROWS, BackedUpStore, backed_up
 from tests.adapters.storage.test_encrypted_store import open_with
-from tests.adapters.storage.test_restoration import dump, open_restored, renumber
+from tests.adapters.storage.test_restoration import (
+    RemovingArchive,
+    dump,
+    open_restored,
+    renumber,
+)
 
 from spawn.adapters.archives import bucket_archive
 from spawn.adapters.duckdb.archive.archive_check import verify_archive
@@ -109,6 +115,24 @@ async def test_retention_removes_the_objects_of_the_oldest_set(
     assert list_set_numbers(bucket) == [3, 4]
     assert {name[:10] for name in bucket.list_names("set-")} == {"set-000003", "set-000004"}
     assert verify_archive(bucket).findings == ()
+
+
+async def test_a_set_that_is_removed_while_it_is_restored_is_named_or_was_read(
+    backed_up: BackedUpStore, bucket: Archive, s3_port: int, prefix: str, tmp_path: Path
+) -> None:
+    backups = await open_writer(backed_up.store, bucket, full_interval_s=60.0)
+    for _ in range(2):
+        await backed_up.create()
+        await backups.take()
+        backed_up.clock.advance(timedelta(hours=1))
+    target = tmp_path / "r" / "r.duckdb"
+    reader: Any = RemovingArchive(open_bucket(s3_port, prefix), 1, 2)  # index and last segment
+    with pytest.raises(Unavailable, match=r"Set 1 .* was removed .* one of the sets \[2\]"):
+        restore(RestoreRequest(archive=reader, target=target, number=1), SystemClock())
+    assert list(target.parent.glob("*")) == []
+    reader = RemovingArchive(open_bucket(s3_port, prefix), 2, 5)  # everything was downloaded
+    request = RestoreRequest(archive=reader, target=target, number=2, is_copy=True)
+    assert restore(request, SystemClock()).position == 2
 
 
 async def test_an_encrypted_store_sends_nothing_that_can_be_read(
