@@ -165,6 +165,34 @@ def test_the_cash_flow_of_a_deal_steps_as_the_one_of_the_operation_alone(accrual
     assert result.cfads == pytest.approx(years, abs=1e-9)
 
 
+MOVED: Json = {"dates": ["2021-01-01", "2022-01-03", "2023-01-02", "2024-01-02", "2025-01-02"]}
+ON_ROLL: Json = {"dates": [f"{year}-01-01" for year in range(2021, 2026)]}
+YEARLY_TAX: Json = {"rate": 0.25, "assessment": "year"}
+
+
+@pytest.mark.parametrize(
+    ("terms", "has_warning"),
+    [
+        ({**MOVED, "tax": YEARLY_TAX}, True),
+        ({**MOVED, "concession_end": "2024-06-01"}, True),
+        ({**MOVED, "tax": {"rate": 0.25}}, False),
+        ({**ON_ROLL, "tax": YEARLY_TAX}, False),
+    ],
+)
+def test_given_dates_off_their_roll_day_are_warned_of(terms: Json, has_warning: bool) -> None:  # noqa: FBT001  # a parameter of the test
+    result = build_cash_flow(msgspec.convert({"revenues": [SALE], **terms}, CashFlowCase))
+    assert [text.startswith("/dates has 2022-01-03 off") for text in result.warnings] == (
+        [True] if has_warning else []
+    )
+
+
+def test_a_sizing_with_tax_years_on_moved_dates_is_warned_of() -> None:
+    case = {**MOVED, "cfads": [100.0] * 4, "annual_rates": 0.05, "target_dscr": 1.3}
+    assert size_debt(msgspec.convert(case, SizingCase)).warnings == ()
+    (warning,) = size_debt(msgspec.convert(case | {"tax": YEARLY_TAX}, SizingCase)).warnings
+    assert warning.startswith("/dates has 2022-01-03 off the roll day")
+
+
 def draw_dates(source: random.Random, periods: int) -> Json:
     """Draw dates of so many periods, with a stub at the back or without."""
     months = source.choice([1, 3, 6, 12])

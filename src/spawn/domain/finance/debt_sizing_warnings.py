@@ -8,7 +8,7 @@ from typing import Final, Protocol
 from spawn.domain.finance.debt_sizing_case import SizingInputs
 from spawn.domain.finance.debt_sizing_scenarios import ScenarioCoverage
 from spawn.domain.finance.limits import ROUNDING_NOISE
-from spawn.domain.finance.period_lists import list_periods
+from spawn.domain.finance.period_lists import list_periods, warn_of_moved_dates
 from spawn.domain.finance.returns.rates_of_return import RateOutcome
 
 _EXCEEDANCE_NAME: Final = re.compile(r"[Pp]([0-9]{1,2}(?:\.[0-9]{1,4})?)")
@@ -43,6 +43,9 @@ def warn_of_coverage(inputs: SizingInputs, rows: Sequence[CoveredPeriod]) -> tup
     if uncovered_periods:
         periods = list_periods(uncovered_periods)
         warnings.append(f"the DSCR is below 1: CFADS do not cover debt service in {periods}")
+    tax = inputs.case.tax
+    if tax is not None and tax.assessment == "year":
+        warnings += warn_of_moved_dates(inputs.case.dates)
     return tuple(warnings)
 
 

@@ -1,6 +1,9 @@
-"""Lists of periods in warnings, which name every period concerned."""
+"""Lists of periods in warnings, which name every period concerned, and warnings of any case."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import date
+
+from spawn.domain.finance.time_base.notional_periods import list_moved_dates
 
 _RUN_LENGTH = 4
 _HIGH_RATE = 1.0
@@ -34,3 +37,13 @@ def warn_of_high_rates(annual_rates: Iterable[float], name: str) -> list[str]:
         return []
     text = f"the annual rate is above 100 % in {list_periods(high)}"
     return [f"{name}: {text}: rates are fractions, 0.05 is 5 %"]
+
+
+def warn_of_moved_dates(dates: Sequence[date] | None) -> list[str]:
+    """Warn of given dates that business days seem to have moved, where terms in years use them."""
+    moved_dates = list_moved_dates(dates or ())
+    if not moved_dates:
+        return []
+    days = ", ".join(map(str, moved_dates))
+    advice = "give payment_dates with a rule if business days have moved them"
+    return [f"/dates has {days} off the roll day, and terms in years count as given; {advice}"]

@@ -2,14 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 
-from spawn.domain.finance.cash_flow.cash_flow_case import CashFlowInputs, count_contract_shares
+from spawn.domain.finance.cash_flow.cash_flow_case import (
+    CashFlowCase,
+    CashFlowInputs,
+    count_contract_shares,
+)
 from spawn.domain.finance.cash_flow.cash_flow_lines import (
     AvailabilityPayment,
     OperatingCost,
     RevenueLine,
 )
 from spawn.domain.finance.cash_flow.cash_flow_result import CashFlowRow
-from spawn.domain.finance.period_lists import list_periods
+from spawn.domain.finance.period_lists import list_periods, warn_of_moved_dates
 
 
 def warn_of_losses(rows: Sequence[CashFlowRow]) -> Iterator[str]:
@@ -20,8 +24,10 @@ def warn_of_losses(rows: Sequence[CashFlowRow]) -> Iterator[str]:
 
 
 def warn_of_idle_terms(inputs: CashFlowInputs) -> Iterator[str]:
-    """Warn of lines, contract prices and merchant prices that no period has."""
+    """Warn of lines and prices that no period has, and of years on dates that have been moved."""
     case = inputs.case
+    if case.dates is not None and _counts_years(case):
+        yield from warn_of_moved_dates(case.dates)
     for line in case.revenues:
         if any(inputs.active_shares(line.first_period)):
             yield from _warn_of_prices(inputs, line)
@@ -36,6 +42,16 @@ def warn_of_idle_terms(inputs: CashFlowInputs) -> Iterator[str]:
                 f"{each.name}: first_period {each.first_period} is after the concession, "
                 "so that the line is zero in every period"
             )
+
+
+def _counts_years(case: CashFlowCase) -> bool:
+    """Return whether a term steps by the year, or ends on a day."""
+    return (
+        any(index.step == "year" for index in case.indices)
+        or any(line.contract_end is not None for line in case.revenues)
+        or case.concession_end is not None
+        or (case.tax is not None and case.tax.assessment == "year")
+    )
 
 
 def _warn_of_prices(inputs: CashFlowInputs, line: RevenueLine) -> Iterator[str]:

@@ -63,6 +63,19 @@ def list_odd_periods(dates: Sequence[date], months: int | None) -> tuple[int, ..
     )
 
 
+def list_moved_dates(dates: Sequence[date]) -> tuple[date, ...]:
+    """Return the dates between the ends that are off the roll day, as business days move them.
+
+    Of dates without a regular period there are none.
+    """
+    if len(dates) <= _SINGLE_PERIOD or infer_months_per_period(dates) is None:
+        return ()
+    roll_day = _find_roll_day(dates)
+    return tuple(
+        day for day in dates[1:-1] if day.day != min(roll_day, monthrange(day.year, day.month)[1])
+    )
+
+
 class IcmaPeriods(NamedTuple):
     """Periods under ACT/ACT ICMA: fractions, notional periods, and the numbers of the stubs."""
 
