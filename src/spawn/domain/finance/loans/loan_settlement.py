@@ -1,7 +1,8 @@
 """Settlement of a loan in whole minor units, in Decimal.
 
-`cumulative` rounds the closing balance of each row and takes the movement as the difference, so
-that no drift grows and no balance turns negative. `level` is an annuity as loan systems print it:
+`cumulative` rounds the closing balance of each row and the sum of the payments up to it, and takes
+the movements as the differences, so that no drift grows and no balance turns negative; the interest
+is what the payment leaves. `level` is an annuity as loan systems print it:
 one rounded payment, interest on the printed balance, and a last payment that takes the rest.
 """
 
@@ -12,7 +13,7 @@ from typing import Final, Literal
 import msgspec
 
 from spawn.domain.errors import InvalidInput
-from spawn.domain.finance.limits import FieldChecker
+from spawn.domain.finance.limits import ROUNDING_NOISE, FieldChecker
 from spawn.domain.finance.loans.loan_results import LoanRow, LoanSchedule
 
 Settlement = Literal["cumulative", "level"]
@@ -44,6 +45,7 @@ class _Parts(msgspec.Struct, frozen=True):
     capitalised: Decimal
     principal: Decimal
     drawn: Decimal
+    payment: Decimal
 
 
 def round_to_minor_units(
@@ -76,28 +78,61 @@ def _round(value: float | Decimal, minor_units: int) -> Decimal:
     return amount + _ZERO  # no minus in front of a zero
 
 
+def _round_sum(value: float, minor_units: int) -> Decimal:
+    """Round a sum of floats; the noise of its last digits decides no tie."""
+    return _round(_round(value, _NOISE_DIGITS), minor_units)
+
+
+class _RunningSum:
+    """A sum of exact amounts, of which each part is settled as the difference of rounded sums."""
+
+    def __init__(self, minor_units: int) -> None:
+        self._minor_units = minor_units
+        self._exact = 0.0
+        self._settled = _round(0.0, minor_units)
+
+    def add(self, amount: float) -> Decimal:
+        """Settle an amount, with what rounding has left over of the earlier ones."""
+        self._exact += amount
+        part = _round_sum(self._exact, self._minor_units) - self._settled
+        self._settled += part
+        return part
+
+    def settle_other(self, part: Decimal, other: Decimal) -> Decimal:
+        """Settle `other` in the place of a part; the next one makes up for the difference."""
+        self._settled += other - part
+        return other
+
+
 def _settle_cumulatively(loan: LoanSchedule, minor_units: int) -> tuple[MinorUnitLoanRow, ...]:
     rows: list[MinorUnitLoanRow] = []
-    balance = _round(loan.rows[0].opening_balance, minor_units)
-    total_drawn, settled_draws = loan.rows[0].opening_balance, balance
+    draws, capitalisations, payments, other_payments = (_RunningSum(minor_units) for _ in range(4))
+    balance = draws.add(loan.rows[0].opening_balance)
     for row in loan.rows:
-        total_drawn += row.drawn
-        drawn = _round(total_drawn, minor_units) - settled_draws
-        settled_draws += drawn
+        drawn = draws.add(row.drawn)
         closing = _round(row.closing_balance, minor_units)
         movement = balance + drawn - closing
-        capitalised = _ZERO.quantize(closing)
-        if row.capitalised:
-            # The principal of such a row is its own, and the interest takes the difference.
-            capitalised = _round(row.principal, minor_units) - movement
+        capitalised = capitalisations.add(row.capitalised)
+        if row.capitalised and not row.principal:
+            capitalised = capitalisations.settle_other(capitalised, -movement)
         principal = movement + capitalised
-        interest = (
-            capitalised if row.interest == row.capitalised else _round(row.interest, minor_units)
-        )
-        parts = _Parts(interest, capitalised, principal, drawn)
+        payment = payments.add(row.payment)
+        if not row.payment:
+            payment = payments.settle_other(payment, _ZERO.quantize(payment))
+        elif _has_no_margin(row, payment - principal):
+            payment = payments.settle_other(payment, principal)
+        other = other_payments.add(row.payment - row.principal - row.interest + row.capitalised)
+        interest = payment - principal + capitalised - other
+        parts = _Parts(interest, capitalised, principal, drawn, payment)
         rows.append(_build_row(row, balance, parts, closing))
         balance = closing
     return tuple(rows)
+
+
+def _has_no_margin(row: LoanRow, margin: Decimal) -> bool:
+    """Return whether a row pays no interest, or rounding alone would turn its sign."""
+    exact = row.payment - row.principal
+    return abs(exact) <= ROUNDING_NOISE * abs(row.payment) or exact * float(margin) < 0.0
 
 
 def _settle_level(loan: LoanSchedule, minor_units: int) -> tuple[MinorUnitLoanRow, ...]:
@@ -115,7 +150,8 @@ def _settle_level(loan: LoanSchedule, minor_units: int) -> tuple[MinorUnitLoanRo
         else:  # the grace
             principal = nothing
         closing = balance + capitalised - principal
-        parts = _Parts(interest, capitalised, principal, nothing)
+        payment_made = interest - capitalised + principal
+        parts = _Parts(interest, capitalised, principal, nothing, payment_made)
         rows.append(_build_row(row, balance, parts, closing))
         balance = closing
     return tuple(rows)
@@ -129,7 +165,7 @@ def _build_row(row: LoanRow, opening: Decimal, parts: _Parts, closing: Decimal) 
         interest=parts.interest,
         capitalised=parts.capitalised,
         principal=parts.principal,
-        payment=parts.interest - parts.capitalised + parts.principal,
+        payment=parts.payment,
         closing_balance=closing,
         drawn=parts.drawn,
     )
