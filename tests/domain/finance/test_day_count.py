@@ -162,3 +162,48 @@ def test_icma_counts_however_far_the_reference_is() -> None:
     parts = [date(1999, 11, 3), date(2020, 2, 29), date(2026, 3, 31), date(2031, 8, 17)]
     whole = sum(fraction(start, end) for start, end in pairwise(parts))
     assert fraction(parts[0], parts[-1]) == pytest.approx(whole, abs=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "frequency"),
+    [
+        (date(2026, 1, 31), date(2031, 1, 31), 2),
+        (date(2024, 1, 1), date(2024, 7, 1), 12),
+        (date(2024, 1, 1), date(2024, 2, 15), 2),
+    ],
+)
+def test_icma_without_a_reference_takes_no_period_of_another_length(
+    start: date, end: date, frequency: int
+) -> None:
+    odd = AccrualPeriod(start=start, end=end, frequency=frequency)
+    assert error_codes(lambda: count_days("ACT/ACT ICMA", odd)) == {"/frequency": "contradiction"}
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "frequency"),
+    [
+        (date(2024, 8, 31), date(2025, 2, 28), 2),
+        (date(2024, 6, 17), date(2024, 12, 16), 2),
+        (date(2024, 1, 31), date(2024, 2, 29), 12),
+    ],
+)
+def test_icma_without_a_reference_counts_one_period_that_business_days_move(
+    start: date, end: date, frequency: int
+) -> None:
+    moved = AccrualPeriod(start=start, end=end, frequency=frequency)
+    assert count_days("ACT/ACT ICMA", moved).year_fraction == 1 / frequency
+
+
+def test_a_part_under_act_365l_counts_over_the_days_of_its_coupon_period() -> None:
+    part = AccrualPeriod(
+        start=date(2023, 12, 31),
+        end=date(2024, 2, 28),
+        reference_start=date(2023, 12, 31),
+        reference_end=date(2024, 12, 31),
+        frequency=1,
+    )
+    assert count_days("ACT/365L", part).year_fraction == 59 / 366
+    half = AccrualPeriod(
+        start=part.start, end=part.end, reference_end=part.reference_end, frequency=1
+    )
+    assert error_codes(lambda: count_days("ACT/365L", half)) == {"/reference_end": "incomplete"}

@@ -5,9 +5,13 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.domain.finance.error_codes import error_codes
+from tests.searches import scale
 
 from spawn.domain.finance.time_base.business_calendar import BusinessCalendar, BusinessDayRule
+from spawn.domain.finance.time_base.day_count import add_months
 from spawn.domain.finance.time_base.payment_dates import (
     PaymentDateTerms,
     PaymentFrequency,
@@ -334,3 +338,52 @@ def test_an_inner_date_off_the_grid_is_named(index: int) -> None:
     dates[index] = dates[index].replace(day=2)
     errors = codes(4, dates=tuple(dates), day_count="ACT/ACT ICMA", frequency=4)
     assert errors == {f"/dates/{index}": "off_roll"}
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ("2024-06-17", "2024-12-16", "2025-06-16", "2025-12-15"),
+        ("2021-11-15", "2022-05-16", "2022-11-15"),
+    ],
+)
+def test_a_roll_day_is_read_off_all_dates_where_weekends_moved_them(texts: tuple[str, ...]) -> None:
+    schedule = resolve(dates=days(*texts), day_count="ACT/ACT ICMA", frequency=2)
+    assert schedule.accrual_fractions == (0.5,) * (len(texts) - 1)
+    assert schedule.stubs == ()
+
+
+def test_dates_that_no_business_day_explains_are_stubs() -> None:
+    schedule = resolve(
+        dates=days("2024-01-10", "2024-07-15", "2025-01-10"),
+        day_count="ACT/ACT ICMA",
+        frequency=2,
+    )
+    assert schedule.stubs == (1, 2)
+
+
+@given(
+    st.dates(date(2001, 1, 1), date(2040, 12, 31)),
+    st.integers(2, 6),
+    st.sampled_from([PaymentFrequency.QUARTERLY, PaymentFrequency.SEMI_ANNUAL]),
+    st.sampled_from([BusinessDayRule.FOLLOWING, BusinessDayRule.MODIFIED_FOLLOWING]),
+)
+@settings(max_examples=scale(100))
+def test_a_rolled_schedule_counts_the_same_from_its_dates(
+    start: date, periods: int, frequency: PaymentFrequency, rule: BusinessDayRule
+) -> None:
+    start = start.replace(day=min(start.day, 28))
+    months = 3 if frequency is PaymentFrequency.QUARTERLY else 6
+    terms = PaymentDateTerms(
+        start=start,
+        end=add_months(start, months * periods),
+        frequency=frequency,
+        rule=rule,
+        calendar=TARGET,
+    )
+    rolled_schedule = resolve(payment_dates=terms, day_count="ACT/ACT ICMA")
+    dates = rolled_schedule.dates
+    assert dates is not None
+    given_schedule = resolve(dates=dates, day_count="ACT/ACT ICMA", frequency=12 // months)
+    assert given_schedule.accrual_fractions == pytest.approx((months / 12,) * periods)
+    assert given_schedule.stubs == ()

@@ -66,10 +66,18 @@ BASES: list[tuple[str, Json]] = [
                 {
                     "start": "2027-11-15",
                     "end": "2028-05-01",
-                    "reference_start": "2027-10-01",
+                    "reference_start": "2027-11-01",
                     "reference_end": "2028-05-01",
                 }
             ],
+        },
+    ),
+    (
+        "day-count",
+        {
+            "day_count": "ACT/365L",
+            "frequency": 2,
+            "periods": [{"start": "2027-11-15", "end": "2028-02-15"}],
         },
     ),
     (

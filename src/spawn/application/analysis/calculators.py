@@ -62,6 +62,7 @@ from spawn.domain.finance.time_base.day_count import (
     AccrualPeriod,
     DayCount,
     count_days,
+    is_notional_period,
     parse_day_count,
 )
 from spawn.domain.finance.waterfall.cash_waterfall import run_waterfall
@@ -255,11 +256,13 @@ def calculate_day_counts(case: DayCountCase) -> DayCountResult:
 
 _FIELDS_OF_CONVENTIONS: Final = {
     "frequency": frozenset({DayCount.ACT_ACT_ICMA, DayCount.ACT_365L}),
-    "reference_start": frozenset({DayCount.ACT_ACT_ICMA}),
+    "reference_start": frozenset({DayCount.ACT_ACT_ICMA, DayCount.ACT_365L}),
     "reference_end": frozenset({DayCount.ACT_ACT_ICMA, DayCount.ACT_365L}),
     "maturity": frozenset({DayCount.THIRTY_E_360_ISDA}),
 }
 """The conventions that use a field of a period."""
+
+_FREQUENCIES: Final = frozenset({1, 2, 3, 4, 6, 12})
 
 
 def _check_day_count_fields(case: DayCountCase, convention: DayCount) -> None:
@@ -272,6 +275,9 @@ def _check_day_count_fields(case: DayCountCase, convention: DayCount) -> None:
         for name, conventions in _FIELDS_OF_CONVENTIONS.items():
             if getattr(period, name) is not None and convention not in conventions:
                 checker.reject(f"/periods/{index}/{name}", "not_applicable", has_no_use)
+        frequency = period.frequency or case.frequency
+        if frequency is not None and frequency in _FREQUENCIES:
+            _check_reference(checker, f"/periods/{index}", period, frequency, convention)
     if convention is DayCount.BUS_252 and case.calendar is None:
         checker.reject("/calendar", "required", "BUS/252 counts its business days")
     elif convention is DayCount.BUS_252 and case.calendar is not None:
@@ -279,6 +285,25 @@ def _check_day_count_fields(case: DayCountCase, convention: DayCount) -> None:
     elif case.calendar is not None:
         checker.reject("/calendar", "not_applicable", has_no_use)
     checker.raise_errors()
+
+
+def _check_reference(
+    checker: FieldChecker, pointer: str, period: AccrualPeriod, frequency: int, rule: DayCount
+) -> None:
+    """Reject a reference period apart from its period, or of another length than the frequency."""
+    start, end = period.reference_start, period.reference_end
+    if start is None or end is None or end <= start:
+        return
+    if rule is DayCount.ACT_365L:
+        if not start <= period.start <= period.end <= end:
+            detail = f"the coupon period from {start} to {end} does not contain the period"
+            checker.reject(f"{pointer}/reference_end", "contradiction", detail)
+    elif end < period.start or start > period.end:
+        detail = f"the reference period from {start} to {end} is apart from the period"
+        checker.reject(f"{pointer}/reference_start", "contradiction", detail)
+    elif not is_notional_period(start, end, frequency):
+        detail = f"the reference period has {(end - start).days} days, but {frequency} are a year"
+        checker.reject(f"{pointer}/reference_end", "contradiction", detail)
 
 
 CALCULATORS: Final[dict[str, Calculator[Any, Any]]] = {

@@ -23,6 +23,8 @@ _COMMERCIAL_MONTH: Final = 30
 _MONTHS: Final = 12
 _LEAP_DAY: Final = 29
 _SHORTEST_MONTH: Final = 28
+_MOVED_DAYS: Final = 8
+"""Two ends of a period that business days move, and the days of a shorter month."""
 _MONTH_DAYS: Final = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
@@ -92,9 +94,9 @@ class AccrualPeriod(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """A period to count under a day-count convention.
 
     `reference_start`, `reference_end` and `frequency` (payments a year) serve ACT/ACT ICMA and
-    ACT/365L: without a reference the period is its own reference, so that under ICMA it counts
-    1/frequency. `maturity` serves 30E/360 ISDA: a period that ends on it keeps the last day of
-    February.
+    ACT/365L: without a reference the period is its own, so that under ICMA it counts 1/frequency
+    and has to be as long. Under ACT/365L they are the coupon period of a part. `maturity` serves
+    30E/360 ISDA: a period that ends on it keeps the last day of February.
     """
 
     start: date
@@ -272,13 +274,19 @@ def _act_365l(period: AccrualPeriod, pointer: str) -> float:
     """Apply rule 251.1 (i): over 366 where a leap day decides, else over 365.
 
     With annual payments it is a 29 February after the start up to the end that decides, with
-    more payments a year whether the period ends in a leap year.
+    more payments a year whether the period ends in a leap year. The period is the reference: a
+    part of a coupon period counts over the days of the whole.
     """
     if period.frequency is None:
         raise InvalidInput.at(f"{pointer}/frequency", "required", "ACT/365L needs it")
     _check_frequency(period.frequency, pointer)
+    has_start, has_end = period.reference_start is not None, period.reference_end is not None
+    if (has_start and not has_end) or (has_end and not has_start and period.frequency == 1):
+        detail = "one date is missing; give both or neither"
+        raise InvalidInput.at(f"{pointer}/reference_end", "incomplete", detail)
     if period.frequency == 1:
-        is_leap = bool(_leap_days_after(period.start, period.end))
+        start, end = period.reference_start or period.start, period.reference_end or period.end
+        is_leap = bool(_leap_days_after(start, end))
     else:
         is_leap = isleap((period.reference_end or period.end).year)
     return (period.end - period.start).days / (366.0 if is_leap else 365.0)
@@ -367,7 +375,18 @@ def _resolve_icma_reference(period: AccrualPeriod, pointer: str) -> tuple[int, t
         )
     frequency = period.frequency or _MONTHS // max(round(_MONTHS * (end - start).days / 365), 1)
     _check_frequency(frequency, pointer)
+    if period.reference_start is None and not is_notional_period(start, end, frequency):
+        detail = (
+            f"is {frequency} a year, but the period has {(end - start).days} days; correct it, or "
+            "give the reference period"
+        )
+        raise InvalidInput.at(f"{pointer}/frequency", "contradiction", detail)
     return frequency, (start, end)
+
+
+def is_notional_period(start: date, end: date, frequency: int) -> bool:
+    """Return whether a period has the length of the frequency, as far as business days move it."""
+    return abs((end - add_months(start, _MONTHS // frequency)).days) <= _MOVED_DAYS
 
 
 def _check_frequency(frequency: int, pointer: str) -> None:

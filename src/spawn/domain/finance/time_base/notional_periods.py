@@ -1,7 +1,8 @@
 """Regular periods inferred from a list of dates: their length, their grid and the stubs.
 
-A date off the grid by a few days counts as regular where business days may have moved it: other
-dates of the schedule are off the grid too, or its regular date falls on a weekend. Only the first
+A date off the grid by a few days counts as regular where business days may have moved it: one roll
+day explains all dates, others of the schedule are off the grid too, or its regular date falls on a
+weekend. Only the first
 and the last period may be stubs.
 """
 
@@ -14,6 +15,11 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from spawn.domain.errors import InvalidInput
+from spawn.domain.finance.time_base.business_calendar import (
+    BusinessCalendar,
+    BusinessDayRule,
+    adjust_to_business_day,
+)
 from spawn.domain.finance.time_base.day_count import (
     AccrualPeriod,
     DayCount,
@@ -28,6 +34,7 @@ _YEAR_MONTHS: Final = 12
 _MAX_MONTHS: Final = 120
 _SINGLE_PERIOD: Final = 2
 _SATURDAY: Final = 5
+_CALENDARS: Final = (BusinessCalendar(base="weekends"), BusinessCalendar(base="target"))
 
 
 def infer_months_per_period(dates: Sequence[date]) -> int | None:
@@ -96,8 +103,13 @@ def count_icma_periods(dates: Sequence[date], frequency: int) -> IcmaPeriods:
     """
     months = _YEAR_MONTHS // frequency
     anchor = 1 if len(dates) > _SINGLE_PERIOD else 0
-    grid = _Grid(dates[anchor], _find_roll_day(dates), months)
-    grid.set_moved(dates[1:-1])
+    roll_day = _find_moved_roll_day(dates)
+    if roll_day is not None:
+        grid = _Grid(dates[anchor], roll_day, months)
+        grid.set_moved(dates)
+    else:
+        grid = _Grid(dates[anchor], _find_roll_day(dates), months)
+        grid.set_moved(dates[1:-1])
     positions = [grid.position_of(day) for day in dates]
     for index in range(1, len(dates) - 1):
         if positions[index] is None:
@@ -163,16 +175,42 @@ class _Grid:
         return position if is_regular else None
 
     def _clip(self, month: date) -> date:
-        return month.replace(day=min(self._roll_day, monthrange(month.year, month.month)[1]))
+        return _clip_day(month, self._roll_day)
+
+
+def _find_moved_roll_day(dates: Sequence[date]) -> int | None:
+    """Return a day of the month from which business days explain every date, None without one.
+
+    Of several the one that most dates are on. The calendars are weekends and TARGET, the rules
+    following and modified following.
+    """
+    candidates = sorted({day.day for day in dates}, reverse=True)
+    explained = [each for each in candidates if all(_is_roll_of(each, day) for day in dates)]
+    if not explained:
+        return None
+    return max(explained, key=lambda roll_day: _count_exact(dates, roll_day))
+
+
+def _is_roll_of(roll_day: int, day: date) -> bool:
+    """Return whether a date is that of a roll day in its month, or was moved from it."""
+    regular = _clip_day(day, roll_day)
+    return day == regular or any(
+        day == adjust_to_business_day(regular, rule, calendar)
+        for calendar in _CALENDARS
+        for rule in (BusinessDayRule.FOLLOWING, BusinessDayRule.MODIFIED_FOLLOWING)
+    )
+
+
+def _count_exact(dates: Sequence[date], roll_day: int) -> int:
+    return sum(day == _clip_day(day, roll_day) for day in dates)
+
+
+def _clip_day(day: date, roll_day: int) -> date:
+    return day.replace(day=min(roll_day, monthrange(day.year, day.month)[1]))
 
 
 def _find_roll_day(dates: Sequence[date]) -> int:
     """Return the day of the month that explains most dates, a clipped month end included."""
     regular = dates[1:-1] or dates
     candidates = sorted({day.day for day in regular}, reverse=True)
-    return max(
-        candidates,
-        key=lambda roll_day: sum(
-            day.day == min(roll_day, monthrange(day.year, day.month)[1]) for day in regular
-        ),
-    )
+    return max(candidates, key=lambda roll_day: _count_exact(regular, roll_day))

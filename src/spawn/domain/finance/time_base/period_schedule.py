@@ -43,6 +43,10 @@ _DEFAULT_DAY_COUNT: Final = DayCount.ACT_360
 _MONTH_DAYS: Final = 365.2425 / 12
 _ACCRUAL_TOLERANCE: Final = 0.05
 _WINDOW_TOLERANCE: Final = 0.5
+_RULES_OF_WHOLE_PERIODS: Final = frozenset(
+    {DayCount.THIRTY_360, DayCount.THIRTY_U_360, DayCount.ACT_ACT_AFB}
+)
+"""Conventions by which the parts of a period may count more, or less, than the whole."""
 _YEAR_DAYS_OF: Final = {DayCount.ACT_360: 360.0, DayCount.ACT_365F: 365.0}
 
 
@@ -126,6 +130,9 @@ class PeriodSchedule(msgspec.Struct, frozen=True, kw_only=True):
     def count_part(self, number: int, start: date, end: date) -> float:
         """Return the year fraction of a part of period `number`, from accrual day to accrual day.
 
+        The parts of a period add up to it. Where a rule counts them apart from the whole, a part
+        is what it adds to the time since the start of the period.
+
         Raises:
             InvalidInput: the periods have no dates.
         """
@@ -133,7 +140,10 @@ class PeriodSchedule(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidInput.at("/dates", "required", "parts of periods need dates")
         if (start, end) == (self.accrual_dates[number - 1], self.accrual_dates[number]):
             return self.accrual_fractions[number - 1]
-        reference: tuple[date | None, date] = (None, self.accrual_dates[number])
+        reference = (self.accrual_dates[number - 1], self.accrual_dates[number])
+        if self.convention in _RULES_OF_WHOLE_PERIODS and start > reference[0]:
+            before = self.count_part(number, reference[0], start)
+            return self.count_part(number, reference[0], end) - before
         if self.convention is DayCount.ACT_ACT_ICMA and self.notional_periods is not None:
             reference = self.notional_periods[number - 1]
         period = AccrualPeriod(
