@@ -21,6 +21,7 @@ from spawn.domain.finance.loans.loan_terms import (
     RateReset,
     resolve_loan_time,
 )
+from spawn.domain.finance.time_base.day_count import DayCount, add_months
 
 pytestmark = pytest.mark.core
 
@@ -313,6 +314,31 @@ def test_a_payment_below_the_interest_grows_the_balance_where_it_is_allowed() ->
             {"/termination/date": "out_of_order"},
         ),
         ({"instalment": 100.0, "balloon": 9.0}, {"/balloon": "not_applicable"}),
+        (
+            {
+                "termination": LoanTransfer(date=QUARTERS[2]),
+                "prepayments": (Prepayment(date=QUARTERS[2], amount=1.0),),
+                "draws": (LoanDraw(date=QUARTERS[3], amount=1.0),),
+                "rate_resets": (RateReset(date=QUARTERS[4], annual_rate=0.1),),
+            },
+            {
+                "/prepayments/0/date": "out_of_order",
+                "/draws/0/date": "out_of_order",
+                "/rate_resets/0/date": "out_of_order",
+            },
+        ),
+        (
+            {"grace_periods": 1, "grace": "interest_only", "capitalise_until": QUARTERS[2]},
+            {"/capitalise_until": "contradiction"},
+        ),
+        (
+            {
+                "profile": "annuity",
+                "payment": 120.0,
+                "prepayments": (Prepayment(date=QUARTERS[2], amount=9.0, effect="relevel"),),
+            },
+            {"/prepayments/0/effect": "contradiction"},
+        ),
         ({"principal": (1.0,) * 9}, {"/principal": "wrong_length"}),
     ],
 )
@@ -336,3 +362,66 @@ def test_a_given_payment_and_accrued_interest_need_no_dates() -> None:
     # the accrued interest is the first that a payment covers
     assert rows[0].closing_balance == pytest.approx(100.0 + 1.0 + 3.0 - 30.0)
     assert rows[-1].closing_balance == 0.0
+
+
+@given(
+    st.sampled_from([rule.value for rule in DayCount if rule is not DayCount.BUS_252]),
+    st.dates(date(2022, 1, 1), date(2025, 12, 31)),
+    st.sampled_from([1, 2, 4]),
+    st.data(),
+)
+@settings(max_examples=scale(60))
+def test_a_reset_to_the_same_rate_changes_nothing_under_any_day_count(
+    day_count: str, start: date, frequency: int, data: st.DataObject
+) -> None:
+    # ACT/365L counts each part over the days of its coupon period, 30/360, 30U/360 and AFB what a
+    # part adds to the time since the start of the period.
+    dates = tuple(add_months(start, 12 // frequency * number) for number in range(4))
+    fields: dict[str, Any] = {"profile": "bullet", "dates": dates, "day_count": day_count}
+    if DayCount(day_count).needs_frequency:
+        fields["frequency"] = frequency
+    inner = st.dates(dates[0] + timedelta(1), dates[-1] - timedelta(1))
+    day = data.draw(inner)
+    plain = loan(**fields)
+    reset = loan(**fields, rate_resets=(RateReset(date=day, annual_rate=0.06),))
+    for row, other in zip(reset.rows, plain.rows, strict=True):
+        assert row.interest == pytest.approx(other.interest, rel=1e-12)
+        assert row.annual_rate == pytest.approx(0.06, rel=1e-12)
+
+
+def test_a_part_of_an_annual_coupon_counts_over_the_days_of_the_coupon() -> None:
+    # 60 days at 6 % and 306 at 9 %, each over 366: 29 February is in the period.
+    result = loan(
+        profile="bullet",
+        dates=(date(2023, 12, 31), date(2024, 12, 31), date(2025, 12, 31)),
+        day_count="ACT/365L",
+        frequency=1,
+        rate_resets=(RateReset(date=date(2024, 2, 29), annual_rate=0.09),),
+    )
+    expected = 800.0 * (0.06 * 60 + 0.09 * 306) / 366
+    assert result.rows[0].interest == pytest.approx(expected, rel=1e-14)
+
+
+@pytest.mark.parametrize("until", [QUARTERS[2], date(2026, 6, 1)])
+def test_an_annuity_is_level_once_its_interest_is_no_longer_capitalised(until: date) -> None:
+    result = loan(profile="annuity", capitalise_until=until)
+    payments = [row.payment for row in result.rows]
+    assert payments[2:] == pytest.approx([result.level_payment] * 6, rel=1e-12)
+    assert payments[0] == pytest.approx(payments[2] - result.rows[0].interest)
+
+
+@pytest.mark.parametrize(
+    ("fields", "payments"),
+    [
+        ({"profile": "annuity", "payment": 120.0}, [120.0, 120.0]),
+        ({"instalment": 80.0, "annual_rates": 0.0}, [80.0, 80.0]),
+    ],
+)
+def test_a_prepayment_keeps_a_given_payment_and_leaves_less_of_the_rest(
+    fields: dict[str, Any], payments: list[float]
+) -> None:
+    prepayment = Prepayment(date=QUARTERS[2] + timedelta(10), amount=50.0)
+    plain, prepaid = loan(**fields), loan(**fields, prepayments=(prepayment,))
+    assert [row.payment for row in prepaid.rows[3:5]] == pytest.approx(payments)
+    assert sum(row.payment for row in prepaid.rows[5:]) < sum(row.payment for row in plain.rows[5:])
+    assert prepaid.total_principal == pytest.approx(800.0)

@@ -167,9 +167,7 @@ def dated_loans(draw: st.DrawFn) -> dict[str, Any]:
         "day_count": draw(st.sampled_from(["30E/360", "ACT/360"])),
         "accrued_interest": draw(st.sampled_from([None, 0.0, 3.33, 12.0])),
     }
-    days = st.dates(QUARTERS[0], QUARTERS[-1]).filter(
-        lambda day: QUARTERS[0] < day < QUARTERS[-1]
-    )
+    days = st.dates(QUARTERS[0], QUARTERS[-1]).filter(lambda day: QUARTERS[0] < day < QUARTERS[-1])
     if draw(st.booleans()):
         grace = draw(st.sampled_from(["interest_only", "capitalised"]))
         fields |= {"grace_periods": draw(st.integers(1, 3)), "grace": grace}

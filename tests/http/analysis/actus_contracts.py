@@ -206,6 +206,11 @@ class Contract:
             if day := self.day(f"{subject[0].lower()}{subject[1:]}Date"):
                 price = self.number(f"priceAt{subject}Date")
                 request[name] = {"date": day.isoformat(), "price": price}
+        if day := self.day("terminationDate"):
+            resets = [each for each in request.pop("rate_resets", []) if each["date"] < str(day)]
+            request |= {"rate_resets": resets} if resets else {}
+            if not resets:
+                request.pop("reset_effect", None)
 
     def _resets(self, end: date, calculate: Calculate) -> list[Json]:
         code = self.terms["marketObjectCodeOfRateReset"]

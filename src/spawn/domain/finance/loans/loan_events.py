@@ -238,8 +238,8 @@ class _LoanReplay:
         for settlement in self._settlements.get(stop.day, ()):
             self._settle_deferral(settlement)
         # The interest of a payment date is no part of the later payments.
-        if any(one.effect == "relevel" for one in prepayments) and not self._is_last:
-            self._relevel()
+        if any(one.effect != "shorten" for one in prepayments):
+            self._relevel_instalments()
         for repayment in self._repayments.get(stop.day, ()):
             self._repay(repayment)
 
@@ -335,9 +335,10 @@ class _LoanReplay:
                 interest += balance * growth
                 interest_fall += balance_fall * growth
             has_accrued = False
-            if stop.pays_principal or stop.capitalises:
-                balance += interest
-                balance_fall += interest_fall + stop.pays_principal
+            # A payment less its interest is principal; capitalised interest joins the balance.
+            joins = stop.pays_principal + stop.capitalises
+            balance += joins * interest
+            balance_fall += joins * interest_fall + stop.pays_principal
             if stop.pays_principal or stop.capitalises or stop.pays_interest:
                 interest = interest_fall = 0.0
         return (balance - self._balloon) / balance_fall
@@ -390,8 +391,8 @@ class _LoanReplay:
         if fact.effect is None:
             self._due_principal += amount
             self._count_early(amount)
-        elif fact.effect == "relevel" and not self._is_last:
-            self._relevel()
+        elif fact.effect == "relevel":
+            self._relevel_instalments()
         if self._balance <= self._tolerance:
             self._balance = self._advance = self._saved_interest = 0.0
 

@@ -49,11 +49,12 @@ class Prepayment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """A prepayment of principal, with the interest accrued on it.
 
     Later payments are levelled anew (`relevel`) or stay, so that the loan ends earlier (`shorten`).
+    By default a given `payment` or `instalment` stays, and others are levelled anew.
     """
 
     date: date
     amount: float
-    effect: PrepaymentEffect = "relevel"
+    effect: PrepaymentEffect | None = None
 
 
 class LoanTransfer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -230,7 +231,7 @@ def _check_balloon(checker: FieldChecker, terms: LoanTerms) -> None:
     if terms.profile == "bullet" and (terms.balloon or terms.balloon_share):
         checker.reject("/balloon", "not_applicable", "a bullet repays everything at the end")
     has_fixed_payment = terms.payment is not None or terms.instalment is not None
-    if has_fixed_payment and not (terms.rate_resets or terms.prepayments):
+    if has_fixed_payment and not terms.rate_resets:
         for name in ("balloon", "balloon_share"):
             if getattr(terms, name):
                 detail = "the last payment takes what payment or instalment leave"
@@ -322,6 +323,9 @@ def _check_events(checker: FieldChecker, terms: LoanTerms, schedule: PeriodSched
         checker.reject("/grace_periods", "ambiguous", "principal_dates say when principal begins")
     if terms.capitalise_until is not None and terms.grace == "capitalised":
         checker.reject("/capitalise_until", "ambiguous", "the grace is capitalised too")
+    if terms.capitalise_until is not None and terms.grace == "interest_only":
+        detail = "the grace pays the interest that this capitalises; remove one of them"
+        checker.reject("/capitalise_until", "contradiction", detail)
     _check_amounts_of_events(checker, terms)
     if schedule.accrual_dates is not None:
         start, end = schedule.accrual_dates[0], schedule.accrual_dates[-1]
@@ -336,6 +340,11 @@ def _check_amounts_of_events(checker: FieldChecker, terms: LoanTerms) -> None:
     for name in ("draws", "prepayments"):
         for index, event in enumerate(getattr(terms, name) or ()):
             checker.require_positive(f"/{name}/{index}/amount", event.amount)
+    if terms.payment is not None or terms.instalment is not None:
+        for index, prepayment in enumerate(terms.prepayments or ()):
+            if prepayment.effect == "relevel":
+                detail = "the payment is given; a prepayment leaves less of the rest at the end"
+                checker.reject(f"/prepayments/{index}/effect", "contradiction", detail)
     for name in ("take_over", "termination"):
         transfer: LoanTransfer | None = getattr(terms, name)
         if transfer is not None and transfer.price is not None:
@@ -349,6 +358,8 @@ def _check_days_of_events(checker: FieldChecker, terms: LoanTerms, start: date, 
         events = getattr(terms, name)
         if events is not None and checker.require_size(f"/{name}", len(events), _MAX_EVENTS):
             days += [(f"/{name}/{index}/date", event.date) for index, event in enumerate(events)]
+    if terms.termination is not None:
+        _check_days_before(checker, terms.termination.date, days)
     for name in ("take_over", "termination"):
         transfer: LoanTransfer | None = getattr(terms, name)
         days += [(f"/{name}/date", transfer.date)] if transfer is not None else []
@@ -362,6 +373,13 @@ def _check_days_of_events(checker: FieldChecker, terms: LoanTerms, start: date, 
         checker.reject("/rate_resets", "duplicate", "two resets have one date")
     if terms.take_over and terms.termination and terms.take_over.date >= terms.termination.date:
         checker.reject("/termination/date", "out_of_order", "must be after the take-over")
+
+
+def _check_days_before(checker: FieldChecker, end: date, days: list[tuple[str, date]]) -> None:
+    """Reject events that the termination leaves without an effect, those of its day too."""
+    for pointer, day in days:
+        if day >= end:
+            checker.reject(pointer, "out_of_order", f"must be before the termination on {end}")
 
 
 def _check_lists_of_days(checker: FieldChecker, terms: LoanTerms, start: date, end: date) -> None:
