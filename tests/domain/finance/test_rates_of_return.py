@@ -432,3 +432,10 @@ def test_flows_of_one_day_at_the_change_of_sign_are_netted() -> None:
     outcome = xirr([first, second, second], [-100.0, -10.0, 120.0])
     assert outcome.rates == pytest.approx((0.1,), rel=1e-14)
     assert xirr([first, first], [-1.0, 2.0]).reason == "single_date"
+
+
+def test_the_modified_rate_of_a_total_loss_is_minus_one_hundred_percent() -> None:
+    assert mirr([-100.0, 0.0, 0.0], 0.05, 0.07) == -1.0
+    with pytest.raises(InvalidInput) as caught:
+        mirr([0.0, 0.0], 0.05, 0.07)
+    assert pointers(caught) == {"/cash_flows": "single_sign"}

@@ -104,3 +104,47 @@ def test_data_that_no_shock_uses_is_warned_of() -> None:
         "hedged_share",
         "capex",
     ]
+
+
+def test_a_total_loss_of_the_base_case_has_the_rate_of_its_scenarios() -> None:
+    lost = SimulatedProject(name="Lost", equity=(10.0,), cfads=(0.0,) * 8)
+    result = simulate(lost, scenarios=100)
+    assert (result.base_irr, result.median_irr) == (-1.0, -1.0)
+    (bar,) = result.tornado
+    assert (bar.irr_low, bar.irr_high) == (-1.0, -1.0)
+    assert result.portfolio.irr_total_loss_share == 1.0
+
+
+def test_a_blank_label_is_empty_and_spellings_in_case_are_one_sector() -> None:
+    loaded = msgspec.structs.replace(SWING, loadings=Loadings(sector=1.0))
+
+    def spread(*sectors: str) -> float:
+        projects = [
+            msgspec.structs.replace(PLAIN, name=f"p{n}", sector=sector)
+            for n, sector in enumerate(sectors)
+        ]
+        npv = simulate(*projects, shock=loaded, scenarios=200).portfolio.npv
+        return npv.p95 - npv.p5
+
+    assert spread(" ", " ") == spread("", "")
+    assert spread("wind", "Wind ") == spread("Wind", "Wind") > spread("wind", "solar")
+
+
+@pytest.mark.parametrize(
+    ("project", "shocks", "warning"),
+    [
+        (PLAIN, Shocks(rates=SWING), "rates changes nothing: no project has unhedged interest"),
+        (
+            msgspec.structs.replace(PLAIN, interest=(1.0,), principal=(10.0,), hedged_share=1.0),
+            Shocks(rates=SWING),
+            "rates changes nothing: no project has unhedged interest",
+        ),
+        (PLAIN, Shocks(capex=SWING), "capex changes nothing: no project has capex"),
+        (PLAIN, Shocks(delay=SWING), "delay changes nothing: no project has capex"),
+    ],
+)
+def test_a_shock_that_touches_no_project_is_warned_of(
+    project: SimulatedProject, shocks: Shocks, warning: str
+) -> None:
+    result = simulate(project, shocks=shocks, scenarios=20)
+    assert f"the shock to {warning}" in result.warnings

@@ -317,20 +317,23 @@ def mirr(cash_flows: Sequence[float], finance_rate: float, reinvest_rate: float)
     """Compute the modified rate of return: (FV of receipts / -PV of outlays)^(1/n) - 1, per period.
 
     Outlays are discounted at `finance_rate`, receipts compounded at `reinvest_rate` to the last
-    of the n periods, as the spreadsheet function documents.
+    of the n periods, as the spreadsheet function documents. Outlays without a receipt have lost
+    everything: the rate is -1.
 
     Raises:
-        InvalidInput: fewer than two flows, flows of one sign, a rate not above -1, or a value
+        InvalidInput: fewer than two flows, no outlay, a rate not above -1, or a value
             beyond float64.
     """
     checker = FieldChecker()
     _check_discount_rate(checker, finance_rate, "/finance_rate")
     _check_discount_rate(checker, reinvest_rate, "/reinvest_rate")
     _check_amounts(checker, cash_flows)
-    if len(cash_flows) > 0 and not min(cash_flows) < 0.0 < max(cash_flows):
-        checker.reject("/cash_flows", "single_sign", "must have an outlay and a receipt")
+    if len(cash_flows) > 0 and not min(cash_flows) < 0.0:
+        checker.reject("/cash_flows", "single_sign", "must have an outlay")
     checker.raise_errors()
     periods = len(cash_flows) - 1
+    if periods and max(cash_flows) <= 0.0:
+        return -1.0
     outlays = npv(finance_rate, [min(amount, 0.0) for amount in cash_flows])
     receipts = npv(reinvest_rate, [max(amount, 0.0) for amount in cash_flows])
     if outlays == 0.0 or receipts == 0.0:

@@ -30,6 +30,7 @@ from spawn.domain.finance.simulation.monte_carlo_case import (
     SimulatedProject,
     SimulationCase,
     SimulationResult,
+    unify_labels,
     validate_simulation_case,
 )
 from spawn.domain.finance.simulation.simulation_warnings import list_simulation_warnings
@@ -96,6 +97,8 @@ class Simulation:
         self.levels = (PAYMENT_DEFAULT, *case.covenants)
         self.rate_per_period = math.expm1(math.log1p(case.discount_rate) / case.periods_per_year)
         self.periods = max(len(project.cfads) for project in case.projects) + 1
+        self._sectors = unify_labels([project.sector for project in case.projects])
+        self._countries = unify_labels([project.country_code for project in case.projects])
         self._projects = [_ProjectArrays(project, case) for project in case.projects]
         count = len(case.projects)
         self.units = [
@@ -201,13 +204,13 @@ class Simulation:
         shock: Shock | None = getattr(self.case.shocks, name)
         if shock is None:
             return np.full(SCENARIOS_PER_BLOCK, _NEUTRAL_VALUES[name])
-        project, loadings = self.case.projects[number], shock.loadings
+        loadings = shock.loadings
         kind = SHOCK_NAMES.index(name)
         x = loadings.own * self._draw_normals((kind, 3, number, block), {})
         for loading, level, label in (
             (loadings.global_, 0, "world"),
-            (loadings.sector, 1, project.sector),
-            (loadings.country, 2, project.country_code),
+            (loadings.sector, 1, self._sectors[number]),
+            (loadings.country, 2, self._countries[number]),
         ):
             if loading and label:
                 words = _hash_words("" if level == 0 else label)
@@ -429,6 +432,8 @@ class ResultAggregator:
         shares = self._left_out_shares()
         base, active_shocks = simulation.value_sensitivities()
         annual, unique = simulation.annual_irr(base.flows)
+        losses = find_total_losses(base.flows)
+        annual, unique = np.where(losses, -1.0, annual), unique | losses
         total_npv, lowest_dscr = base.npv.sum(axis=0), base.min_dscr.min(axis=0)
         return SimulationResult(
             seed=simulation.case.seed,

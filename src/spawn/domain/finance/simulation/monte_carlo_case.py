@@ -7,11 +7,13 @@ CFADS is paid in by the sponsors. A shock X of a project is a standard normal nu
     X = g G + s S[sector] + c C[country] + sqrt(1 - g^2 - s^2 - c^2) E[project]
 
 with loadings g, s, c and independent factors G, S, C, E, one set of factors for each kind of
-shock. A project without a sector or country shares that factor with nobody. The declared
-distribution turns the number into the value of the shock by its quantile function.
+shock. A project without a sector or country, or with a blank one, shares that factor with nobody;
+"wind" and "Wind " are one sector. The declared distribution turns the number into the value of the
+shock by its quantile function.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -271,6 +273,18 @@ class SimulationResult(msgspec.Struct, frozen=True, kw_only=True):
     median_npv: float | None = None
     median_irr: float | None = None
     median_min_dscr: float | None = None
+
+
+def unify_labels(labels: Sequence[str]) -> list[str]:
+    """Return labels with one spelling of those that differ in case and outer blanks alone.
+
+    A label of blanks is empty.
+    """
+    trimmed = [label.strip() for label in labels]
+    spellings: dict[str, str] = {}
+    for label in sorted(set(trimmed), reverse=True):
+        spellings[label.casefold()] = label
+    return [spellings[label.casefold()] for label in trimmed]
 
 
 def validate_simulation_case(case: SimulationCase) -> None:

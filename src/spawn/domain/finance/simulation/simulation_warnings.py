@@ -16,7 +16,11 @@ def list_simulation_warnings(
     case: SimulationCase, left_out_shares: Sequence[float]
 ) -> tuple[str, ...]:
     """Return the warnings of a case; the shares are those of the portfolio, then of projects."""
-    warnings = [*_warn_of_labels(case), *_warn_of_unused_data(case)]
+    warnings = [
+        *_warn_of_labels(case),
+        *_warn_of_unused_data(case),
+        *_warn_of_idle_shocks(case),
+    ]
     if case.discount_rate > _HIGH_RATE:
         warnings.append("/discount_rate is above 100 %: rates are fractions, 0.05 is 5 %")
     portfolio, projects = left_out_shares[0], left_out_shares[1:]
@@ -53,10 +57,37 @@ def _warn_of_labels(case: SimulationCase) -> list[str]:
             [p.country_code for p in case.projects],
         ),
     ):
-        nameless = [p for p, name in zip(case.projects, names, strict=True) if not name]
+        nameless = [p for p, name in zip(case.projects, names, strict=True) if not name.strip()]
         if is_loaded and nameless:
             warnings.append(f"no {label}, hence no common factor of one: {_name(nameless)}")
     return warnings
+
+
+def _warn_of_idle_shocks(case: SimulationCase) -> list[str]:
+    """Warn of shocks that change no project."""
+    has_capex = any(any(project.capex) for project in case.projects)
+    is_exposed = any(
+        any(project.interest) and project.hedged_share < 1.0 for project in case.projects
+    )
+    touches = {
+        "cfads": any(any(project.cfads) for project in case.projects),
+        "capex": has_capex,
+        "delay": has_capex,
+        "rates": is_exposed,
+    }
+    return [
+        f"the shock to {name} changes nothing: no project has {_EXPOSURE_TO[name]}"
+        for name, is_touching in touches.items()
+        if getattr(case.shocks, name) is not None and not is_touching
+    ]
+
+
+_EXPOSURE_TO = {
+    "cfads": "CFADS",
+    "capex": "capex",
+    "delay": "capex",
+    "rates": "unhedged interest",
+}
 
 
 def _warn_of_unused_data(case: SimulationCase) -> list[str]:
