@@ -105,7 +105,7 @@ def count_icma_periods(dates: Sequence[date], frequency: int) -> IcmaPeriods:
     anchor = 1 if len(dates) > _SINGLE_PERIOD else 0
     roll_day = _find_moved_roll_day(dates)
     if roll_day is not None:
-        grid = _Grid(dates[anchor], roll_day, months)
+        grid = _Grid(_find_regular(roll_day, dates[anchor]) or dates[anchor], roll_day, months)
         grid.set_moved(dates)
     else:
         grid = _Grid(dates[anchor], _find_roll_day(dates), months)
@@ -185,20 +185,23 @@ def _find_moved_roll_day(dates: Sequence[date]) -> int | None:
     following and modified following.
     """
     candidates = sorted({day.day for day in dates}, reverse=True)
-    explained = [each for each in candidates if all(_is_roll_of(each, day) for day in dates)]
+    explained = [each for each in candidates if all(_find_regular(each, day) for day in dates)]
     if not explained:
         return None
     return max(explained, key=lambda roll_day: _count_exact(dates, roll_day))
 
 
-def _is_roll_of(roll_day: int, day: date) -> bool:
-    """Return whether a date is that of a roll day in its month, or was moved from it."""
+def _find_regular(roll_day: int, day: date) -> date | None:
+    """Return the date of a roll day that a date is, or that business days moved to it."""
     regular = _clip_day(day, roll_day)
-    return day == regular or any(
-        day == adjust_to_business_day(regular, rule, calendar)
-        for calendar in _CALENDARS
-        for rule in (BusinessDayRule.FOLLOWING, BusinessDayRule.MODIFIED_FOLLOWING)
-    )
+    if day == regular:
+        return regular
+    for unmoved in (regular, _clip_day(add_months(day.replace(day=1), -1), roll_day)):
+        for calendar in _CALENDARS:
+            for rule in (BusinessDayRule.FOLLOWING, BusinessDayRule.MODIFIED_FOLLOWING):
+                if day == adjust_to_business_day(unmoved, rule, calendar):
+                    return unmoved
+    return None
 
 
 def _count_exact(dates: Sequence[date], roll_day: int) -> int:
