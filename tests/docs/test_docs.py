@@ -94,6 +94,7 @@ def test_every_core_error_is_a_documented_problem_with_the_same_title() -> None:
         assert PROBLEMS[error.code].title == error.title
 
 
+@pytest.mark.xdist_group("source")
 def test_every_field_code_in_the_source_is_documented() -> None:
     documented = {row[0] for row in rows("errors.md", "## Field codes")}
     assert len(field_codes()) > 50

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from tests.source import PACKAGE, list_modules, list_nodes, read_module
 
+# One process parses the package for all who look at its nodes.
+pytestmark = pytest.mark.xdist_group("source")
+
 RINGS = ("client", "domain", "ports", "application", "adapters", "entrypoints", "testing")
 
 MAX_FILES = 12

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 import msgspec
+import pytest
 from tests.source import PACKAGE, list_modules, parse_module
 
 FIGURES = Path(__file__).with_name("limits.txt")
@@ -63,6 +64,7 @@ def _defaults(module: ModuleType) -> Iterator[tuple[str, object]]:
                     yield f"{name}.{field.name}", field.default
 
 
+@pytest.mark.xdist_group("source")
 def test_every_limit_has_its_figure() -> None:
     lines = FIGURES.read_text().splitlines()
     figures = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))

@@ -359,7 +359,7 @@ async def test_a_rebuild_that_is_killed_starts_again_and_ends_right(
 ) -> None:
     path = copy_store(sample.closed, tmp_path)
     damage(path, "delete from aggregates where created > 5; delete from projects")
-    for _ in range(2):
+    for _ in range(rounds(1, 2)):
         process = await asyncio.to_thread(
             subprocess.run,
             [sys.executable, str(SCRIPT), str(path), str(rows)],

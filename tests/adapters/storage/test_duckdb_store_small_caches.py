@@ -1,9 +1,9 @@
 """Storage contract of the DuckDB store with almost no caches.
 
 What may differ is what caches have a part in: commands and their groups, reads, the feed, states of
-every kind and schema migrations, which end a generation of the caches. Filters and sorts of each
-column are SQL, and governance and a second governed kind are rows of a table that no cache holds:
-a thorough run tries them too.
+every kind and schema versions, which end a generation of the caches. Filters and sorts of each
+column, its conversion and the proofs of a migration are SQL, and governance and a second governed
+kind are rows of a table that no cache holds: a thorough run tries them too.
 """
 
 import shutil
@@ -18,12 +18,13 @@ from spawn.testing.storage_contract.feed import *  # noqa: F403 -- as above
 from spawn.testing.storage_contract.finding import *  # noqa: F403 -- as above
 from spawn.testing.storage_contract.harness import *  # noqa: F403 -- the suite runs as its users run it
 from spawn.testing.storage_contract.kinds import TestEveryKind  # noqa: F401 -- as above
-from spawn.testing.storage_contract.migrations import *  # noqa: F403 -- as above
+from spawn.testing.storage_contract.migrations import TestVersions  # noqa: F401 -- as above
 from spawn.testing.storage_contract.reads import *  # noqa: F403 -- as above
 
 if is_thorough():
     from spawn.testing.storage_contract.governance import *  # noqa: F403 -- as above
     from spawn.testing.storage_contract.kinds import *  # noqa: F403 -- as above
+    from spawn.testing.storage_contract.migrations import *  # noqa: F403 -- as above
     from spawn.testing.storage_contract.two_kinds import *  # noqa: F403 -- as above
 
 DURABLE = True
