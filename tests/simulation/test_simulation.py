@@ -6,7 +6,9 @@ import pytest
 from tests.simulation.planted_faults import PATCHES, WORLDS
 from tests.simulation.world import World, simulate
 
-STEPS = 40_000
+from spawn.testing.intensity import rounds
+
+STEPS = rounds(15_000, 40_000)
 """Some seconds; `make simulate` takes a million."""
 
 STEPS_TO_FIND = 60_000

@@ -28,6 +28,7 @@ from spawn.domain.facilities.facility import FACILITY_KIND
 from spawn.domain.principal import LOCAL_PRINCIPAL
 from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.schemas.validator import ProjectInput
+from spawn.testing.intensity import rounds
 
 TYPES = ("string(3)", "string(5)", "integer", "bigint", "date")
 NAMES = ("aa", "bb", "cc", "dd")
@@ -190,7 +191,9 @@ LOOKS_AT_BOTH = st.lists(
 ALWAYS: Looks = tuple((number, frozenset(KINDS), NO_FAULT) for number in range(2, VERSIONS + 1))
 SEEDS = st.integers(0, 2**32)
 quickly = settings(
-    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=rounds(10, 40),
 )
 
 
@@ -222,7 +225,7 @@ async def test_nor_does_that_of_two_kinds_whose_refreshes_meet(
             assert (await play(alone, looks, tmp_path, "memory"))[kind] == end
 
 
-@settings(quickly, max_examples=4)
+@settings(quickly, max_examples=rounds(2, 4))
 @given(seed=SEEDS, looks=LOOKS_AT_BOTH)
 async def test_the_engine_ends_as_the_store_in_memory(
     seed: int, looks: Looks, tmp_path_factory: Any

@@ -18,6 +18,7 @@ from spawn.application.analysis.calculation import CalculationResult, Deadline, 
 from spawn.application.analysis.calculation_requests import read_request
 from spawn.domain.errors import FieldError, InvalidInput
 from spawn.domain.json_tokens import parse_object
+from spawn.testing.intensity import rounds
 
 pytestmark = pytest.mark.slow
 
@@ -78,7 +79,7 @@ def run_request(name: str, request: Json) -> tuple[list[CalculationResult], tupl
 
 
 @given(st.sampled_from(REQUESTS), st.data())
-@settings(max_examples=400)
+@settings(max_examples=rounds(150, 400))
 def test_figures_are_finite_or_a_field_is_named(
     request: tuple[str, Json], data: st.DataObject
 ) -> None:

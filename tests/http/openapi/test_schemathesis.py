@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from tests.http.conftest import Start
 
+from spawn.testing.intensity import rounds
+
+EXAMPLES = str(rounds(3, 8))
 ROOT = Path(__file__).parents[3]
 
 
@@ -21,7 +24,7 @@ def test_every_check_of_schemathesis_passes(start: Start, seed: int) -> None:
         str(Path(sys.executable).with_name("schemathesis")),
         "run",
         f"{service.url}/openapi.json",
-        *("--checks", "all", "--seed", str(seed), "--max-examples", "8"),
+        *("--checks", "all", "--seed", str(seed), "--max-examples", EXAMPLES),
         *("--phases", "examples,fuzzing,stateful", "--no-color"),
     ]
     # Run at the root, where `schemathesis.toml` has the rules that no JSON Schema can express.
