@@ -123,7 +123,7 @@ async def _read_project_query(
     all_extensions = (EXTENSIONS_COLUMN,) if EXTENSIONS_COLUMN in names else ()
     fields = ",".join(name for name in names if name not in all_extensions)
     fields_text = None if "fields" not in parameters or (all_extensions and not fields) else fields
-    validator = compile_schema(view.schema)
+    validator = compile_schema(view.value_schema)
     selection = read_selection(filters, fields_text, validator, errors, _PROJECT_PARAMETERS)
     selection = msgspec.structs.replace(selection, fields=(*selection.fields, *all_extensions))
     as_of = None
@@ -136,7 +136,7 @@ async def _read_project_query(
     query = Query(filters=selection.filters, sort=selection.sort, as_of=as_of, limit=MAX_LIMIT)
     return DatasetQuery(
         name=DatasetName.PROJECTS,
-        columns=list_project_columns(view.schema, selection.fields),
+        columns=list_project_columns(view.value_schema, selection.fields),
         fields=selection.fields,
         view=view,
         query=view.translate_query(query),
@@ -149,7 +149,7 @@ def _read_other_query(
     errors: list[FieldError],
     view: SchemaVersionView | None,
 ) -> DatasetQuery:
-    schema = None if view is None else view.schema
+    schema = None if view is None else view.value_schema
     has_events = name in {DatasetName.HISTORY, DatasetName.EVENTS}
     feed_names = FEED_PARAMETERS if has_events else ()
     version_name = () if view is None else ("schema_version",)

@@ -181,7 +181,7 @@ async def _add_fractions(
             value = row[name]
             if value is None or form is DecimalForm.STRING:
                 continue
-            if form is DecimalForm.NUMBER or isinstance(value, msgspec.Raw):
+            if form is DecimalForm.NUMBER or isinstance(value, msgspec.Raw | int):
                 text = _decimal_text(value)
                 row[name] = msgspec.Raw((text if "." in text else f"{text}.0").encode())
         yield row
@@ -233,6 +233,8 @@ def _convert_decimals(row: Row, names: Sequence[str], form: DecimalForm) -> Row:
 def _decimal_text(value: Any) -> str:
     if isinstance(value, str):
         return value
+    if isinstance(value, int):  # of a column that was widened since to one of decimals
+        return str(value)
     if isinstance(value, Decimal):
         return f"{value:f}"
     return bytes(value).decode()

@@ -1,6 +1,7 @@
 """Adopted schema versions that are still served, and the way from each to another."""
 
 import re
+from collections.abc import Callable
 from datetime import date, datetime
 from functools import cached_property
 from itertools import pairwise
@@ -13,12 +14,13 @@ from spawn.application.schemas.activation import find_record
 from spawn.domain.errors import InvalidInput, NotFound, SchemaVersionExpired
 from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.query import Query
-from spawn.domain.schema_version import Schema
+from spawn.domain.schema_version import Column, Schema, Value
 from spawn.domain.schemas.evolution.migration_plan import (
     MigrationPlan,
     may_migrate,
     plan_steps,
 )
+from spawn.domain.schemas.evolution.type_widening import is_widening
 from spawn.domain.schemas.evolution.version_conversion import (
     G,
     VersionSteps,
@@ -37,13 +39,20 @@ class SchemaVersionView(msgspec.Struct, frozen=True, kw_only=True):
 
     `plans` lead to the active version, oldest first; there are none if it is the active one.
     `superseded_at` is when the next version was adopted, `sunset_on` the first day on which the
-    version is no longer served.
+    version is no longer served. `values` describes the values of its columns, which are those of
+    newer versions too: as wide as their types became, with every enum value; None for `schema`.
     """
 
     schema: Schema
+    values: Schema | None = None
     plans: tuple[MigrationPlan, ...] = ()
     superseded_at: datetime | None = None
     sunset_on: date | None = None
+
+    @property
+    def value_schema(self) -> Schema:
+        """The names of this version with the types of the values that it returns."""
+        return self.values or self.schema
 
     def translate_query(self, query: Query) -> Query:
         """Return a query by this version's names with the names of the store."""
@@ -147,10 +156,57 @@ async def _build_version_view(
     successor = find_record(records, newer.fingerprint, newer.version)
     return SchemaVersionView(
         schema=schema,
+        values=_build_value_schema(schema, active.schema, plans),
         plans=plans,
         superseded_at=None if successor is None else successor.recorded_at,
         sunset_on=sunset_on,
     )
+
+
+def _build_value_schema(schema: Schema, active: Schema, plans: tuple[MigrationPlan, ...]) -> Schema:
+    """Return a version with the rules of the values that it returns under the active one.
+
+    Clients of the old version get new values as they are, so that a file needs the wider types,
+    and a filter takes what a list returns.
+    """
+    current = {retired.name: retired.column for retired in active.retired}
+    current |= {column.name: column for column in active.columns}
+
+    def widen(column: Column) -> Column:
+        return _widen_column(column, current.get(current_name(column.name, plans), column))
+
+    columns = {column.name: widen(column) for column in schema.columns}
+    if all(columns[column.name] == column for column in schema.columns):
+        return schema
+    return msgspec.structs.replace(
+        schema,
+        columns=tuple(columns[column.name] for column in schema.columns),
+        governed=tuple(columns[column.name] for column in schema.governed),
+        # Compiled schemas are cached by their fingerprint.
+        fingerprint=f"{schema.fingerprint}+{active.version}:{active.fingerprint}",
+    )
+
+
+def _widen_column(before: Column, after: Column) -> Column:
+    """Return a column that takes the values of itself and of its successor."""
+    enum = None
+    if before.enum is not None and after.enum is not None:
+        enum = tuple(dict.fromkeys((*before.enum, *after.enum)))
+    return msgspec.structs.replace(
+        before,
+        type=after.type if is_widening(before, after) else before.type,
+        enum=enum,
+        minimum=_select_bound(before.minimum, after.minimum, min),
+        maximum=_select_bound(before.maximum, after.maximum, max),
+        pattern=before.pattern if before.pattern == after.pattern else None,
+    )
+
+
+def _select_bound(
+    before: Value | None, after: Value | None, select: Callable[..., Value]
+) -> Value | None:
+    """Return the looser one of two bounds; None if one of them is missing."""
+    return None if before is None or after is None else select(before, after)
 
 
 async def find_deprecation_instant(

@@ -157,7 +157,7 @@ async def read_project_page(request: StrictRequest) -> Response:
 async def read_project_count(request: StrictRequest) -> ProjectCountView:
     """Count the projects that match the filters."""
     view = await view_for_version(request, request.query.get("schema_version"))
-    query = read_count_parameters(request.query, view.validator)
+    query = read_count_parameters(request.query, view.filter_validator)
     query = view.version_view.translate_query(query)
     return ProjectCountView(await count_projects(request.dependencies, request.principal, query))
 
@@ -189,7 +189,7 @@ def _cache_key(
 async def _parse_list_request(request: StrictRequest) -> ListRequest:
     parameters = request.query
     view = await view_for_version(request, parameters.get("schema_version"))
-    listing = read_list_parameters(parameters, view.validator)
+    listing = read_list_parameters(parameters, view.filter_validator)
     selected = msgspec.structs.replace(view, field_names=listing.fields)
     return ListRequest(
         parameters, selected, view.version_view.translate_query(listing.query), listing.binding

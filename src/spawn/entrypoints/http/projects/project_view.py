@@ -39,6 +39,11 @@ class ProjectView(msgspec.Struct, frozen=True, kw_only=True):
         return compile_schema(self.version_view.schema)
 
     @property
+    def filter_validator(self) -> SchemaValidator:
+        """Compiled schema of filters, which take every value that the version returns."""
+        return compile_schema(self.version_view.value_schema)
+
+    @property
     def etag_parts(self) -> tuple[str, ...]:
         """Parts of the entity tag beside version, epoch and active schema version.
 
