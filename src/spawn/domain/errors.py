@@ -22,7 +22,7 @@ SpawnError
 ├── InternalError           internal                 the service is at fault: a retry fails alike
 ├── StorageDamaged          storage_damaged          file, journal or high-water mark disagree
 │   └── StorageIncompatible storage_incompatible     an intact store that this release cannot read
-│       └── KeyMismatch     storage_incompatible     it is encrypted, and with another key or none
+│       └── KeyMismatch     encryption_key_mismatch  it is encrypted, and with another key or none
 ├── StorageBusy             storage_busy             another process holds the file
 ├── RegistryError           registry_error           the registry is absent, slow or invalid
 └── DeliveryFailed          delivery_failed          a consumer did not accept an event
@@ -241,9 +241,10 @@ class StorageIncompatible(StorageDamaged):
 class KeyMismatch(StorageIncompatible):
     """An encrypted file and no key or another one, or a key and a file that is not encrypted.
 
-    The detail names the setting. It has the code of its parent.
+    The detail names the setting.
     """
 
+    code = "encryption_key_mismatch"
     title = "The encryption key is missing, or of another store"
 
 

@@ -1,4 +1,4 @@
-"""How far a search goes: a usual run tries a part of what a thorough run tries.
+"""The extent of a search: a usual run tries a part of those rounds that a thorough run tries.
 
 The environment variable `THOROUGH_TESTS` makes a run thorough. A test that searches (kills in a
 loop, random ledgers, histories, examples of a property) takes its number of rounds from here, so

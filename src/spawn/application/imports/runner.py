@@ -129,10 +129,10 @@ class _ImportRun:
         await self._in_thread(self._source.open, reader, self._import.state.offset)
         upcoming = asyncio.create_task(self._prepare(reader))
         try:
-            while (prepared := await upcoming) is not None:
-                reader = await self._current_reader(prepared.reader)
+            while (work := await upcoming) is not None:
+                reader = await self._current_reader(work.reader)
                 upcoming = asyncio.create_task(self._prepare(reader))
-                if not await self._persist(prepared):
+                if not await self._persist(work):
                     return
             if await self._report_vanished():
                 await self._persist(None)
@@ -180,8 +180,8 @@ class _ImportRun:
         The chunks of a file share no references, so that neither result depends on the other.
         """
         if not self._must_look_up:
-            prepared: PreparedChunk | None = await self._in_thread(self._prepare_in_thread, reader)
-            return prepared
+            work: PreparedChunk | None = await self._in_thread(self._prepare_in_thread, reader)
+            return work
         chunk: Chunk | None = await self._in_thread(self._source.next_chunk, reader)
         if chunk is None:
             return None
@@ -208,7 +208,7 @@ class _ImportRun:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, function, *arguments)
 
-    async def _persist(self, prepared: PreparedChunk | VanishedBatch | None) -> bool:
+    async def _persist(self, work: PreparedChunk | VanishedBatch | None) -> bool:
         """Commit a chunk, a batch of vanished projects, or the end for None.
 
         Returns:
@@ -216,7 +216,7 @@ class _ImportRun:
         """
         try:
             # A full queue or disk is temporary; the checkpoint stays where it is.
-            step = await retry_while_unavailable(lambda: self._execute_step(prepared))
+            step = await retry_while_unavailable(lambda: self._execute_step(work))
         except JobEnded:
             return False
         if step.import_state is not None:
@@ -243,7 +243,7 @@ class _ImportRun:
                 return False
         return True
 
-    async def _execute_step(self, prepared: PreparedChunk | VanishedBatch | None) -> _StepDecision:
+    async def _execute_step(self, work: PreparedChunk | VanishedBatch | None) -> _StepDecision:
         has_lost_race = False
 
         async def decide() -> _StepDecision:
@@ -252,14 +252,14 @@ class _ImportRun:
             if has_lost_race:
                 await self._reload_after_conflict()
             is_repeated, has_lost_race = has_lost_race, True
-            if prepared is None:
+            if work is None:
                 return await self._decide_end(job)
-            if isinstance(prepared, VanishedBatch):
-                return self._decide_vanished(prepared, job)
-            result = prepared.result
-            if is_repeated or (self._must_look_up and not prepared.is_looked_up):
-                result = await self._look_up_and_decide(prepared.chunk, prepared.reader)
-            return self._decide_chunk(prepared, result, job)
+            if isinstance(work, VanishedBatch):
+                return self._decide_vanished(work, job)
+            result = work.result
+            if is_repeated or (self._must_look_up and not work.is_looked_up):
+                result = await self._look_up_and_decide(work.chunk, work.reader)
+            return self._decide_chunk(work, result, job)
 
         outcome = await execute(
             self._dependencies,
@@ -316,10 +316,10 @@ class _ImportRun:
         )
 
     def _decide_chunk(
-        self, prepared: PreparedChunk, result: ChunkResult, job: StoredAggregate[Job]
+        self, work: PreparedChunk, result: ChunkResult, job: StoredAggregate[Job]
     ) -> _StepDecision:
         """Return the decision on a chunk, under the schema version that read its rows."""
-        state = self._advance_import(result, prepared.chunk.end)
+        state = self._advance_import(result, work.chunk.end)
         writes = [*result.writes, Write(IMPORT_KIND, self._import.id, self._import.version, state)]
         if result.quarantined or result.warnings:
             notes = QuarantineChunk(
@@ -341,7 +341,7 @@ class _ImportRun:
             writes=(*writes, Write(JOB_KIND, job.id, job.version, after)),
             guards=tuple(result.guards),
             events=tuple(result.events),
-            schema_version=prepared.reader.validator.schema.version,
+            schema_version=work.reader.validator.schema.version,
             import_state=state,
             upload_id=upload_id,
         )

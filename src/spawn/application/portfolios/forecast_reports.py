@@ -223,14 +223,14 @@ def _list_unscheduled(
     facilities: Sequence[HeldFacility], forecasts: Sequence[FacilityForecast]
 ) -> list[UnscheduledFacility]:
     """Return each facility without a schedule once, however many holdings it has."""
-    found: dict[str, UnscheduledFacility] = {}
+    by_facility: dict[str, UnscheduledFacility] = {}
     for held, forecast in zip(facilities, forecasts, strict=True):
         facility, reason = held.facility, forecast.no_schedule_reason
         if reason is not None:
-            found[facility.facility_id] = UnscheduledFacility(
+            by_facility[facility.facility_id] = UnscheduledFacility(
                 facility_id=facility.facility_id, name=facility.name, reason=reason
             )
-    return list(found.values())
+    return list(by_facility.values())
 
 
 def _collect_flows(

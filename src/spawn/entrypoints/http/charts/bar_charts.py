@@ -48,10 +48,10 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
 
 def lay_out_bars(groups: Sequence[tuple[str, Decimal]]) -> BarChart | None:
     """Lay out the amounts of groups in their order, on one scale from zero; None without any."""
-    shown = groups[:MAX_BARS]
-    if not shown:
+    visible_groups = groups[:MAX_BARS]
+    if not visible_groups:
         return None
-    highest = max(Decimal(0), *(amount for _, amount in shown))
+    highest = max(Decimal(0), *(amount for _, amount in visible_groups))
     bars = [
         Bar(
             name=name,
@@ -59,9 +59,13 @@ def lay_out_bars(groups: Sequence[tuple[str, Decimal]]) -> BarChart | None:
             y=_STEP * number,
             width=round(CHART_WIDTH * float(amount / highest), 1) if highest and amount > 0 else 0,
         )
-        for number, (name, amount) in enumerate(shown)
+        for number, (name, amount) in enumerate(visible_groups)
     ]
-    return BarChart(bars=tuple(bars), hidden=len(groups) - len(shown), height=_STEP * len(shown))
+    return BarChart(
+        bars=tuple(bars),
+        hidden=len(groups) - len(visible_groups),
+        height=_STEP * len(visible_groups),
+    )
 
 
 def lay_out_spans(spans: Sequence[Span], today: date) -> BarChart | None:

@@ -78,10 +78,10 @@ def lay_out_lines(
         levels: the name, the class and the height of each level line.
         from_zero: whether the chart begins at zero, as one of amounts does.
     """
-    known = [(day, value) for one in series for day, value in one.values if value is not None]
-    if not known:
+    points = [(day, value) for one in series for day, value in one.values if value is not None]
+    if not points:
         return None
-    heights = [value for _, value in known] + [level for _, _, level in levels]
+    heights = [value for _, value in points] + [level for _, _, level in levels]
     values = ValueScale([*heights, Decimal(0)] if from_zero else heights, _TOP, _BOTTOM)
     days = DayScale([day for one in series for day, _ in one.values], values.left, CHART_RIGHT)
     lines = [

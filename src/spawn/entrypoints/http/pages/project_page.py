@@ -143,13 +143,13 @@ async def _load_facilities(request: StrictRequest, project_id: str) -> ShownFaci
     page = await list_facilities(
         dependencies, principal, project_id, query_facilities(project_id, MAX_PAGE_ITEMS)
     )
-    shown = []
+    facilities = []
     for number, one in enumerate(page.items):
         view = await view_ledger(dependencies, principal, one.id)
         first = min([view.facility.availability_start, *(e.value_date for e in view.entries)])
         chart = _draw_facility(view, first) if number < MAX_PAGE_CHARTS else None
-        shown.append(ShownFacility(one.state, compute_balance(view), first, chart))
-    return ShownFacilities(shown, page.next is not None)
+        facilities.append(ShownFacility(one.state, compute_balance(view), first, chart))
+    return ShownFacilities(facilities, page.next is not None)
 
 
 def _draw_facility(view: LedgerView, first: date) -> LineChart | None:
