@@ -456,3 +456,44 @@ def test_windows_ahead_have_a_limit_of_work() -> None:
     months = {"dsra_months": 60, "accruals": (0.001,) * 2400}
     assert error_codes(lambda: run(**long, **months)) == {"/dsra_months": "too_many"}
     assert len(run(**long, dsra_months=60, months_per_period=1).rows) == 2400
+
+
+@pytest.mark.parametrize("level", [None, 0.0])
+def test_a_negative_ratio_locks_nothing_up_without_a_level(level: float | None) -> None:
+    result = run(
+        cfads=(-1.0, 10.0, 10.0),
+        senior_interest=(1.0, 0.0, 0.0),
+        senior_principal=(0.0, 0.0, 0.0),
+        dsra_open=5.0,
+        lockup_below=level,
+    )
+    assert [row.distribution for row in result.rows] == [3.0, 10.0, 10.0]
+    assert not any(row.locked_up for row in result.rows)
+    assert result.warnings == ()
+
+
+def test_a_sweep_level_of_zero_is_off_below_zero_too() -> None:
+    result = run(
+        cfads=(-1.0, 10.0),
+        senior_interest=(1.0, 0.0),
+        senior_principal=(0.0, 4.0),
+        senior_open=4.0,
+        dsra_open=5.0,
+        sweep_share=1.0,
+        sweep_if_dscr_below=0.0,
+    )
+    assert [row.sweep for row in result.rows] == [0.0, 0.0]
+    assert [row.distribution for row in result.rows] == [3.0, 6.0]
+
+
+def test_what_is_owed_or_locked_up_at_the_end_is_warned_of() -> None:
+    terms: dict[str, Any] = {"cfads": (10.0, 10.0), "senior_interest": (2.0, 2.0)}
+    owing = run(**terms, senior_principal=(1.0, 1.0), senior_open=20.0)
+    assert owing.rows[-1].senior_close == 18.0
+    assert owing.warnings == ("at the end 18 of senior debt is left",)
+    locked = run(**terms, senior_principal=(1.0, 1.0), lockup_below=5.0)
+    assert locked.warnings == ("at the end 14 of locked-up cash is left",)
+    junior = run(**terms, senior_principal=(8.0, 8.0), mezz_open=5.0, mezz_rate=0.1)
+    assert "at the end 6.05 of the mezzanine is left" in junior.warnings
+    repaid = run(**terms, senior_principal=(1.0, 1.0), senior_open=2.0)
+    assert repaid.warnings == ()

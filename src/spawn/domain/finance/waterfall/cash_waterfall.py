@@ -127,7 +127,7 @@ class _WaterfallRun:
         accounts.cash = 0.0
         dsra, reserves, dates = accounts.dsra, accounts.reserves, self.inputs.schedule.dates
         return WaterfallRow(
-            period=t + 1,
+            period=self.inputs.periods_before + t + 1,
             cfads=case.cfads[t],
             senior_due=senior.scheduled_service,
             arrears=senior.arrears,
@@ -241,8 +241,8 @@ class _WaterfallRun:
         level = case.sweep_if_dscr_below
         if level is None:
             is_due = case.sweep_to_balance is not None
-        else:
-            is_due = dscr is not None and dscr < level
+        else:  # a level of 0 switches the sweep off, also below it
+            is_due = dscr is not None and level > 0.0 and dscr < level
         amount = (case.sweep_share or 0.0) * self.accounts.cash if is_due else 0.0
         balance = sum_balances(self.tranches)
         if balance is not None:
@@ -254,11 +254,10 @@ class _WaterfallRun:
     def _test_lockup(self, t: int, dscr: float | None) -> float | None:
         """Test the ratio of the lock-up; in a lock-up against the release level."""
         case = self.inputs.case
-        ratio = self._lockup_ratio(t, dscr)
-        if ratio is not None:
+        ratio, level = self._lockup_ratio(t, dscr), case.lockup_below
+        if ratio is not None and level:  # without a level nothing is tested
             release = case.lockup_release_at_or_above
-            level = release if self.is_locked and release is not None else case.lockup_below
-            self.is_locked = ratio < (level or 0.0)
+            self.is_locked = ratio < (release if self.is_locked and release is not None else level)
         if self.is_debt_repaid:
             self.is_locked = False
         return ratio
@@ -290,22 +289,29 @@ def _value_at(value: float | tuple[float, ...], t: int) -> float:
     return value[t] if isinstance(value, tuple) else value
 
 
-def run_waterfall(case: WaterfallCase, schedule: PeriodSchedule | None = None) -> WaterfallResult:
+def run_waterfall(
+    case: WaterfallCase, schedule: PeriodSchedule | None = None, periods_before: int = 0
+) -> WaterfallResult:
     """Pay each period's cash in the order of claims.
 
-    A `schedule` that is resolved already replaces the statements of time of the case.
+    Args:
+        case: the cash and the claims.
+        schedule: resolved already, in place of the statements of time of the case.
+        periods_before: the number of periods before the first, which rows and warnings count.
 
     Raises:
         InvalidInput: wrong lengths, amounts or shares outside their limits, fields without a use.
     """
-    inputs = resolve_waterfall_inputs(case, schedule)
+    inputs = resolve_waterfall_inputs(case, schedule, periods_before)
     run = _WaterfallRun(inputs)
     rows: list[WaterfallRow] = []
     tranche_balances: list[tuple[float | None, ...]] = []
     reserve_balances: list[tuple[float, ...]] = []
+    tranche_interest: list[tuple[float, ...]] = []
     for t in range(inputs.periods):
         rows.append(run.pay_period(t))
         tranche_balances.append(tuple(account.balance for account in run.tranches))
+        tranche_interest.append(tuple(account.paid_interest for account in run.tranches))
         reserve_balances.append(tuple(account.balance for account in run.accounts.reserves))
     _reject_overflow(rows)
     return WaterfallResult(
@@ -322,6 +328,7 @@ def run_waterfall(case: WaterfallCase, schedule: PeriodSchedule | None = None) -
         total_operating_shortfall=sum(row.operating_shortfall for row in rows),
         tranche_balances=tuple(zip(*tranche_balances, strict=True)) if case.tranches else (),
         reserve_balances=tuple(zip(*reserve_balances, strict=True)),
+        tranche_interest=tuple(zip(*tranche_interest, strict=True)) if case.tranches else (),
     )
 
 

@@ -35,7 +35,7 @@ class TrancheAccount(msgspec.Struct, kw_only=True):
     """The running state of one tranche; without a balance its schedule is as given.
 
     `due_share` is the share of later instalments that prepayments in proportion have left, and
-    `prepayment` the amount that replaces the next ones.
+    `prepayment` the amount that replaces the next ones. `paid_interest` is that of the period.
     """
 
     rank: int
@@ -49,6 +49,7 @@ class TrancheAccount(msgspec.Struct, kw_only=True):
     unpaid_interest: float = 0.0
     due_share: float = 1.0
     prepayment: float = 0.0
+    paid_interest: float = 0.0
     balloon: float = 0.0
     balloon_period: int = 0
 
@@ -92,6 +93,7 @@ class TrancheAccount(msgspec.Struct, kw_only=True):
 
     def settle(self, dues: TrancheDues, interest: float, principal: float) -> None:
         """Record what was paid; the rest is unpaid."""
+        self.paid_interest = interest
         self.unpaid_interest = max(dues.interest + dues.interest_arrears - interest, 0.0)
         earlier_arrears = self.unpaid_principal - dues.principal_arrears
         self.unpaid_principal = earlier_arrears + max(

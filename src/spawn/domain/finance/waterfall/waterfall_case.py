@@ -81,10 +81,10 @@ class WaterfallCase(TimeTerms, frozen=True, kw_only=True, forbid_unknown_fields=
     until it is repaid. `mezz_rate` is per period. `mezz_catch_up` repays capitalised interest
     before a sweep, by default where `mezz_principal` is given.
 
-    A level of 0 switches its test off. `carry_arrears` makes an unpaid senior amount due again in
-    the next period, before anything junior; without it each period stands alone.
-    `lockup_release_at_or_above` is by default the lock-up level itself. The lock-up tests the
-    DSCR of the period, of `lockup_periods_back` (this and earlier ones), of
+    A level of 0 switches the lock-up or the sweep off, also below it. `carry_arrears` makes an
+    unpaid senior amount due again in the next period, before anything junior; without it each
+    period stands alone. `lockup_release_at_or_above` is by default the lock-up level itself. The
+    lock-up tests the DSCR of the period, of `lockup_periods_back` (this and earlier ones), of
     `lockup_periods_ahead` (later ones), the lower of both, or given `lockup_ratios`.
     """
 
@@ -129,6 +129,7 @@ class WaterfallInputs(NamedTuple):
     mezz_principal: tuple[float, ...]
     sweep_floors: tuple[float, ...]
     period_months: tuple[float, ...]
+    periods_before: int
 
     @property
     def catches_up(self) -> bool:
@@ -143,11 +144,12 @@ class WaterfallInputs(NamedTuple):
 
 
 def resolve_waterfall_inputs(
-    case: WaterfallCase, schedule: PeriodSchedule | None = None
+    case: WaterfallCase, schedule: PeriodSchedule | None = None, periods_before: int = 0
 ) -> WaterfallInputs:
     """Validate the case and repeat its scalars for each period.
 
-    A `schedule` that is resolved already replaces the statements of time of the case.
+    A `schedule` that is resolved already replaces the statements of time of the case;
+    `periods_before` is the number of periods before the first.
 
     Raises:
         InvalidInput: names each field outside its limits, without a use or in contradiction.
@@ -178,6 +180,7 @@ def resolve_waterfall_inputs(
         mezz_principal=case.mezz_principal or (0.0,) * periods,
         sweep_floors=expand_per_period(case.sweep_to_balance or 0.0, periods),
         period_months=period_months,
+        periods_before=periods_before,
     )
 
 

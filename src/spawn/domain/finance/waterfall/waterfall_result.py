@@ -58,7 +58,10 @@ class WaterfallRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WaterfallResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The rows and their sums; closing balances of tranches and reserves in the order given."""
+    """The rows and their sums; closing balances of tranches and reserves in the order given.
+
+    `tranche_interest` is the interest that each tranche receives by period.
+    """
 
     rows: tuple[WaterfallRow, ...]
     total_distributions: float
@@ -71,3 +74,4 @@ class WaterfallResult(msgspec.Struct, frozen=True, kw_only=True):
     total_operating_shortfall: float = 0.0
     tranche_balances: tuple[tuple[float | None, ...], ...] = ()
     reserve_balances: tuple[tuple[float, ...], ...] = ()
+    tranche_interest: tuple[tuple[float, ...], ...] = ()

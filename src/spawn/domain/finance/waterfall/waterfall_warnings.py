@@ -41,6 +41,7 @@ def warn_of_waterfall(inputs: WaterfallInputs, rows: Sequence[WaterfallRow]) -> 
     }
     warnings = [f"{text} in {list_periods(numbers)}" for text, numbers in groups.items() if numbers]
     warnings += _warn_of_schedule(inputs, rows)
+    warnings += _warn_of_ends(inputs, rows[-1])
     return tuple(warnings)
 
 
@@ -61,7 +62,7 @@ def _warn_of_schedule(inputs: WaterfallInputs, rows: Sequence[WaterfallRow]) -> 
     if inputs.knows_balance:
         return warnings
     sweeps = [row.period for row in rows if row.sweep > 0.0]
-    if sweeps and sweeps[-1] == len(rows):
+    if sweeps and sweeps[-1] == rows[-1].period:
         warnings.append("the last period sweeps although no senior principal is scheduled after it")
     if sweeps:
         detail = "give senior_open, and they shorten the schedule"
@@ -77,8 +78,9 @@ def _warn_of_balances(inputs: WaterfallInputs) -> list[str]:
         balance = opening_balance
         excess: list[int] = []
         idle: list[int] = []
-        for period, due in enumerate(principal, start=1):
-            if interest is not None and interest[period - 1] > 0.0 and balance <= noise:
+        for t, due in enumerate(principal):
+            period = inputs.periods_before + t + 1
+            if interest is not None and interest[t] > 0.0 and balance <= noise:
                 idle.append(period)
             if due > balance + noise:
                 excess.append(period)
@@ -90,6 +92,23 @@ def _warn_of_balances(inputs: WaterfallInputs) -> list[str]:
             text = "interest is scheduled although nothing is owed, and is not charged"
             warnings.append(f"{name}: {text} in {list_periods(idle)}")
     return warnings
+
+
+def _warn_of_ends(inputs: WaterfallInputs, last: WaterfallRow) -> list[str]:
+    """Warn of debt that is owed after the last period, and of cash that nobody received."""
+    case = inputs.case
+    balances = (tranche.opening_balance for tranche in case.tranches)
+    scale = max(*map(abs, case.cfads), case.senior_open or 0.0, case.mezz_open or 0.0, *balances)
+    amounts = {
+        "locked-up cash": last.trapped_close,
+        "the mezzanine": last.mezz_close,
+        "senior debt": last.senior_close or 0.0,
+    }
+    return [
+        f"at the end {amount:.10g} of {name} is left"
+        for name, amount in amounts.items()
+        if amount > ROUNDING_NOISE * scale
+    ]
 
 
 def _list_debts(inputs: WaterfallInputs) -> Iterator[_ScheduledDebt]:
