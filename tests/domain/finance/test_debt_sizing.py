@@ -13,11 +13,14 @@ from tests.searches import scale
 
 from spawn.domain.finance.coverage_ratios import (
     CoverageCase,
+    CoverageRatios,
     compute_coverage_ratios,
     compute_dscrs,
 )
 from spawn.domain.finance.debt_sizing import size_debt
 from spawn.domain.finance.debt_sizing_case import FundingUses, SizingCase
+from spawn.domain.finance.facilities.rate_terms import RateTerms
+from spawn.domain.finance.facilities.repayment_terms import SizingFacility
 from spawn.domain.finance.sizing.sizing_result import SizingResult
 
 pytestmark = pytest.mark.core
@@ -326,6 +329,47 @@ def test_coverage_ratios_of_a_schedule() -> None:
     assert result.plcr[1] == pytest.approx((66 / 1.1 + 20 / 1.21) / 50)
     assert result.wal_years == pytest.approx(1.5)
     assert result.gearing == 0.625
+
+
+def test_a_coverage_that_contradicts_itself_is_rejected_or_warned_of() -> None:
+    stated: dict[str, Any] = {
+        "debt": 50.0,
+        "cfads": (40.0, 40.0),
+        "interest": (5.0, 2.5),
+        "principal": (25.0, 25.0),
+        "period_rates": 0.1,
+    }
+
+    def cover(**fields: Any) -> CoverageRatios:
+        return compute_coverage_ratios(CoverageCase(**{**stated, **fields}))
+
+    assert cover(funded_cost=50.0, times_years=(1.0, 1.0)).warnings == ()
+    assert error_codes(lambda: cover(principal=(28.0, 29.0))) == {"/principal/1": "exceeds_debt"}
+    assert error_codes(lambda: cover(times_years=(1.0, 0.5))) == {"/times_years/1": "out_of_order"}
+    assert cover(interest=(5.0, 4.0)).warnings == (
+        "the interest is not the period rate x balance in period 2",
+    )
+    assert cover(interest=(5.04, 2.46)).warnings == ()  # rounded figures
+    assert cover(funded_cost=40.0).warnings == ("the gearing of 1.25 is above 100 %",)
+
+
+def test_a_cap_that_no_debt_reaches_does_not_bind() -> None:
+    """Share x reserve per unit of debt >= 1: any debt is below its share of the cost."""
+    uses = FundingUses(capex=50.0, dsra_months=48.0)
+    fields: dict[str, Any] = {"cfads": (20.0, 22.0, 18.0, 25.0), "uses": uses, "max_gearing": 0.95}
+    one = SizingCase(annual_rates=0.05, target_dscr=1.3, **fields)
+    loan = SizingFacility(name="loan", target_dscr=1.3, rate=RateTerms(base_rate=0.05))
+    for stated in (one, SizingCase(facilities=(loan,), **fields)):
+        sizing = size_debt(stated)
+        assert sizing.binding == "dscr"
+        assert sizing.debt == pytest.approx(57.78377401312288, rel=1e-12)
+        assert sizing.gearing == pytest.approx(0.5007927081137317, rel=1e-12)
+    share = msgspec.structs.replace(
+        one, repayment="annuity", target_dscr=None, share_of_cost=0.95, max_gearing=None
+    )
+    estimated = msgspec.structs.replace(share, cap_basis="pre_estimate")
+    assert error_codes(lambda: size_debt(share)) == {"/uses": "no_solution"}
+    assert error_codes(lambda: size_debt(estimated)) == {"/uses": "no_solution"}
 
 
 def test_debt_service_of_rounding_noise_is_not_tested() -> None:

@@ -115,6 +115,22 @@ def test_an_annuity_is_levelled_anew_at_a_reset_or_keeps_its_payment() -> None:
     assert payments[7] > payments[0]
 
 
+def test_a_reset_before_the_first_payment_keeps_the_payment_of_the_rate_before() -> None:
+    early = (RateReset(date=date(2026, 2, 20), annual_rate=0.1),)
+    before = loan(profile="annuity").level_payment or 0.0
+    for grace in (0, 2):
+        kept = loan(
+            profile="annuity", rate_resets=early, reset_effect="keep_payment", grace_periods=grace
+        )
+        old = loan(profile="annuity", grace_periods=grace).level_payment or 0.0
+        assert kept.level_payment == pytest.approx(old, rel=1e-12)
+        payments = [row.payment for row in kept.rows[grace:]]
+        assert payments[:-1] == pytest.approx([old] * (7 - grace))
+        assert payments[-1] > old
+    anew = loan(profile="annuity", rate_resets=early, reset_effect="relevel")
+    assert (anew.level_payment or 0.0) > before * 1.01
+
+
 def test_the_payment_after_a_reset_is_that_of_a_new_loan_on_the_rest() -> None:
     day = QUARTERS[3]
     whole = loan(profile="annuity", rate_resets=(RateReset(date=day, annual_rate=0.1),))

@@ -169,7 +169,7 @@ def calculate_covenants(case: CovenantCase) -> CovenantResult:
         final_state=outcome.final_state,
         coverage=coverage,
         conventions=outcome.conventions | (coverage.conventions if coverage else {}),
-        warnings=outcome.warnings,
+        warnings=outcome.warnings + (coverage.warnings if coverage else ()),
     )
 
 

@@ -7,7 +7,7 @@ infinity. Source of the definitions: E. R. Yescombe, Principles of Project Finan
 """
 
 from collections.abc import Iterable, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import msgspec
 
@@ -15,16 +15,20 @@ from spawn.domain.finance.limits import (
     MAX_AMOUNT,
     MAX_PERIODS,
     MAX_RATE,
+    MIN_POSITIVE,
     ROUNDING_NOISE,
     FieldChecker,
     check_per_period,
     expand_per_period,
     reject_overflow,
 )
+from spawn.domain.finance.period_lists import list_periods
 from spawn.domain.finance.time_base.period_schedule import trailing_periods
 
 _YEAR_MONTHS = 12
 _MAX_WINDOW_MONTHS = 120
+_ROUNDED_SHARE = 1e-2
+_PRINCIPAL_NOISE = 1e-6
 
 
 class CoverageCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -70,6 +74,7 @@ class CoverageRatios(msgspec.Struct, frozen=True, kw_only=True):
     min_dscr_period: int | None = None
     min_llcr_period: int | None = None
     window_dscr: tuple[float | None, ...] | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def compute_coverage_ratios(case: CoverageCase) -> CoverageRatios:
@@ -79,7 +84,8 @@ def compute_coverage_ratios(case: CoverageCase) -> CoverageRatios:
     in which debt service is due. WAL = sum t P_t / sum P_t. Gearing = debt / funded cost.
 
     Raises:
-        InvalidInput: wrong lengths, tenor beyond the project, non-finite numbers.
+        InvalidInput: wrong lengths, tenor beyond the project, non-finite numbers, principal above
+            the debt, or times that decrease.
     """
     periods = _check_case(case)
     rates = expand_per_period(case.period_rates, periods)
@@ -114,7 +120,30 @@ def compute_coverage_ratios(case: CoverageCase) -> CoverageRatios:
             "wal": "sum(t * principal) / sum(principal), years",
             **_describe_windows(case),
         },
+        warnings=_warn_of_case(case, rates, balances),
     )
+
+
+def _warn_of_case(
+    case: CoverageCase, rates: Sequence[float], balances: Sequence[float]
+) -> tuple[str, ...]:
+    """Warn of interest that is not that of the rates, beyond rounding, and of the gearing."""
+    warnings: list[str] = []
+    noise = _ROUNDED_SHARE * max(map(abs, case.interest))
+    others = [
+        number
+        for number, (paid, rate, balance) in enumerate(
+            zip(case.interest, rates, balances, strict=True), start=1
+        )
+        if abs(paid - rate * balance) > noise + ROUNDING_NOISE * abs(case.debt)
+    ]
+    if others:
+        periods = list_periods(others)
+        warnings.append(f"the interest is not the period rate x balance in {periods}")
+    cost = case.funded_cost
+    if cost is not None and case.debt > cost * (1.0 + ROUNDING_NOISE):
+        warnings.append(f"the gearing of {case.debt / cost:.4g} is above 100 %")
+    return tuple(warnings)
 
 
 def _check_case(case: CoverageCase) -> int:
@@ -132,11 +161,34 @@ def _check_case(case: CoverageCase) -> int:
             "/times_years", case.times_years, periods
         ):
             checker.require_each("/times_years", case.times_years, 0.0, MAX_PERIODS)
+            _check_order(checker, case.times_years)
+        if case.debt >= MIN_POSITIVE:
+            _check_principal(checker, case)
     if case.funded_cost is not None:
         checker.require_positive("/funded_cost", case.funded_cost)
     _check_months(checker, case)
     checker.raise_errors()
     return periods
+
+
+def _check_order(checker: FieldChecker, times_years: Sequence[float]) -> None:
+    for index, (before, after) in enumerate(pairwise(times_years), start=1):
+        if 0.0 <= after < before <= MAX_PERIODS:
+            detail = f"is before the {before:g} of the payment before it; payments are in order"
+            checker.reject(f"/times_years/{index}", "out_of_order", detail)
+
+
+def _check_principal(checker: FieldChecker, case: CoverageCase) -> None:
+    """Reject the payment of principal beyond what is owed."""
+    balance = case.debt
+    for index, repayment in enumerate(case.principal):
+        if not abs(repayment) <= MAX_AMOUNT:
+            return  # rejected by its limits
+        balance -= repayment
+        if balance < -_PRINCIPAL_NOISE * case.debt:
+            detail = f"principal sums up to {case.debt - balance:.10g}, above the debt; lower it"
+            checker.reject(f"/principal/{index}", "exceeds_debt", detail)
+            return
 
 
 def _check_months(checker: FieldChecker, case: CoverageCase) -> None:

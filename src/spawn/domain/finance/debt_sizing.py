@@ -228,10 +228,14 @@ def _limit_debt(inputs: SizingInputs, plan: _ServicePlan) -> tuple[float, SizeLi
         raise InvalidInput.at("/uses", "required", "a share of cost needs the uses")
     if case.uses is not None:
         if case.share_of_cost is not None and capacity is None:
-            share = case.share_of_cost
-            limits.append((_debt_at_share(inputs, plan, case.uses, share), "share_of_cost"))
+            debt = _debt_at_share(inputs, plan, case.uses, case.share_of_cost)
+            if debt is None:
+                raise _no_funded_cost_error()
+            limits.append((debt, "share_of_cost"))
         if case.max_gearing is not None:
-            limits.append((_debt_at_share(inputs, plan, case.uses, case.max_gearing), "gearing"))
+            cap = _debt_at_share(inputs, plan, case.uses, case.max_gearing)
+            if cap is not None:
+                limits.append((cap, "gearing"))
     limits += _limit_by_cover(inputs, plan, limits[0][0])
     return min(limits, key=lambda limit: limit[0])
 
@@ -279,8 +283,12 @@ def _check_balloon(inputs: SizingInputs, plan: _ServicePlan, debt: float) -> Non
 
 def _debt_at_share(
     inputs: SizingInputs, plan: _ServicePlan, uses: FundingUses, share: float
-) -> float:
-    """Return the debt that is `share` of the funded cost; uses are affine, so it is exact."""
+) -> float | None:
+    """Return the debt that is `share` of the funded cost; uses are affine, so it is exact.
+
+    None where each unit of debt adds a cost of which the share is a unit or more: any debt is then
+    below its share of the cost, so that a cap never binds and a share is never reached.
+    """
     fixed_cost = (
         uses.capex
         + uses.closing_cost
@@ -304,15 +312,25 @@ def _debt_at_share(
     intercept = reserve_at_scale - slope * scale
     if inputs.case.cap_basis == "pre_estimate":
         grossed_share = share * (1.0 + share * fee)
-        return grossed_share * (fixed_cost + intercept) / (1.0 - grossed_share * slope)
-    denominator = 1.0 - share * (fee + slope)
-    if denominator <= 0.0:
-        raise Infeasible.at(
-            "/uses",
-            "no_solution",
-            "each unit of debt adds more cost than it funds; lower fee, reserve or share",
-        )
-    return share * (fixed_cost + intercept) / denominator
+        return _divide_cost(grossed_share * (fixed_cost + intercept), grossed_share * slope)
+    return _divide_cost(share * (fixed_cost + intercept), share * (fee + slope))
+
+
+def _divide_cost(share_of_cost: float, share_of_unit: float) -> float | None:
+    """Return D = a + b D, with the shares of the cost without debt and of that of a unit of it."""
+    if share_of_unit < 1.0:
+        return share_of_cost / (1.0 - share_of_unit)
+    if share_of_cost > 0.0:
+        return None
+    raise _no_funded_cost_error()
+
+
+def _no_funded_cost_error() -> Infeasible:
+    return Infeasible.at(
+        "/uses",
+        "no_solution",
+        "each unit of debt adds more cost than it funds; lower fee, reserve or share",
+    )
 
 
 def _check_amortisation(

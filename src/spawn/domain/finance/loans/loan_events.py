@@ -466,11 +466,16 @@ class _LoanReplay:
         self._relevel_instalments()
 
     def _reset(self, rate: float) -> None:
-        self._rate = rate
-        self._record("rate_reset", 0.0)
         default = "relevel" if self._terms.payment is None else "keep_payment"
         effect = self._terms.reset_effect or default
-        if self._terms.profile == "annuity" and effect == "relevel" and not self._is_last:
+        levels = self._terms.profile == "annuity" and not self._is_last
+        has_instalments = self._balance > 0.0 and not self._is_balloon_alone
+        if levels and effect == "keep_payment" and self._payment is None and has_instalments:
+            # Before the first payment date: the payment to keep is that at the rate so far.
+            self._payment = self._solve_level_payment(self._index + 1, has_accrued=False)
+        self._rate = rate
+        self._record("rate_reset", 0.0)
+        if levels and effect == "relevel":
             self._relevel()
 
     def _terminate(self, price: float | None) -> None:
