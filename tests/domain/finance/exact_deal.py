@@ -89,6 +89,7 @@ class ExactDeal:
     dscr: list[Fraction | None]
     loan_close: Fraction
     mezz_close: Fraction
+    mezz_interest: list[Fraction]
 
 
 def solve_deal(case: dict[str, Any]) -> ExactDeal:
@@ -108,17 +109,12 @@ def solve_deal(case: dict[str, Any]) -> ExactDeal:
 
 
 def interest_of(case: dict[str, Any], deal: ExactDeal) -> list[Fraction]:
-    """Return the interest of senior debt, mezzanine and VAT facility as scheduled."""
+    """Return the interest that senior debt, mezzanine and VAT facility are paid."""
     loans = list(deal.loans.values())
-    loans += [
-        run_loan(deal.ledger.owed(each["name"]), each)
-        for each in case["facilities"]
-        if each["kind"] == "mezzanine"
-    ]
     vat = vat_balances(case)[2]
     return [
-        shorten(paid + sum((x.interest[t] for x in loans if t < len(x.interest)), ZERO))
-        for t, paid in enumerate(vat)
+        shorten(paid + junior + sum((x.interest[t] for x in loans if t < len(x.interest)), ZERO))
+        for t, (paid, junior) in enumerate(zip(vat, deal.mezz_interest, strict=True))
     ]
 
 
@@ -319,6 +315,7 @@ def operate(
         ratios,
         pay_shareholder_loan(case, ledger, distributions),
         junior.balance,
+        junior.interest if mezz else [ZERO] * len(distributions),
     )
 
 
@@ -334,6 +331,7 @@ class Junior:
     balance: Fraction
     capitalised: Fraction = ZERO
     overdue: Fraction = ZERO
+    interest: list[Fraction] = field(default_factory=list)
 
     def pay(self, rate: Fraction, due: Fraction, cash: Fraction) -> Fraction:
         interest = shorten(self.balance * rate)
@@ -341,6 +339,7 @@ class Junior:
         self.capitalised += interest - paid
         self.balance += interest - paid
         catch_up = min(self.capitalised, cash - paid)
+        self.interest.append(paid + catch_up)
         self.capitalised -= catch_up
         self.balance -= catch_up
         claim = min(due + self.overdue, self.balance)

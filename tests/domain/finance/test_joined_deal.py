@@ -165,6 +165,7 @@ def assert_equal(case: dict[str, Any], exact: ExactDeal, deal: DealResult) -> No
         if each.kind in balances:
             assert each.closing_balance == close(balances[each.kind])
         if each.kind in {"senior", "mezzanine"}:
+            assert each.rows[-1].closing_balance == each.closing_balance
             assert each.commitment == close(exact.sizes[each.name])
     for rate in deal.equity_irr.rates:
         worth = sum(flow / (1.0 + rate) ** t for t, flow in enumerate(deal.sponsor_cash_flow))
@@ -193,6 +194,7 @@ def assert_lawful(deal: DealResult) -> None:
         locked_up = paid.trapped_close if paid.locked_up else 0.0
         assert min(paid.dsra_close, paid.trapped_close, paid.mezz_close, locked_up) >= 0.0
         assert paid.senior_paid + paid.dsra_topup + paid.mezz_paid <= cash_in + close
+    assert_rows_add_up(deal)
     senior = [each for each in deal.facilities if each.kind == "senior"]
     for each in senior:
         assert each.repaid_total == pytest.approx(each.drawn_total, abs=close)
@@ -216,6 +218,34 @@ def assert_lawful(deal: DealResult) -> None:
     assert flows == pytest.approx(received - sponsors, abs=1e-9 * scale)
     for sponsor in deal.sponsors:
         assert sum(sponsor.cash_flow) == pytest.approx(sponsor.share * flows, abs=close)
+
+
+def assert_rows_add_up(deal: DealResult) -> None:
+    """Check that the rows of operation pay out the CFADS, and deduct the interest that is paid."""
+    close = 1e-10 * deal.total_uses
+    rows = [row for row in deal.rows if row.phase == "operation"]
+    for row in rows:
+        cash_in = row.cfads + row.reserve_income + row.operating_shortfall
+        lenders = row.debt_service + row.sweep + row.mezzanine_interest + row.mezzanine_principal
+        out = lenders + row.distribution + row.cash_movement
+        assert cash_in == pytest.approx(out, abs=close)
+        assert row.debt_service == pytest.approx(
+            row.senior_interest + row.senior_principal, abs=close
+        )
+        facilities = [f for f in deal.facilities if f.kind == "senior"]
+        states = [each for f in facilities for each in f.rows if each.period == row.period]
+        assert row.senior_balance == pytest.approx(
+            sum(state.closing_balance for state in states), abs=close
+        )
+        assert row.senior_interest == pytest.approx(
+            sum(state.interest for state in states), abs=close
+        )
+    vat = [row for f in deal.facilities if f.kind == "vat" for row in f.rows]
+    for taxed in deal.tax_rows or ():
+        row = rows[taxed.period - 1]
+        of_vat = sum(each.interest for each in vat if each.period == row.period)
+        paid = row.senior_interest + row.mezzanine_interest + of_vat
+        assert taxed.interest == pytest.approx(paid, abs=close)
 
 
 def assert_facility_adds_up(each: DealFacilityResult, scale: float) -> None:
@@ -410,9 +440,17 @@ def test_invalid_deals_name_each_field() -> None:
     }
     loan = facility("x", kind="shareholder_loan", share=0.1, tenor_periods=4)
     assert codes(facilities=(term, loan)) == {"/facilities/1/tenor_periods": "not_applicable"}
-    assert codes(facilities=(term, facility("x", commitment=500.0, profile="bullet", rank=2))) == {
-        "/max_gearing": "no_debt_capacity"
-    }
+    large = facility("x", commitment=500.0, profile="bullet", rank=2)
+    assert codes(facilities=(term, large)) == {"/facilities": "no_debt_capacity"}
+    assert codes(facilities=(term, large), max_gearing=0.9) == {"/max_gearing": "no_debt_capacity"}
+    assert codes(facilities=(large,)) == {"/facilities": "exceeds_debt"}
+    assert codes(facilities=(large,), max_gearing=0.9) == {"/max_gearing": "exceeds_debt"}
+    gift = DealFacility(name="gift", kind="grant", commitment=300.0)
+    assert codes(facilities=(term, gift), max_gearing=0.9) == {"/facilities": "no_debt_capacity"}
+    small = facility("x", commitment=90.0, payment=0.1)
+    assert codes(facilities=(small,)) == {"/facilities/0/payment": "negative_amortisation"}
+    floored = facility("x", commitment=90.0, profile="sculpted", principal_floor=3.0)
+    assert codes(facilities=(floored,)) == {"/facilities/0/principal_floor": "exceeds_debt"}
     early = facility("x", commitment=30.0, available_until=1, draw_order=9)
     assert codes(facilities=(term, early)) == {"/facilities/1": "no_solution"}
     assert codes(dsra_income_rate=0.01, dsra_months=None) == {"/dsra_income_rate": "not_applicable"}
@@ -426,3 +464,141 @@ def test_invalid_deals_name_each_field() -> None:
     assert codes(ebitda=(1.0,) * 40) == {"/ebitda": "not_applicable"}
     assert codes(tax=TaxTerms(rate=1.5)) == {"/tax/rate": "out_of_range"}
     assert codes(cfads=tuple(-1.0 for _ in range(40))) == {"/cfads": "no_debt_capacity"}
+
+
+def solve_swept_deal(
+    cfads: list[Fraction], debt: Fraction, rate: Fraction, tax: Fraction, share: Fraction
+) -> tuple[list[Fraction], list[Fraction], list[Fraction]]:
+    """Return interest, tax and distributions of an annuity that a share of the cash prepays.
+
+    Period by period: interest of the balance, tax on what it leaves, the instalment within the
+    balance, the sweep of the last instalments. No deduction but a depreciation of 100 over all.
+    """
+    periods = len(cfads)
+    factor = (1 + rate) ** -periods
+    payment = debt * rate / (1 - factor)
+    scheduled, interest, taxes, distributions = debt, [], [], []
+    balance, losses = debt, Fraction(0)
+    for cash in cfads:
+        interest.append(balance * rate)
+        income = cash - Fraction(100, periods) - interest[-1]
+        used = min(losses, max(income, Fraction(0)))
+        losses += max(-income, Fraction(0)) - used
+        taxes.append(tax * max(income - used, Fraction(0)))
+        instalment = min(payment - scheduled * rate, balance)
+        scheduled -= payment - scheduled * rate
+        left = cash - taxes[-1] - interest[-1] - instalment
+        assert left >= 0
+        balance -= instalment
+        sweep = min(share * left, balance)
+        balance -= sweep
+        distributions.append(left - sweep)
+    return interest, taxes, distributions
+
+
+def swept_deal(cfads: list[float], **terms: Any) -> DealResult:
+    return model_deal(
+        DealCase(
+            construction_cost=(50.0, 50.0),
+            cfads=tuple(cfads),
+            facilities=(
+                facility("a", commitment=terms["debt"], rate=RateTerms(base_rate=terms["rate"])),
+            ),
+            tax=TaxTerms(
+                rate=terms["tax"],
+                assets=(DepreciableAsset(name="x", cost=100.0, life_years=float(len(cfads))),),
+            ),
+            sweep_share=terms["share"],
+            sweep_if_dscr_below=50.0,
+        )
+    )
+
+
+def test_the_interest_that_a_sweep_saves_is_not_deducted() -> None:
+    """Each unit of interest that is not paid is taxed: 5.6, 4.27, 2.87, 1.39 are deducted."""
+    result = swept_deal([25.0] * 10, debt=70.0, rate=0.08, tax=0.3, share=1.0)
+    assert_lawful(result)
+    assert result.total_tax == pytest.approx(40.75790195712, rel=1e-12)
+    assert result.equity_irr.rate == pytest.approx(0.1906833034885, rel=1e-9)
+    rows = result.tax_rows or ()
+    deducted = [5.6, 4.2736, 2.8729216, 1.3938052096, *(0.0 for _ in range(6))]
+    assert [row.interest for row in rows] == pytest.approx(deducted, abs=1e-12)
+    # the schedule at close stays beside it
+    assert result.rows[4].scheduled_interest == pytest.approx(5.213434863296)
+    assert result.rows[4].senior_interest == pytest.approx(4.2736)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_sweep_and_a_tax_equal_exact_fractions(seed: int) -> None:
+    rng = random.Random(seed)
+    cfads = [Fraction(rng.randint(160, 300), 10) for _ in range(rng.randint(8, 14))]
+    debt, rate = Fraction(rng.randint(300, 700), 10), Fraction(rng.randint(20, 90), 1000)
+    tax, share = Fraction(rng.randint(10, 60), 100), Fraction(rng.randint(1, 10), 10)
+    interest, taxes, distributions = solve_swept_deal(cfads, debt, rate, tax, share)
+    result = swept_deal(
+        [*map(float, cfads)],
+        debt=float(debt),
+        rate=float(rate),
+        tax=float(tax),
+        share=float(share),
+    )
+    rows = result.rows[3:]
+    assert [row.senior_interest for row in rows] == pytest.approx([*map(float, interest)], abs=1e-9)
+    assert [row.tax_paid for row in rows] == pytest.approx([*map(float, taxes)], abs=1e-9)
+    paid = [*map(float, distributions)]
+    assert [row.distribution for row in rows] == pytest.approx(paid, abs=1e-9)
+
+
+def test_a_sculpted_debt_that_is_swept_has_its_target_after_the_tax_that_is_paid() -> None:
+    plant = DepreciableAsset(name="plant", cost=128.0, life_years=10.0)
+    tax = TaxTerms(rate=0.25, assets=(plant,))
+    kept, swept = deal(tax=tax), deal(tax=tax, sweep_share=0.5, sweep_if_dscr_below=2.0)
+    assert_lawful(swept)
+    assert {round(row.dscr, 9) for row in swept.rows if row.dscr is not None} == {1.3}
+    assert sum(row.sweep for row in swept.rows) > 0.0
+    assert (swept.total_tax or 0.0) > (kept.total_tax or 0.0)
+    assert swept.debt < kept.debt
+
+
+def test_a_stated_tax_is_beside_no_other_and_is_paid_after_the_project_irr() -> None:
+    cash_flow = CashFlowCase(
+        period_count=40, revenues=(RevenueLine(name="power", volume=100.0, price=0.06),)
+    )
+    untaxed = deal(cfads=None, cash_flow=cash_flow)
+    stated = msgspec.structs.replace(cash_flow, tax_paid=(0.5,) * 40)
+    result = deal(cfads=None, cash_flow=stated)
+    assert_lawful(result)
+    assert result.project_irr.rate == untaxed.project_irr.rate
+    assert result.equity_irr.effective_pa[0] < untaxed.equity_irr.effective_pa[0]
+    assert result.debt == pytest.approx(deal(cfads=(5.5,) * 40).debt)
+    assert result.total_tax == 20.0
+    assert result.rows[5].cfads + result.rows[5].tax_paid == result.cfads[0] == 6.0
+    tax = TaxTerms(rate=0.25)
+    assert error_codes(lambda: deal(cfads=None, cash_flow=stated, tax=tax)) == {
+        "/cash_flow/tax_paid": "ambiguous"
+    }
+    ebitda = (6.0,) * 40
+    assert error_codes(lambda: deal(cfads=None, cash_flow=cash_flow, tax=tax, ebitda=ebitda)) == {
+        "/ebitda": "ambiguous"
+    }
+
+
+def test_a_deal_passes_the_warnings_of_its_parts_on_in_its_own_periods() -> None:
+    bank = facility("bank", commitment=90.0, rate=RateTerms(base_rate=0.06))
+    junior = facility(
+        "junior", kind="mezzanine", commitment=10.0, profile="straight_line", tenor_periods=4
+    )
+    bridge = facility("bridge", kind="equity_bridge", commitment=500.0)
+    result = deal(
+        facilities=(bank, junior, bridge),
+        cfads=(6.0, -0.5, *(4.5 for _ in range(38))),
+        dsra_months=None,
+    )
+    assert_lawful(result)
+    texts = "\n".join(result.warnings)
+    assert "CFADS are below zero in period 6" in texts
+    assert "senior debt service is not paid in full in period" in texts
+    assert "mezzanine principal is not paid in full in periods 5-" in texts
+    assert "bridge: " in texts
+    assert "of the commitment is not drawn" in texts
+    assert len(set(result.warnings)) == len(result.warnings)

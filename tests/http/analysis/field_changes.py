@@ -84,7 +84,7 @@ LOAN: Final[dict[str, list[Any]]] = {
     "take_over.price": [91],
     "termination": [{"date": "2026-11-11"}],
     "termination.date": ["2026-12-12"],
-    "termination.price": [61],
+    "termination.price": [61, 7],
 }
 TAX: Final[dict[str, list[Any]]] = {
     "tax": [{"rate": 0.4}],

@@ -116,6 +116,20 @@ BASES: list[tuple[str, Json]] = [
     (
         "debt-sizing",
         {
+            "cfads": [2.5, 20, 20, 20],
+            "facilities": [
+                {
+                    "name": "calm first year",
+                    "target_dscr": 1.3,
+                    "principal_floor": 1,
+                    "rate": {"base_rate": 0.04},
+                }
+            ],
+        },
+    ),
+    (
+        "debt-sizing",
+        {
             "cfads": [13, 13, 13, 13],
             "annual_rates": 0.06,
             "target_dscr": 1.3,

@@ -15,6 +15,7 @@ from spawn.application.analysis.formulas.sizing_formulas import explain_rate
 from spawn.domain.finance.deal.deal_case import DealCase, DealFacility
 from spawn.domain.finance.deal.deal_result import DealResult, DealRow
 from spawn.domain.finance.facilities.facility_terms import LENDER_KINDS
+from spawn.domain.finance.facilities.repayment_terms import tenor_of
 from spawn.domain.finance.time_base.period_schedule import (
     PeriodSchedule,
     resolve_schedule,
@@ -66,8 +67,11 @@ def _explain_capacity(
     for facility, repaid in zip(case.facilities, result.facilities, strict=True):
         if facility.kind != "senior":
             continue
-        rows = repaid.rows[first + 1 :]
-        payments = [row.interest - row.capitalised + row.repaid for row in rows]
+        tenor = tenor_of(facility, operation.periods)
+        rows = repaid.rows[first + 1 : first + 1 + tenor]
+        payments = [
+            (row.scheduled_interest or 0.0) + (row.scheduled_principal or 0.0) for row in rows
+        ]
         payments[-1] -= repaid.balloon
         rates = [row.annual_rate for row in rows]
         fractions = operation.accrual_fractions
@@ -83,7 +87,7 @@ def _explain_costs(case: DealCase, result: DealResult, operation: PeriodSchedule
     """Explain interest and fees of construction, and the reserve at its end."""
     last = len(case.construction_cost)
     rows = [row for each in result.facilities for row in each.rows if row.period <= last]
-    service = [row.debt_service for row in result.rows[last + 1 :]]
+    service = [row.scheduled_debt_service for row in result.rows[last + 1 :]]
     shares = shares_ahead(operation.period_months(), 0, case.dsra_months or 0.0)
     return {
         "idc_total": Explanation(
@@ -114,12 +118,12 @@ def _explain_ratios(result: DealResult, operation: PeriodSchedule) -> Explanatio
     tested_rows = [row for row in rows if row.dscr is not None]
     ratio_inputs = {
         "cfads": [row.cfads for row in tested_rows],
-        "debt_service": [row.debt_service for row in tested_rows],
+        "debt_service": [row.scheduled_debt_service for row in tested_rows],
     }
     rates, debt = _average_rates(rows)
     tenor = sum(row.llcr is not None for row in rows)
     cash = [row.cfads for row in rows]
-    principal = [row.senior_principal for row in rows]
+    principal = [row.scheduled_principal for row in rows]
     inputs: dict[str, Any] = {"senior_debt": debt}
     return {
         "min_dscr": Explanation(result.min_dscr, "min(cfads / debt_service)", ratio_inputs),
@@ -146,10 +150,10 @@ def _explain_ratios(result: DealResult, operation: PeriodSchedule) -> Explanatio
 
 def _average_rates(rows: list[DealRow]) -> tuple[list[float], float]:
     """Return the average senior rate of each period of operation, and the debt at its start."""
-    debt = sum(row.senior_principal for row in rows)
+    debt = sum(row.scheduled_principal for row in rows)
     balance, rates = debt, list[float]()
     for row in rows:
         is_owed = row.llcr is not None
-        rates.append(row.senior_interest / balance if is_owed else rates[-1])
-        balance = row.senior_balance
+        rates.append(row.scheduled_interest / balance if is_owed else rates[-1])
+        balance = row.scheduled_senior_balance
     return rates, debt

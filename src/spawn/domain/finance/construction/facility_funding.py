@@ -122,7 +122,7 @@ def fund_facilities(
         funding,
         conventions=_build_conventions(case)
         | {"day_count": schedule.day_count, "funding": "by draw order, pro rata within one"},
-        warnings=schedule.warnings + warn_of_draws(inputs, funding),
+        warnings=schedule.warnings + warn_of_draws(inputs, funding.facilities),
     )
 
 
@@ -290,10 +290,22 @@ def build_construction_rows(
     )
 
 
-def warn_of_draws(inputs: DrawInputs, funding: ConstructionFunding) -> tuple[str, ...]:
+def warn_of_draws(inputs: DrawInputs, facilities: Sequence[FacilityDraws]) -> tuple[str, ...]:
+    """Warn of commitments that stay undrawn, of VAT refunded later, and of high rates."""
+    rates = [
+        text
+        for facility in facilities
+        for text in warn_of_high_rates(
+            (row.annual_rate for row in facility.rows[1:]), facility.name
+        )
+    ]
+    return (*warn_of_undrawn(inputs, facilities), *rates)
+
+
+def warn_of_undrawn(inputs: DrawInputs, facilities: Sequence[FacilityDraws]) -> tuple[str, ...]:
     """Warn of commitments that stay undrawn, and of VAT refunded after construction."""
     warnings: list[str] = []
-    for index, facility in enumerate(funding.facilities):
+    for index, facility in enumerate(facilities):
         last = facility.rows[-1]
         if index != inputs.vat and last.undrawn > _UNDRAWN_NOISE * facility.commitment:
             amount = f"{last.undrawn:.10g} of the commitment is not drawn"
@@ -301,8 +313,6 @@ def warn_of_draws(inputs: DrawInputs, funding: ConstructionFunding) -> tuple[str
         if index == inputs.vat and last.closing_balance > _UNDRAWN_NOISE * facility.commitment:
             amount = f"{last.closing_balance:.10g} is refunded and repaid after construction"
             warnings.append(f"{facility.name}: {amount}")
-        rates = (row.annual_rate for row in facility.rows[1:])
-        warnings += warn_of_high_rates(rates, facility.name)
     return tuple(warnings)
 
 

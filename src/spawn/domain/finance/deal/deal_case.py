@@ -89,8 +89,9 @@ class DealCase(TimeTerms, frozen=True, kw_only=True, forbid_unknown_fields=True)
     `dsra_months` of senior debt service are funded at the end of construction. Lock-up and sweep
     are those of a waterfall. `sponsors` share contributions and distributions.
 
-    With `tax` the CFADS are before tax: the tax on `ebitda` (by default that of the `cash_flow`,
-    or the CFADS), one per period of operation, and on the interest of the debt is subtracted.
+    With `tax` the CFADS are before tax: the tax on `ebitda` (that of the `cash_flow`, or by default
+    the CFADS), one per period of operation, less the interest that lenders are paid is subtracted.
+    Without `tax` a `cash_flow` may state its `tax_paid`.
     """
 
     construction_cost: tuple[float, ...]
@@ -118,7 +119,8 @@ class DealInputs(NamedTuple):
     """The case with its time resolved and its facilities prepared.
 
     `lenders` are the places of senior and mezzanine facilities in the case, in the order of the
-    stack. `draw_terms` are the terms of construction of all facilities.
+    stack. `draw_terms` are the terms of construction of all facilities. `cfads` are before tax,
+    `stated_taxes` those of a cash flow that states them.
     """
 
     case: DealCase
@@ -134,6 +136,7 @@ class DealInputs(NamedTuple):
     reserve_months: tuple[float, ...]
     ebitda: tuple[float, ...]
     tax_base: TaxBase | None
+    stated_taxes: tuple[float, ...] | None
 
     @property
     def construction_periods(self) -> int:
@@ -165,6 +168,7 @@ def resolve_deal_inputs(case: DealCase) -> DealInputs:
     rates = resolve_annual_rates(case.facilities, construction + operation)
     draw_terms = tuple(_draw_terms_of(facility) for facility in case.facilities)
     cfads, ebitda = _build_cfads(case, operating_schedule)
+    stated_taxes = case.cash_flow.tax_paid if case.cash_flow is not None else None
     lenders = tuple(n for n, each in enumerate(case.facilities) if each.kind in LENDER_KINDS)
     stack_facilities = tuple(_rank_behind(case.facilities[index]) for index in lenders)
     return DealInputs(
@@ -186,13 +190,15 @@ def resolve_deal_inputs(case: DealCase) -> DealInputs:
             stack_facilities,
             operating_schedule,
             [rates[index][construction:] for index in lenders],
-            max_gearing=1.0 if case.max_gearing is None else case.max_gearing,
+            max_gearing=case.max_gearing,
+            is_within_cost=True,
             places=lenders,
             periods_before=construction,
         ),
         reserve_months=operating_schedule.period_months() if case.dsra_months else (),
         ebitda=ebitda,
         tax_base=None if case.tax is None else _resolve_tax(case, case.tax, operating_schedule),
+        stated_taxes=stated_taxes,
     )
 
 
@@ -229,6 +235,12 @@ def _count_operation(case: DealCase) -> int:
         if getattr(case.cash_flow, name) is not None:
             detail = "the tax is one of the deal, on the interest of its debt"
             checker.reject(f"/cash_flow/{name}", "not_applicable", detail)
+    if case.cash_flow.tax_paid is not None and case.tax is not None:
+        detail = "the tax of the deal computes it; give one of them"
+        checker.reject("/cash_flow/tax_paid", "ambiguous", detail)
+    if case.ebitda is not None:
+        detail = "is that of the cash_flow; remove it, or give cfads in place of the cash_flow"
+        checker.reject("/ebitda", "ambiguous", detail)
     if case.cash_flow.period_count is None:
         detail = "is the number of periods of operation"
         checker.reject("/cash_flow/period_count", "required", detail)
@@ -251,13 +263,13 @@ def _resolve_tax(case: DealCase, terms: TaxTerms, operation: PeriodSchedule) -> 
 def _build_cfads(
     case: DealCase, operation: PeriodSchedule
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the CFADS and the EBITDA, as given or built up on the periods of operation."""
+    """Return CFADS before tax and EBITDA, as given or built up on the periods of operation."""
     if case.cash_flow is None:
         cfads = case.cfads or ()
         return cfads, case.ebitda or cfads
     with prefix_errors("/cash_flow", {}):
         result = build_cash_flow(case.cash_flow, operation)
-    return result.cfads, case.ebitda or tuple(row.ebitda for row in result.rows)
+    return result.cfads_before_tax, tuple(row.ebitda for row in result.rows)
 
 
 def _check_case(case: DealCase, operation: int) -> None:

@@ -23,7 +23,7 @@ from spawn.domain.finance.construction.facility_funding import (
     sum_term_commitments,
 )
 from spawn.domain.finance.deal.deal_case import DealInputs
-from spawn.domain.finance.facilities.debt_stack import StackSizing
+from spawn.domain.finance.facilities.debt_stack import Repayment, StackSizing
 from spawn.domain.finance.limits import ROUNDING_NOISE
 from spawn.domain.finance.time_base.period_schedule import shares_ahead
 
@@ -54,25 +54,42 @@ def solve_total_uses(inputs: DealInputs, cfads: Sequence[float], guess: float | 
     )
 
 
+def try_funding(inputs: DealInputs, cfads: Sequence[float], total: float) -> DealFunding:
+    """Return the funding at a funded cost that is still searched for; nothing is checked."""
+    sizing, plan = _plan_at(inputs, cfads, total, is_final=False)
+    periods = run_draws(inputs.draws, plan)
+    uses = fsum(period.uses for period in periods)
+    return DealFunding(uses, sizing, plan, periods, [])
+
+
+def repay_mezzanine(inputs: DealInputs, funding: DealFunding) -> Repayment | None:
+    """Return the repayment of what the mezzanine is owed after construction."""
+    if inputs.mezzanine is None:
+        return None
+    balance = funding.periods[-1].closing[inputs.lenders[inputs.mezzanine]]
+    return inputs.stack.repay(inputs.mezzanine, balance)
+
+
 def schedule_interest(
     inputs: DealInputs, cfads: Sequence[float], total: float
 ) -> tuple[list[float], float]:
     """Return the interest of the lenders by period at a funded cost, and the uses there."""
-    sizing, plan = _plan_at(inputs, cfads, total, is_final=False)
-    periods = run_draws(inputs.draws, plan)
-    repayments = list(sizing.repayments)
-    if inputs.mezzanine is not None:
-        balance = periods[-1].closing[inputs.lenders[inputs.mezzanine]]
-        repayments[inputs.mezzanine] = inputs.stack.repay(inputs.mezzanine, balance)
+    funding = try_funding(inputs, cfads, total)
+    repayments = list(funding.sizing.repayments)
+    mezzanine = repay_mezzanine(inputs, funding)
+    if inputs.mezzanine is not None and mezzanine is not None:
+        repayments[inputs.mezzanine] = mezzanine
     interest = [0.0] * inputs.operating_periods
     for repayment in repayments:
         for t, amount in enumerate(repayment.interest):
             interest[t] += amount
-    return interest, fsum(period.uses for period in periods)
+    return interest, funding.total_uses
 
 
 def fund_deal(
-    inputs: DealInputs, cfads: Sequence[float], guess: float | None = None
+    inputs: DealInputs,
+    cfads: Sequence[float],
+    guess: float | None = None,
 ) -> DealFunding:
     """Solve the funded cost on CFADS after tax and VAT interest, near a guess if there is one.
 

@@ -85,7 +85,7 @@ def run_deal_waterfall(
         lockup_periods_ahead=case.lockup_periods_ahead,
     )
     try:
-        return run_waterfall(waterfall, inputs.operation)
+        return run_waterfall(waterfall, inputs.operation, inputs.construction_periods)
     except InvalidInput as error:
         raise type(error)([_rename_field(entry) for entry in error.errors]) from error
 

@@ -18,8 +18,11 @@ DealPhase = Literal["construction", "operation"]
 class DealRow(msgspec.Struct, frozen=True, kw_only=True):
     """One period of the deal, from financial close (0) to the end of the project.
 
-    Uses are paid by debt, grant and equity in construction. Debt service, DSCR and balances are
-    those of the senior debt as scheduled; `llcr` and `plcr` are at the beginning of the period.
+    Uses are paid by debt, grant and equity in construction. In operation amounts are as paid, in
+    which the CFADS (after tax), `reserve_income` and `operating_shortfall` equal `debt_service`
+    (senior interest and principal), `sweep`, mezzanine, `distribution` and `cash_movement`, that of
+    the DSRA and of locked-up cash. `scheduled_` figures are of the senior debt as sized: DSCR,
+    `llcr` and `plcr` (at the beginning of the period) are on them.
     `sponsor_cash_flow` is what sponsors receive (positive) or pay, as equity, shareholder loan,
     distribution, or for a balloon.
     """
@@ -45,10 +48,23 @@ class DealRow(msgspec.Struct, frozen=True, kw_only=True):
     distribution: float
     sponsor_cash_flow: float
     tax_paid: float = 0.0
+    sweep: float = 0.0
+    mezzanine_interest: float = 0.0
+    mezzanine_principal: float = 0.0
+    reserve_income: float = 0.0
+    operating_shortfall: float = 0.0
+    cash_movement: float = 0.0
+    scheduled_interest: float = 0.0
+    scheduled_principal: float = 0.0
+    scheduled_debt_service: float = 0.0
+    scheduled_senior_balance: float = 0.0
 
 
 class DealFacilityRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One period: closing = opening + draw + capitalised - repaid, the balloon in the last."""
+    """One period: closing = opening + draw + capitalised - repaid, the balloon in the last.
+
+    `scheduled_` amounts are those of the repayment as sized, in operation; None without one.
+    """
 
     period: int
     date: date | None
@@ -60,13 +76,15 @@ class DealFacilityRow(msgspec.Struct, frozen=True, kw_only=True):
     capitalised: float
     repaid: float
     closing_balance: float
+    scheduled_interest: float | None = None
+    scheduled_principal: float | None = None
 
 
 class DealFacilityResult(msgspec.Struct, frozen=True, kw_only=True):
     """A facility from its first draw to its last repayment.
 
-    Senior debt is as scheduled, before a sweep; mezzanine and shareholder loan are as paid.
-    `closing_balance` is that at the end of the project.
+    Repayments are as paid, with a sweep; the interest of mezzanine and shareholder loan is that
+    which accrues, with what is capitalised. `closing_balance` is that at the end of the project.
     """
 
     name: str
@@ -97,8 +115,8 @@ class DealResult(msgspec.Struct, frozen=True, kw_only=True):
 
     `debt` is senior and mezzanine debt, `total_uses` the funded cost, `capacity` the debt that
     the CFADS carry at the target, of the sculpted facility. `equity_irr` is the rate of
-    `sponsor_cash_flow`, `project_irr` that of costs and `cfads`, before financing
-    and tax.
+    `sponsor_cash_flow`, `project_irr` that of costs and `cfads`, before financing and tax. Ratios
+    and average life are of the senior debt as scheduled. `total_tax` is computed or stated.
     """
 
     debt: float

@@ -2,8 +2,9 @@
 
 It starts from the debt without tax and sizes the debt on the CFADS after the tax on its interest,
 until neither the interest nor the funded cost change. Interest is that of senior debt and mezzanine
-as scheduled, and of the VAT facility. A step evaluates the funded cost once, because both circles
-contract; where that does not end, each step solves the funded cost of its own.
+as scheduled, and of the VAT facility: `operation_tax` goes on from there where less is paid. A step
+evaluates the funded cost once, because both circles contract; where that does not end, each step
+solves the funded cost of its own.
 """
 
 from collections.abc import Sequence

@@ -3,14 +3,14 @@
 The funded cost is solved first (`deal_funding`); the waterfall then pays the debt that was drawn
 (`deal_operation`). Sponsors pay equity and shareholder loan in construction and receive the
 distributions; a balloon is refinanced by them. Sources equal uses in every period of construction
-and cash in equals cash out in every period of operation.
+and cash in equals cash out in every period of operation. Rows have what is paid; ratios are those
+of the debt as scheduled at close, which a sweep or a shortfall departs from.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, chain, pairwise
 from math import fsum
 from typing import NamedTuple
-
-import msgspec
 
 from spawn.domain.finance.construction.construction_result import (
     ConstructionRow,
@@ -19,6 +19,7 @@ from spawn.domain.finance.construction.construction_result import (
 from spawn.domain.finance.construction.facility_funding import (
     build_construction_rows,
     build_facility_draws,
+    warn_of_undrawn,
 )
 from spawn.domain.finance.coverage_ratios import (
     compute_dscrs,
@@ -27,11 +28,10 @@ from spawn.domain.finance.coverage_ratios import (
     weighted_average_life,
 )
 from spawn.domain.finance.deal.deal_case import DealCase, DealInputs, resolve_deal_inputs
-from spawn.domain.finance.deal.deal_funding import DealFunding, fund_deal
+from spawn.domain.finance.deal.deal_funding import DealFunding
 from spawn.domain.finance.deal.deal_operation import (
     LoanOperation,
     VatOperation,
-    run_deal_waterfall,
     run_shareholder_loans,
     run_vat,
 )
@@ -42,7 +42,8 @@ from spawn.domain.finance.deal.deal_result import (
     DealRow,
     SponsorResult,
 )
-from spawn.domain.finance.deal.deal_tax import DealTax, solve_deal_tax
+from spawn.domain.finance.deal.deal_tax import DealTax
+from spawn.domain.finance.deal.operation_tax import operate_deal
 from spawn.domain.finance.debt_sizing_warnings import warn_of_equity_rate
 from spawn.domain.finance.facilities.debt_stack import Repayment
 from spawn.domain.finance.facilities.repayment_terms import describe_sculpting
@@ -50,7 +51,7 @@ from spawn.domain.finance.limits import ROUNDING_NOISE, reject_overflow
 from spawn.domain.finance.period_lists import list_periods, warn_of_high_rates
 from spawn.domain.finance.sizing.facility_sizing import warn_of_sculpting
 from spawn.domain.finance.sizing.sizing_equity import find_equity_rate
-from spawn.domain.finance.waterfall.waterfall_result import WaterfallResult, WaterfallRow
+from spawn.domain.finance.waterfall.waterfall_result import WaterfallResult
 
 
 class _JoinedDeal(NamedTuple):
@@ -59,6 +60,7 @@ class _JoinedDeal(NamedTuple):
     inputs: DealInputs
     funding: DealFunding
     cfads: tuple[float, ...]
+    taxes: tuple[float, ...] | None
     tax: DealTax
     vat: VatOperation
     mezzanine: Repayment | None
@@ -89,33 +91,31 @@ def model_deal(case: DealCase) -> DealResult:
             finite funded cost, CFADS that carry no debt, and commitments that are not drawn.
     """
     inputs = resolve_deal_inputs(case)
-    vat = run_vat(inputs)
-    cfads = tuple(cash - paid for cash, paid in zip(inputs.cfads, vat.interest, strict=True))
-
-    return _build_result(_join(inputs, vat, solve_deal_tax(inputs, cfads, vat.interest)))
+    return _build_result(_join(inputs, run_vat(inputs)))
 
 
-def _join(inputs: DealInputs, vat: VatOperation, tax: DealTax) -> _JoinedDeal:
-    cfads = tax.cfads
-    funding = fund_deal(inputs, cfads, tax.funded_cost)
-    mezzanine: Repayment | None = None
-    if inputs.mezzanine is not None:
-        place = inputs.lenders[inputs.mezzanine]
-        mezzanine = inputs.stack.repay(inputs.mezzanine, funding.periods[-1].closing[place])
-    waterfall = run_deal_waterfall(inputs, funding, cfads, mezzanine)
-    distributions = [row.distribution for row in waterfall.rows]
+def _join(inputs: DealInputs, vat: VatOperation) -> _JoinedDeal:
+    operation = operate_deal(inputs, vat)
+    funding = operation.funding
+    distributions = [row.distribution for row in operation.waterfall.rows]
     return _JoinedDeal(
         inputs=inputs,
         funding=funding,
-        cfads=cfads,
-        tax=tax,
+        cfads=operation.tax.cfads,
+        taxes=_list_taxes(inputs, operation.tax),
+        tax=operation.tax,
         vat=vat,
-        mezzanine=mezzanine,
-        waterfall=waterfall,
+        mezzanine=operation.mezzanine,
+        waterfall=operation.waterfall,
         loans=run_shareholder_loans(inputs, funding, distributions),
         construction=build_construction_rows(inputs.draws, funding.periods),
         draws=build_facility_draws(inputs.draws, funding.plan, funding.periods),
     )
+
+
+def _list_taxes(inputs: DealInputs, tax: DealTax) -> tuple[float, ...] | None:
+    """Return the taxes that are computed or stated, None without any."""
+    return tuple(row.tax_paid for row in tax.rows) if tax.rows else inputs.stated_taxes
 
 
 def _build_result(deal: _JoinedDeal) -> DealResult:
@@ -156,11 +156,11 @@ def _build_result(deal: _JoinedDeal) -> DealResult:
         rows=rows,
         facilities=_build_facilities(deal),
         tax_rows=deal.tax.rows or None,
-        total_tax=fsum(row.tax_paid for row in deal.tax.rows) if deal.tax.rows else None,
+        total_tax=None if deal.taxes is None else fsum(deal.taxes),
         tax_iterations=deal.tax.iterations or None,
         sponsors=_share_flows(inputs.case, flows),
         construction=deal.construction,
-        waterfall=_number_rows(deal),
+        waterfall=deal.waterfall.rows,
         months_per_period=inputs.schedule.months_per_period,
         conventions=_conventions(deal),
         warnings=_list_warnings(deal, senior) + warn_of_equity_rate(equity_irr),
@@ -240,6 +240,7 @@ def _list_construction_rows(deal: _JoinedDeal) -> list[DealRow]:
                 dsra_balance=deal.funding.plan.reserve if is_last else 0.0,
                 distribution=0.0,
                 sponsor_cash_flow=-row.equity_draw - loans,
+                scheduled_senior_balance=_sum_kinds(kinds, period.closing, {"senior"}),
             )
         )
     return rows
@@ -250,12 +251,16 @@ def _sum_kinds(kinds: Sequence[str], values: Sequence[float], wanted_kinds: set[
 
 
 def _list_operating_rows(deal: _JoinedDeal, senior: _SeniorDebt) -> list[DealRow]:
-    inputs, dates = deal.inputs, deal.inputs.schedule.dates
+    dates = deal.inputs.schedule.dates
     rows: list[DealRow] = []
+    cash_before = deal.funding.plan.reserve
+    balloons = list(accumulate(reversed(senior.balloons), initial=0.0))[::-1]
     for t, paid in enumerate(deal.waterfall.rows):
-        period = inputs.construction_periods + 1 + t
+        period = paid.period
         loans = fsum(loan.balances[t + 1] for loan in deal.loans.values())
         junior = paid.mezz_close + deal.vat.balances[t + 1] + loans
+        senior_balance = (paid.senior_close or 0.0) + balloons[t + 1]
+        cash = paid.dsra_close + paid.trapped_close
         rows.append(
             DealRow(
                 period=period,
@@ -266,21 +271,32 @@ def _list_operating_rows(deal: _JoinedDeal, senior: _SeniorDebt) -> list[DealRow
                 grant_draw=0.0,
                 equity_draw=0.0,
                 cfads=deal.cfads[t],
-                tax_paid=deal.tax.rows[t].tax_paid if deal.tax.rows else 0.0,
-                senior_interest=senior.interest[t],
-                senior_principal=senior.principal[t],
-                debt_service=senior.service[t],
+                tax_paid=deal.taxes[t] if deal.taxes else 0.0,
+                senior_interest=paid.senior_interest_paid,
+                senior_principal=paid.senior_principal_paid,
+                debt_service=paid.senior_paid,
                 balloon=senior.balloons[t],
-                senior_balance=senior.balances[t + 1],
-                debt_balance=senior.balances[t + 1] + junior,
+                senior_balance=senior_balance,
+                debt_balance=senior_balance + junior,
                 dscr=senior.dscr[t],
                 llcr=senior.llcr[t],
                 plcr=senior.plcr[t],
                 dsra_balance=paid.dsra_close,
                 distribution=paid.distribution,
                 sponsor_cash_flow=paid.distribution - senior.balloons[t],
+                sweep=paid.sweep,
+                mezzanine_interest=paid.mezz_paid + paid.mezz_catch_up,
+                mezzanine_principal=paid.mezz_principal_paid,
+                reserve_income=paid.reserve_income,
+                operating_shortfall=paid.operating_shortfall,
+                cash_movement=cash - cash_before,
+                scheduled_interest=senior.interest[t],
+                scheduled_principal=senior.principal[t],
+                scheduled_debt_service=senior.service[t],
+                scheduled_senior_balance=senior.balances[t + 1],
             )
         )
+        cash_before = cash
     return rows
 
 
@@ -288,15 +304,6 @@ def _project_flows(deal: _JoinedDeal) -> list[float]:
     """Return costs and CFADS before any financing."""
     costs = [-row.cost for row in deal.construction]
     return [*costs, *deal.inputs.cfads]
-
-
-def _number_rows(deal: _JoinedDeal) -> tuple[WaterfallRow, ...]:
-    """Return the rows of the waterfall with the numbers and dates of the deal."""
-    return tuple(_renumber(row, deal.inputs.construction_periods) for row in deal.waterfall.rows)
-
-
-def _renumber(row: WaterfallRow, first: int) -> WaterfallRow:
-    return msgspec.structs.replace(row, period=row.period + first)
 
 
 def _build_facilities(deal: _JoinedDeal) -> tuple[DealFacilityResult, ...]:
@@ -309,6 +316,7 @@ def _build_facility(deal: _JoinedDeal, place: int) -> DealFacilityResult:
     dates = inputs.schedule.dates
     rates = inputs.annual_rates[place]
     loan, balloon = _operate(deal, place)
+    schedule = _find_schedule(deal, place)
     rows = [
         DealFacilityRow(
             period=row.period,
@@ -339,6 +347,8 @@ def _build_facility(deal: _JoinedDeal, place: int) -> DealFacilityResult:
                 capitalised=loan.capitalised[t],
                 repaid=loan.repaid[t],
                 closing_balance=loan.balances[t + 1],
+                scheduled_interest=_value_at(schedule.interest, t) if schedule else None,
+                scheduled_principal=_value_at(schedule.principal, t) if schedule else None,
             )
         )
     return DealFacilityResult(
@@ -373,13 +383,40 @@ def _operate(deal: _JoinedDeal, place: int) -> tuple[LoanOperation, float]:
     index = inputs.lenders.index(place)
     if index == inputs.mezzanine:
         return _operate_mezzanine(deal), 0.0
+    return _operate_senior(deal, index), deal.funding.sizing.repayments[index].balloon
+
+
+def _find_schedule(deal: _JoinedDeal, place: int) -> Repayment | None:
+    """Return the repayment of a lender as scheduled; the other facilities have none."""
+    if place not in deal.inputs.lenders:
+        return None
+    index = deal.inputs.lenders.index(place)
+    is_mezzanine = index == deal.inputs.mezzanine
+    return deal.mezzanine if is_mezzanine else deal.funding.sizing.repayments[index]
+
+
+def _value_at(values: Sequence[float], t: int) -> float:
+    return values[t] if t < len(values) else 0.0
+
+
+def _operate_senior(deal: _JoinedDeal, index: int) -> LoanOperation:
+    """Return a senior facility as paid, over its tenor and as long as it is owed."""
     repayment = deal.funding.sizing.repayments[index]
+    tranche = index - (deal.inputs.mezzanine is not None and deal.inputs.mezzanine < index)
+    interest = deal.waterfall.tranche_interest[tranche]
+    closing = [balance or 0.0 for balance in deal.waterfall.tranche_balances[tranche]]
+    tenor, count = len(repayment.payments), len(closing)
+    while count > tenor and not (closing[count - 2] or interest[count - 1]):
+        count -= 1
+    for t in range(tenor - 1):
+        closing[t] += repayment.balloon
+    balances = [repayment.balances[0], *closing[:count]]
     return LoanOperation(
-        list(repayment.interest),
-        list(repayment.capitalised),
-        list(repayment.principal),
-        list(repayment.balances),
-    ), repayment.balloon
+        list(interest[:count]),
+        [0.0] * count,
+        [before - after for before, after in pairwise(balances)],
+        balances,
+    )
 
 
 def _operate_mezzanine(deal: _JoinedDeal) -> LoanOperation:
@@ -407,51 +444,47 @@ def _share_flows(case: DealCase, flows: Sequence[float]) -> tuple[SponsorResult,
 
 
 def _list_warnings(deal: _JoinedDeal, senior: _SeniorDebt) -> tuple[str, ...]:
-    inputs, waterfall = deal.inputs, deal.waterfall
-    first = inputs.construction_periods
-    warnings = list(inputs.schedule.warnings)
-    warnings += [text for each in deal.funding.sizing.repayments for text in each.warnings]
-    warnings += warn_of_sculpting(inputs.stack_facilities, inputs.stack, deal.funding.sizing)
+    """Return the warnings of every part, each once, in the numbers of the deal."""
+    inputs = deal.inputs
+    mezzanine = () if deal.mezzanine is None else deal.mezzanine.warnings
+    parts: tuple[Iterable[str], ...] = (
+        inputs.schedule.warnings,
+        warn_of_undrawn(inputs.draws, deal.draws),
+        (text for each in deal.funding.sizing.repayments for text in each.warnings),
+        mezzanine,
+        warn_of_sculpting(inputs.stack_facilities, inputs.stack, deal.funding.sizing),
+        _warn_of_operation(deal, senior),
+        deal.waterfall.warnings,
+        _warn_of_ends(deal, senior),
+        _warn_of_rates(inputs),
+    )
+    return tuple(dict.fromkeys(chain.from_iterable(parts)))
+
+
+def _warn_of_operation(deal: _JoinedDeal, senior: _SeniorDebt) -> list[str]:
+    """Warn of low CFADS and ratios, of a lock-up, and of interest that is not paid."""
+    inputs, rows = deal.inputs, deal.waterfall.rows
+    ratios = [1.0] * (inputs.construction_periods + 1)
+    ratios += [1.0 if ratio is None else ratio for ratio in senior.dscr]
+    cfads = [0.0] * (inputs.construction_periods + 1) + [*inputs.cfads]
     groups = {
+        "CFADS are below zero": [n for n, cash in enumerate(cfads) if cash < 0.0],
         "the DSCR is below 1: CFADS do not cover debt service": [
-            first + n
-            for n, ratio in enumerate(senior.dscr, start=1)
-            if ratio is not None and ratio < 1.0
+            n for n, ratio in enumerate(ratios) if ratio < 1.0
         ],
-        "senior debt service is not paid in full": [
-            first + row.period for row in waterfall.rows if row.senior_unpaid > 0.0
-        ],
-        "distributions are locked up": [
-            first + row.period for row in waterfall.rows if row.locked_up
-        ],
-        "costs exceed all cash and reserves": [
-            first + row.period for row in waterfall.rows if row.operating_shortfall > 0.0
-        ],
-        "mezzanine interest is capitalised": [
-            first + row.period for row in waterfall.rows if row.mezz_pik > 0.0
-        ],
+        "distributions are locked up": [row.period for row in rows if row.locked_up],
+        "mezzanine interest is capitalised": [row.period for row in rows if row.mezz_pik > 0.0],
     }
-    warnings += [
-        f"{text} in {list_periods(numbers)}" for text, numbers in groups.items() if numbers
-    ]
-    return tuple(warnings + _warn_of_ends(deal, senior) + _warn_of_rates(inputs))
+    return [f"{text} in {list_periods(numbers)}" for text, numbers in groups.items() if numbers]
 
 
 def _warn_of_ends(deal: _JoinedDeal, senior: _SeniorDebt) -> list[str]:
-    """Warn of a balloon, and of what is owed or locked up at the end of the project."""
-    last, scale = deal.waterfall.rows[-1], deal.funding.total_uses
+    """Warn of shareholder loans that are left, and of a balloon."""
+    warnings: list[str] = []
     first = deal.inputs.construction_periods
-    ends = {
-        "locked-up cash": last.trapped_close,
-        "the mezzanine": last.mezz_close,
-        "senior debt": last.senior_close or 0.0,
-        "shareholder loans": fsum(loan.balances[-1] for loan in deal.loans.values()),
-    }
-    warnings = [
-        f"at the end of the project {amount:.10g} of {name} is left"
-        for name, amount in ends.items()
-        if amount > ROUNDING_NOISE * scale
-    ]
+    loans = fsum(loan.balances[-1] for loan in deal.loans.values())
+    if loans > ROUNDING_NOISE * deal.funding.total_uses:
+        warnings.append(f"at the end {loans:.10g} of shareholder loans is left")
     balloons = [first + n for n, amount in enumerate(senior.balloons, start=1) if amount > 0.0]
     if balloons:
         warnings.append(f"sponsors refinance the balloon in {list_periods(balloons)}")
@@ -477,8 +510,10 @@ def _conventions(deal: _JoinedDeal) -> dict[str, str]:
         "gearing": "senior and mezzanine debt / funded cost",
         "sculpting": describe_sculpting(deal.inputs.stack_facilities),
         "dscr": "CFADS / scheduled senior debt service, balloons apart, not rounded",
+        "rows": "as paid; DSCR, LLCR, PLCR and average life are of the debt as scheduled",
         "cfads": "as given or built up, less the interest of the VAT facility and the tax",
-        "tax": "on EBITDA less depreciation and the interest of lenders as scheduled",
+        "tax": "on EBITDA less depreciation and the interest that lenders are paid; capitalised "
+        "interest is deducted when it is repaid",
         "llcr": "PV of CFADS to the maturity of senior debt at its average rates / balance",
         "equity_irr": "of sponsors: equity, shareholder loan, distributions, balloons",
     }

@@ -108,6 +108,7 @@ class DebtStack:
         annual_rates: Sequence[Sequence[float]],
         *,
         max_gearing: float | None,
+        is_within_cost: bool = False,
         places: Sequence[int] | None = None,
         periods_before: int = 0,
     ) -> None:
@@ -118,6 +119,7 @@ class DebtStack:
             schedule: the periods of repayment.
             annual_rates: by facility, one a period of repayment.
             max_gearing: senior and mezzanine debt over the funded cost, at most.
+            is_within_cost: whether debt exceeds the funded cost in no case, also without a cap.
             places: the indices of the facilities in the case, by default their own.
             periods_before: the number of periods before repayment, which messages count.
         """
@@ -125,7 +127,9 @@ class DebtStack:
         self._facilities = facilities
         self._schedule = schedule
         self.annual_rates = annual_rates
-        self._max_gearing = max_gearing
+        self._max_gearing = 1.0 if max_gearing is None and is_within_cost else max_gearing
+        self._is_within_cost = is_within_cost
+        self._limit_pointer = "/facilities" if max_gearing is None else "/max_gearing"
         self._places = range(len(facilities)) if places is None else places
         fractions = schedule.accrual_fractions
         self.period_rates = [compute_period_rates(rates, fractions) for rates in annual_rates]
@@ -174,7 +178,7 @@ class DebtStack:
             limit = min(self._max_gearing * funded_cost, funded_cost - other_funding)
         sizing = self._sculpt(terms, limit, amounts, repayments)
         if is_final:
-            self._check_sculpting(sizing, funded_cost)
+            self._check_sculpting(sizing, funded_cost, other_funding)
         return sizing
 
     def _sculpt(
@@ -208,7 +212,9 @@ class DebtStack:
             exceeded_periods,
         )
 
-    def _check_sculpting(self, sizing: StackSizing, funded_cost: float) -> None:
+    def _check_sculpting(
+        self, sizing: StackSizing, funded_cost: float, other_funding: float
+    ) -> None:
         """Reject a sculpted debt that cash or gearing do not allow, and one that grows."""
         index = self.sculpted_index or 0
         capacity, pointer = sizing.capacity, f"/facilities/{self._places[index]}"
@@ -216,13 +222,28 @@ class DebtStack:
             detail = "carries no debt; lower the target DSCR or raise CFADS"
             raise Infeasible.at("/cfads", "no_debt_capacity", detail)
         if sizing.amounts[index] < MIN_POSITIVE:
-            detail = "leaves no debt to size beside the other facilities; raise it"
-            raise Infeasible.at("/max_gearing", "no_debt_capacity", detail)
+            raise self._no_room_error(sizing.amounts, funded_cost, other_funding)
         if sizing.factor is None:
             detail = "the CFADS do not repay this debt; lower it or its balloon"
             raise Infeasible.at(pointer, "no_debt_capacity", detail)
         self._check_gearing(sizing.amounts, funded_cost)
         self._check_growth(index, sizing.repayments[index].balances)
+        self._check_floor(index, sizing.repayments[index])
+
+    def _no_room_error(
+        self, amounts: Sequence[float], funded_cost: float, other_funding: float
+    ) -> Infeasible:
+        """Return the error of a sculpted debt for which the others leave no cost to fund."""
+        others = self._sum_debt(amounts)
+        gearing_limit = (self._max_gearing or 0.0) * funded_cost
+        if self._limit_pointer == "/max_gearing" and gearing_limit <= others:
+            detail = "leaves no debt to size beside the other facilities; raise it"
+            return Infeasible.at("/max_gearing", "no_debt_capacity", detail)
+        detail = (
+            f"the others fund {others + other_funding:.10g} of the cost of {funded_cost:.10g} and "
+            "leave no debt to size; lower them"
+        )
+        return Infeasible.at("/facilities", "no_debt_capacity", detail)
 
     def _sculpting_terms(
         self, index: int, cfads: Sequence[float], repayments: Sequence[Repayment]
@@ -274,8 +295,9 @@ class DebtStack:
         limit = self._max_gearing * funded_cost
         debt = self._sum_debt(amounts)
         if debt > limit * (1.0 + ROUNDING_NOISE):
-            detail = f"the facilities sum up to {debt:.10g}, above {limit:.10g}; lower them"
-            raise Infeasible.at("/max_gearing", "exceeds_debt", detail)
+            name = "the cap of" if self._limit_pointer == "/max_gearing" else "the funded cost of"
+            detail = f"the facilities sum up to {debt:.10g}, above {name} {limit:.10g}; lower them"
+            raise Infeasible.at(self._limit_pointer, "exceeds_debt", detail)
 
     def repay(self, index: int, amount: float) -> Repayment:
         """Return the repayment of a facility by its profile, from the last one where it scales.
@@ -301,7 +323,10 @@ class DebtStack:
         tenor = tenor_of(facility, self._schedule.periods)
         rates = tuple(self.annual_rates[index][:tenor])
         schedule = self._schedule.take_periods(0, tenor)
-        with prefix_errors(f"/facilities/{self._places[index]}", {"/principal": "/commitment"}):
+        with (
+            prefix_errors(f"/facilities/{self._places[index]}", {"/principal": "/commitment"}),
+            _point_at_payment(has_switch=not self._is_within_cost),
+        ):
             loan = build_loan_on_schedule(
                 LoanTerms(
                     principal=amount,
@@ -331,6 +356,23 @@ class DebtStack:
             extras=_list_extras(rows),
         )
 
+    def _check_floor(self, index: int, repayment: Repayment) -> None:
+        """Reject a floor that the debt, or the cash of a period, is too small for."""
+        facility = self._facilities[index]
+        floor, balances = facility.principal_floor, [*repayment.balances]
+        if not floor:
+            return
+        balances[-1] = repayment.balloon
+        below = [
+            self.periods_before + t + 1
+            for t in range(facility.grace_periods, len(balances) - 1)
+            if balances[t] - balances[t + 1] < floor - ROUNDING_NOISE * max(balances[0], floor)
+        ]
+        if below:
+            detail = f"is not paid in {list_periods(below)}: debt or CFADS are too small; lower it"
+            pointer = f"/facilities/{self._places[index]}/principal_floor"
+            raise Infeasible.at(pointer, "exceeds_debt", detail)
+
     def _check_growth(self, index: int, balances: Sequence[float]) -> None:
         facility = self._facilities[index]
         if facility.allow_negative_amortisation:
@@ -345,8 +387,8 @@ class DebtStack:
             raise Infeasible.at(
                 f"/facilities/{self._places[index]}/principal_floor",
                 "negative_amortisation",
-                f"the balance would grow in {list_periods(growing)}; give a floor, or in a sizing "
-                "allow_negative_amortisation",
+                f"the balance would grow in {list_periods(growing)}; give a floor"
+                + ("" if self._is_within_cost else ", or allow_negative_amortisation"),
             )
 
 
@@ -404,6 +446,18 @@ def _list_exceeded_periods(terms: SculptingTerms, factor: float) -> tuple[int, .
         for t, other in enumerate(terms.ahead or ())
         if other > terms.services[t] * factor * (1.0 + ROUNDING_NOISE)
     )
+
+
+@contextmanager
+def _point_at_payment(*, has_switch: bool) -> Iterator[None]:
+    """Reject a payment below its interest by itself, where no switch allows it."""
+    try:
+        yield
+    except Infeasible as error:
+        if has_switch or error.errors[0].pointer != "/allow_negative_amortisation":
+            raise
+        detail = "does not cover the interest of the loan; raise it"
+        raise Infeasible.at("/payment", "negative_amortisation", detail) from error
 
 
 @contextmanager
