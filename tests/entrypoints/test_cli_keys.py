@@ -87,3 +87,18 @@ def test_first_key_is_in_a_private_file_and_commands_send_it(
         assert key not in service.log.read_text()
     finally:
         service.kill()
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_key_in_place_of_a_name_or_a_number_is_not_printed(
+    capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    assert main(["keys", "create", "desk", "--scopes", "admin"]) == 0
+    key = capsys.readouterr().out.split()[-1]
+    assert main(["keys", "revoke", key, *options]) == 1
+    with pytest.raises(SystemExit, match="2"):
+        main(["keys", "revoke", "desk", key, *options])
+    shown = capsys.readouterr()
+    assert key.split("_")[3] not in shown.err + shown.out
+    assert "***" in shown.err

@@ -13,7 +13,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from ipaddress import IPv6Address
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from spawn.domain.errors import FieldError, InvalidInput
 
@@ -49,6 +49,9 @@ _CREDENTIAL = re.compile(
     r"spn_(?:live|test)_[A-Za-z0-9._-]*_[0-9a-f]{8,}(?:_[0-9a-f]*)?"
     r"|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_.-]*"
 )
+_MAX_ENCODINGS = 3
+"""Layers of percent-encoding below which credentials are searched."""
+
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 # The joiners U+200C and U+200D are letters' parts in Arabic and Indic scripts, and only there.
 _INVISIBLE = re.compile(
@@ -153,9 +156,21 @@ def escape_pointer_token(name: str) -> str:
 
 def redact(text: str) -> str:
     """Return the text with everything that looks like a credential replaced."""
-    text = _URL_CREDENTIALS.sub(f"{REDACTED}@", text)
-    text = _CREDENTIAL.sub(REDACTED, text)
+    text = _URL_CREDENTIALS.sub(f"{REDACTED}@", redact_keys(text))
     return _SECRET_TEXT.sub(lambda match: f"{match[2] or (match[1] or '') + ' '}{REDACTED}", text)
+
+
+def redact_keys(text: str) -> str:
+    """Return the text with API keys and JSON Web Tokens replaced, also percent-encoded ones.
+
+    A text in which encoded ones stand is returned decoded.
+    """
+    decoded = text
+    for _ in range(_MAX_ENCODINGS):
+        if "%" not in decoded:
+            break
+        decoded = unquote(decoded)
+    return _CREDENTIAL.sub(REDACTED, decoded) if has_credential(decoded) else text
 
 
 def has_credential(text: str) -> bool:

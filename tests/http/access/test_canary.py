@@ -1,17 +1,34 @@
 """A secret that is sent in every way appears in no log, metric, error or stored document."""
 
 import os
+import re
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import pytest
 from loguru import logger
-from tests.http.access.conftest import bearer, list_operations
+from tests.http.access.conftest import METHODS, bearer, list_operations
 from tests.loopback import free_port
 
 from spawn.application.access.api_clients import create_first_key
 from spawn.entrypoints import composition
 from spawn.entrypoints.settings import Settings
+
+HEADERS = (
+    "Accept",
+    "Accept-Encoding",
+    "If-Match",
+    "If-None-Match",
+    "Idempotency-Key",
+    "Origin",
+    "Range",
+    "Referer",
+    "Traceparent",
+    "User-Agent",
+    "X-Forwarded-For",
+    "X-Request-Id",
+)
 
 
 async def test_canary_secret_appears_nowhere(
@@ -45,10 +62,43 @@ async def test_canary_secret_appears_nowhere(
                 for headers in (bearer(key.text), *wrong):
                     response = await client.request(method, address, headers=headers)
                     texts.append(f"{response.headers} {response.text}")
+            texts += [
+                f"{response.headers} {response.text}"
+                async for response in send_everywhere(client, key.text)
+            ]
+            metrics = await client.get("/monitoring/metrics", headers=bearer(key.text))
+            assert metrics.status_code == 200
+            texts.append(metrics.text)
     logger.remove(sink)
     os.close(access_log)
     assert not any(secret in text for text in (*texts, *log_lines))
     assert_in_no_file(secret, tmp_path)
+
+
+async def send_everywhere(client: httpx.AsyncClient, key: str) -> AsyncIterator[httpx.Response]:
+    """Send a key in the path, the query, the headers and the body of every operation."""
+    encoded_once = key.replace("_", "%5f")
+    encoded_twice = key.replace("_", "%255F")
+    paths = (await client.get("/openapi.json")).json()["paths"]
+    for template, item in paths.items():
+        plain = re.sub(r"\{[^}]+\}", "x", template)
+        for method in METHODS:
+            if method not in item or plain.endswith(("/stream", "/clients/x", "/keys/x")):
+                continue
+            for text in (key, encoded_once, encoded_twice):
+                path = re.sub(r"\{[^}]+\}", text, template)
+                if path != template:
+                    yield await client.request(method, path, headers=bearer(key))
+                yield await client.request(method, f"{plain}?canary={text}", headers=bearer(key))
+                yield await client.request(method, f"{plain}?actor={text}&{text}=1")
+            yield await client.request(
+                method, plain, headers=bearer(key) | dict.fromkeys(HEADERS, key)
+            )
+            if not template.endswith("/imports"):  # a file of any form is stored as it is
+                body = {key: key, "name": key, "project_name": [key]}
+                yield await client.request(method, plain, json=body, headers=bearer(key))
+    for path in (f"/{key}", f"/v1/ops/{encoded_once}", f"/v1/ops/x%2F{encoded_once}", f"//{key}"):
+        yield await client.get(path, headers=bearer(key))
 
 
 def assert_in_no_file(secret: str, folder: Path) -> None:

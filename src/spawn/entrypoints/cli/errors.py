@@ -13,6 +13,7 @@ import msgspec
 
 from spawn.adapters.local.listening_sockets import AddressError
 from spawn.domain.errors import FieldError, InvalidInput, SpawnError, StorageBusy, describe_cause
+from spawn.domain.text import redact_keys
 from spawn.entrypoints.settings import SettingsError
 
 EXIT_OK: Final = 0
@@ -51,7 +52,12 @@ EXPECTED_ERRORS: Final = (
 
 
 def describe_error(error: BaseException) -> tuple[str, int]:
-    """Return an expected error as one sentence, and its exit code."""
+    """Return an expected error as one sentence without credentials, and its exit code."""
+    sentence, exit_code = _describe(error)
+    return redact_keys(sentence), exit_code
+
+
+def _describe(error: BaseException) -> tuple[str, int]:
     match error:
         case SettingsError():
             return str(error), EXIT_USAGE

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NoReturn
 
+from spawn.domain.text import redact_keys
 from spawn.entrypoints.cli.errors import EXIT_USAGE, USAGE_CODE, USAGE_TITLE, format_problem
 
 _INVALID_CHOICE: Final = re.compile(r"invalid choice: '([^']*)' \(choose from (.*)\)")
@@ -66,6 +67,7 @@ class CommandParser(argparse.ArgumentParser):
         """
         if match := _INVALID_CHOICE.search(message):
             message += _did_you_mean(match[1], re.findall(r"[\w-]+", match[2]))
+        message = redact_keys(message)
         if "--json" in self._words:
             self.exit(EXIT_USAGE, format_problem(USAGE_CODE, USAGE_TITLE, message, EXIT_USAGE))
         super().error(message)

@@ -7,7 +7,7 @@ import msgspec
 
 from spawn.adapters.local.buffered_writer import BufferedWriter
 from spawn.domain.dates import format_log_time
-from spawn.domain.text import escape_unprintable
+from spawn.domain.text import escape_unprintable, redact_keys
 
 _encoder: Final = msgspec.json.Encoder()
 
@@ -59,7 +59,7 @@ def _build_line(entry: AccessLogEntry) -> AccessLogLine:
     return AccessLogLine(
         format_log_time(datetime.fromtimestamp(epoch_s, UTC)),
         method,
-        path,
+        redact_keys(path),
         route,
         status,
         round(duration_s * 1000, 3),

@@ -23,6 +23,7 @@ from spawn.domain.errors import (
     SpawnError,
     Unavailable,
 )
+from spawn.domain.text import redact_keys
 from spawn.entrypoints.http.protocol.error_log import INTERNAL_CODE, log_server_error
 from spawn.entrypoints.http.protocol.response import Header, Response, encode_json
 from spawn.entrypoints.http.wire import WireStruct
@@ -100,21 +101,29 @@ def problem_response(
     oldest: str | None = None,
     error_id: str | None = None,
 ) -> Response:
-    """Return the response of one problem, whose addresses are those of clients."""
+    """Return the response of one problem, whose addresses are those of clients.
+
+    Keys and tokens are replaced: a client may log a problem that it gets.
+    """
     problem, prefix = PROBLEMS[code], context.path_prefix
     body = ProblemView(
         type=prefix + problem_path(code),
         title=problem.title,
         status=problem.status,
-        detail=detail,
-        instance=instance and prefix + instance,
+        detail=redact_keys(detail),
+        instance=instance and prefix + redact_keys(instance),
         code=code,
-        errors=errors[:MAX_FIELD_ERRORS] or UNSET,
+        errors=tuple(map(_without_keys, errors[:MAX_FIELD_ERRORS])) or UNSET,
         trace_id=context.trace_id,
         oldest=oldest or UNSET,
         error_id=error_id or UNSET,
     )
     return Response(problem.status, encode_json(body), media_type=MEDIA_TYPE, headers=headers)
+
+
+def _without_keys(error: FieldError) -> FieldError:
+    pointer, detail = redact_keys(error.pointer), redact_keys(error.detail)
+    return msgspec.structs.replace(error, pointer=pointer, detail=detail)
 
 
 def handle_exception(
