@@ -226,13 +226,26 @@ def test_a_client_reads_parts_only_of_its_own_copies(start: Start) -> None:
         assert client.head(PARQUET, headers={"range": "bytes=0-1"}).status_code == 401
 
 
-def test_parts_count_against_the_budget_of_reads_and_a_head_against_that_of_exports(
+def test_later_parts_count_against_the_budget_of_reads_and_a_head_against_that_of_exports(
     start: Start,
 ) -> None:
     with start(rate_limit=40.0, rate_limit_exports=0.1).client() as client:
-        statuses = [read_part(client, PARQUET, "0-3").status_code for _ in range(20)]
+        client.head(PARQUET, headers=PLAIN).raise_for_status()
+        statuses = [read_part(client, PARQUET, "1-").status_code for _ in range(20)]
         assert statuses == [206] * 20
         assert any(client.head(PARQUET).status_code == 429 for _ in range(20))
+
+
+@pytest.mark.parametrize(
+    "byte_range", ["x", "bytes=0-", "bytes=000-9", "bytes=-4", "bytes=9-,4-5", "BYTES = 4-", ""]
+)
+def test_what_may_write_a_copy_or_sends_the_whole_counts_as_an_export(
+    start: Start, byte_range: str
+) -> None:
+    with start(rate_limit=40.0, rate_limit_exports=0.1).client() as client:
+        headers = {"range": byte_range, **PLAIN}
+        statuses = [client.get(PARQUET, headers=headers).status_code for _ in range(20)]
+        assert 429 in statuses
 
 
 @pytest.mark.parametrize("ranges", [{}, {"range": "bytes=0-1"}, {"range": "bytes=-3,5-9"}])

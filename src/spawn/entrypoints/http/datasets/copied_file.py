@@ -15,6 +15,7 @@ from spawn.application.datasets.dataset_columns import DatasetName
 from spawn.domain.errors import Conflict, CursorExpired, CursorInvalid, StorageFull
 from spawn.entrypoints.http.datasets.streamed_file import DatasetFile, is_compressed
 from spawn.entrypoints.http.protocol.etags import is_not_modified
+from spawn.entrypoints.http.protocol.negotiation import BYTE_RANGE, is_later_part
 from spawn.entrypoints.http.protocol.problems import RequestProblem
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import (
@@ -26,7 +27,6 @@ from spawn.entrypoints.http.protocol.response import (
 from spawn.entrypoints.http.state import StateKey
 
 COPIES: Final = StateKey(FileCopies)
-_RANGE: Final = re.compile(r"bytes=[ \t]*(\d{0,18})-(\d{0,18})[ \t]*", re.IGNORECASE)
 _ETAG: Final = re.compile(r'"[^"]*"')
 
 
@@ -133,8 +133,8 @@ async def _find_for_range(
         return found[-1]
     if tag := request.header(b"if-range"):
         found = [one for one in found if one.etag == tag] or found
-    match = _RANGE.fullmatch(text)
-    is_suffix, is_first = match is not None and not match[1], not (match and match[1].strip("0"))
+    match, is_first = BYTE_RANGE.fullmatch(text), not is_later_part(text)
+    is_suffix = match is not None and not match[1]
     if found:
         newest, is_described = found[-1], found[-1].is_described
         newest.is_described = False
@@ -157,7 +157,7 @@ def _read_range(text: str, copy: FileCopy) -> tuple[int, int] | None:
     Raises:
         RequestProblem: 416, the range begins behind the end.
     """
-    match = _RANGE.fullmatch(text)
+    match = BYTE_RANGE.fullmatch(text)
     if match is None or not (match[1] or match[2]):
         return None
     size = copy.size_bytes

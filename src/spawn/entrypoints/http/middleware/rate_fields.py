@@ -5,6 +5,7 @@ from typing import Final
 
 from spawn.application.traffic.token_buckets import BURST_S, TokenBuckets
 from spawn.application.traffic.traffic_control import Budget
+from spawn.entrypoints.http.protocol.negotiation import is_later_part
 from spawn.entrypoints.http.protocol.response import Header
 
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -17,17 +18,20 @@ _WRITES: Final = Budget.WRITES.value
 _ANALYSIS: Final = Budget.ANALYSIS.value
 
 
-def find_budget(method: str, path: str, *, has_range: bool = False) -> str:
+def find_budget(method: str, path: str, byte_range: bytes | None = None) -> str:
     """Return the value of the budget that a request counts against.
 
     Args:
         method: the method.
         path: the canonical path.
-        has_range: whether it asks for a part, which a copy on the disk gives without an export.
+        byte_range: the header Range; only a copy that exists on the disk has later parts of a
+            file, and what may write one is an export.
     """
     if method == "GET" or method in _READING:
-        is_export = path.startswith("/v1/data/") and not (has_range and method == "GET")
-        return EXPORTS if is_export else _READS
+        if not path.startswith("/v1/data/"):
+            return _READS
+        is_part = byte_range is not None and is_later_part(byte_range.decode("latin-1"))
+        return _READS if is_part and method == "GET" else EXPORTS
     return _ANALYSIS if path.startswith("/v1/analysis/") else _WRITES
 
 

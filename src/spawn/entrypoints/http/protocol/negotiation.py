@@ -1,8 +1,21 @@
-"""Content negotiation: Accept headers and their quality values."""
+"""Content negotiation: Accept headers and their quality values, and byte ranges."""
 
 import re
 from collections.abc import Collection
 from functools import lru_cache
+from typing import Final
+
+BYTE_RANGE: Final = re.compile(r"bytes=[ \t]*(\d{0,18})-(\d{0,18})[ \t]*", re.IGNORECASE)
+"""A range of one part: first and last byte, or nothing and the length of a suffix."""
+
+
+def is_later_part(range_header: str) -> bool:
+    """Whether a Range header names a part behind the first byte of a file.
+
+    A suffix, the first byte and a range that is not understood may begin the reading of a file.
+    """
+    match = BYTE_RANGE.fullmatch(range_header)
+    return match is not None and bool(match[1].strip("0"))
 
 
 @lru_cache(maxsize=256)
