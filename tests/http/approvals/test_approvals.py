@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from tests.http.approvals.conftest import (
     AGREED,
@@ -21,7 +22,8 @@ from tests.http.facilities.ledger_client import TERMS
 from tests.http.registry_stub import serve_registry
 
 from spawn.adapters.local.clock import SystemClock
-from spawn.application.access.api_clients import revoke_api_client, rotate_key
+from spawn.application.access.api_clients import revoke_api_client, revoke_key, rotate_key
+from spawn.application.approvals.makers import check_independence
 from spawn.application.approvals.previews import preview_command
 from spawn.domain.approvals.approval import (
     APPROVAL_KIND,
@@ -29,7 +31,8 @@ from spawn.domain.approvals.approval import (
     MAX_PENDING,
     CommandPreview,
 )
-from spawn.domain.principal import LOCAL_PRINCIPAL, Principal, Scope
+from spawn.domain.errors import Forbidden
+from spawn.domain.principal import LOCAL_PRINCIPAL, Principal, PrincipalKind, Scope
 from spawn.domain.projects.project import PROJECT_KIND
 from spawn.entrypoints.settings import SettingsError
 
@@ -171,6 +174,44 @@ async def test_key_that_the_maker_has_issued_does_not_decide(desk: Desk, chain: 
     response = await desk.decide("accomplice", approval)
     assert response.status_code == 403
     assert "has issued your key" in response.json()["detail"]
+
+
+@pytest.mark.parametrize("chain", [["bot"], ["between", "bot"]])
+async def test_who_issued_the_key_of_the_maker_does_not_decide(
+    desk: Desk, chain: list[str]
+) -> None:
+    issuer = "checker"
+    for name in chain:
+        await desk.add(name, Scope.PROJECTS_READ, Scope.PROJECTS_WRITE)
+        principal = Principal(id=f"key:{issuer}", scopes=frozenset({Scope.ADMIN}))
+        issued = await rotate_key(desk.dependencies, principal, name, environment="test")
+        issuer = name
+    desk.headers["maker"] = {"Authorization": f"Bearer {issued.text}"}
+    approval = await desk.request(await desk.create())
+    response = await desk.decide("checker", approval)
+    assert response.status_code == 403
+    assert "You have issued the key of the command's maker" in response.json()["detail"]
+    await desk.add("other", Scope.APPROVALS_DECIDE)
+    assert (await desk.decide("other", approval)).status_code == 200
+
+
+async def test_holder_of_a_token_does_not_decide_about_a_key_that_it_issued(desk: Desk) -> None:
+    boss = Principal(
+        id="token:boss", kind=PrincipalKind.TOKEN, scopes=frozenset({Scope.APPROVALS_DECIDE})
+    )
+    await check_independence(desk.dependencies, boss, "key:maker")
+    issuer = msgspec.structs.replace(boss, scopes=frozenset({Scope.ADMIN}))
+    await rotate_key(desk.dependencies, issuer, "maker", environment="test")
+    with pytest.raises(Forbidden, match="You have issued"):
+        await check_independence(desk.dependencies, boss, "key:maker")
+
+
+async def test_who_only_revokes_keys_has_issued_none(desk: Desk) -> None:
+    approval = await desk.request(await desk.create())
+    await rotate_key(desk.dependencies, LOCAL_PRINCIPAL, "checker", environment="test")
+    maker = Principal(id="key:maker", scopes=frozenset({Scope.ADMIN}))
+    await revoke_key(desk.dependencies, maker, "checker", 2)
+    assert (await desk.decide("checker", approval)).status_code == 200
 
 
 async def test_one_of_sixteen_decisions_counts(desk: Desk) -> None:

@@ -1,5 +1,7 @@
 """Makers and checkers of commands: their rights at the time of a decision."""
 
+import msgspec
+
 from spawn.application.dependencies import Dependencies
 from spawn.domain.access.api_client import API_CLIENT_KIND, ApiClient
 from spawn.domain.approvals.approval import Approval
@@ -48,31 +50,54 @@ async def _load_client_principal(dependencies: Dependencies, actor: str) -> Prin
 
 
 async def check_independence(dependencies: Dependencies, checker: Principal, maker: str) -> None:
-    """Check that the checker's credentials are not the maker's own work.
+    """Check that neither the checker's credentials are the maker's work, nor the other way round.
 
     Raises:
-        Forbidden: the maker created the client of the checker or one of its keys, itself or by a
-            client whose credentials are its work.
+        Forbidden: one of them created the client of the other one or one of its keys, itself or by
+            a client whose credentials are its work.
     """
-    if checker.kind is not PrincipalKind.KEY:
-        return
-    unseen, seen = [checker.id], {checker.id}
+    if await _is_issued_by(dependencies, checker.id, maker):
+        raise Forbidden(
+            "The maker of the command has issued your key, or the key of its issuer: another "
+            "must decide."
+        )
+    if await _is_issued_by(dependencies, maker, checker.id):
+        raise Forbidden(
+            "You have issued the key of the command's maker, or the key of its issuer: another "
+            "must decide."
+        )
+
+
+async def _is_issued_by(dependencies: Dependencies, actor: str, issuer: str) -> bool:
+    """Whether the issuer created an actor's client or a key of it, itself or through others."""
+    unseen, seen = [actor], {actor}
     while unseen:
-        issuers = await _list_issuers(dependencies, unseen.pop().removeprefix(_KEY_PREFIX))
-        if maker in issuers:
-            raise Forbidden(
-                "The maker of the command has issued your key, or the key of its issuer: another "
-                "must decide."
-            )
-        # Callers with tokens, commands and the service have no history of keys.
-        unseen += [one for one in issuers - seen if one.startswith(_KEY_PREFIX)]
+        name = unseen.pop()
+        if not name.startswith(_KEY_PREFIX):
+            continue  # callers with tokens, commands and the service have no history of keys
+        issuers = await _list_issuers(dependencies, name.removeprefix(_KEY_PREFIX))
+        if issuer in issuers:
+            return True
+        unseen += issuers - seen
         seen |= issuers
+    return False
+
+
+class _KeyNumber(msgspec.Struct):
+    number: int
+
+
+class _Keys(msgspec.Struct):
+    keys: tuple[_KeyNumber, ...]
 
 
 async def _list_issuers(dependencies: Dependencies, name: str) -> set[str]:
-    """Return the actors of every change of a client, but itself; none if there is none."""
+    """Return who added a key to a client, but itself; nobody if there is no such client.
+
+    Who revokes a key gets no right by it, and would keep a checker from every decision.
+    """
     issuers: set[str] = set()
-    version = 0
+    version, newest_number = 0, 0
     while True:
         try:
             entries = await dependencies.reads.history(
@@ -80,7 +105,11 @@ async def _list_issuers(dependencies: Dependencies, name: str) -> set[str]:
             )
         except NotFound:
             return issuers
-        issuers.update(entry.actor for entry in entries)
+        for entry in entries:
+            number = msgspec.json.decode(entry.document, type=_Keys).keys[-1].number
+            if number > newest_number:
+                issuers.add(entry.actor)
+            newest_number = number
         if len(entries) < _HISTORY_PAGE:
             return issuers - {f"{_KEY_PREFIX}{name}"}
         version = entries[-1].version
