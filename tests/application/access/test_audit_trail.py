@@ -3,7 +3,13 @@
 from datetime import UTC, datetime
 
 from spawn.adapters.local.audit_log import MemoryAuditLog
-from spawn.application.access.audit_trail import MAX_DENIALS, AuditTrail
+from spawn.application.access.audit_trail import (
+    MAX_ANONYMOUS_DENIALS,
+    MAX_DENIALS,
+    MAX_SOURCE_DENIALS,
+    AuditTrail,
+)
+from spawn.domain.principal import ANONYMOUS
 from spawn.ports.audit import AuditEntry, AuditKind, AuditQuery
 from spawn.testing.storage_contract.harness import ManualClock
 
@@ -55,6 +61,23 @@ async def test_different_denials_are_bounded() -> None:
     entries = await read(trail)
     assert len(entries) == MAX_DENIALS + 1
     assert (entries[-1].actor, entries[-1].count) == ("", 10_000 - MAX_DENIALS)
+
+
+async def test_a_flood_of_some_hides_no_denial_of_another() -> None:
+    trail = AuditTrail(MemoryAuditLog(), ManualClock())
+    for number in range(1_000):
+        deny(trail, "key:scanner", status=number)
+        for address in range(20):
+            deny(trail, ANONYMOUS.id, status=number, address=f"198.51.100.{address}")
+    deny(trail, "key:desk", address="192.0.2.9")
+    trail.end_window()
+    entries = await read(trail)
+    assert [e.actor for e in entries].count("key:scanner") == MAX_SOURCE_DENIALS + 1
+    assert [(e.status, e.count) for e in entries if e.actor == "key:desk"] == [(403, 1)]
+    assert [e.actor for e in entries].count(ANONYMOUS.id) <= 2 * MAX_ANONYMOUS_DENIALS
+    (scanner,) = [e for e in entries if e.actor == "key:scanner" and not e.operation]
+    assert (scanner.status, scanner.count) == (0, 1_000 - MAX_SOURCE_DENIALS)
+    assert sum(e.count for e in entries) == 21_001
 
 
 async def test_entries_that_could_not_be_written_are_reported_once() -> None:

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from spawn.application.dependencies import require
-from spawn.domain.principal import Principal, Scope
+from spawn.domain.principal import ANONYMOUS, Principal, Scope
 from spawn.domain.text import redact
 from spawn.ports.audit import AuditEntry, AuditKind, AuditLog, AuditQuery
 from spawn.ports.runtime import Clock
@@ -16,17 +16,30 @@ WINDOW_S: Final = 60.0
 """Seconds for which equal denials after the first one are counted, not written."""
 
 MAX_DENIALS: Final = 256
-"""Different denials of a window that are written; further ones are counted together."""
+"""Different denials of a window that are written; further ones are counted."""
+
+MAX_SOURCE_DENIALS: Final = 32
+"""Those of one principal, or of one address without valid credentials."""
+
+MAX_ANONYMOUS_DENIALS: Final = 128
+"""Those of all addresses without valid credentials, so that they hide no principal's."""
 
 MAX_DETAIL_LENGTH: Final = 500
 _Cause = tuple[str, str, int, str]
+_Source = tuple[str, str]
+"""A principal, or none and an address."""
+
+_FURTHER: Final = "further denials, of other operations"
+_FURTHER_OF_OTHERS: Final = "further denials, of other callers or operations"
 
 
 class AuditTrail:
     """The audit log with its rule for denials.
 
     The first denial of an actor, operation, status and address in a window is written at once;
-    the number of equal ones that follow at the end of the window. `on_failure` is called at the end
+    the number of equal ones that follow at the end of the window. Each actor, and each address
+    without valid credentials, has a share of what is written, so that a flood of one hides no
+    denial of another. `on_failure` is called at the end
     of a window in which entries could not be written, with their number.
     """
 
@@ -39,6 +52,8 @@ class AuditTrail:
         self._failed_count = 0
         self._first: dict[_Cause, AuditEntry] = {}
         self._counts: dict[_Cause, int] = {}
+        self._shares: dict[_Source, int] = {}
+        self._further_counts: dict[_Source, int] = {}
         self._further_count = 0
 
     def record(
@@ -74,10 +89,22 @@ class AuditTrail:
         if cause in self._first:
             self._counts[cause] = self._counts.get(cause, 0) + 1
             return True
-        if len(self._first) < MAX_DENIALS:
+        source = _find_source(cause)
+        share = self._shares.get(source, 0)
+        if share < MAX_SOURCE_DENIALS and self._has_room(source):
+            self._shares[source] = share + 1
             return False
-        self._further_count += 1
+        if share:
+            self._further_counts[source] = self._further_counts.get(source, 0) + 1
+        else:
+            self._further_count += 1
         return True
+
+    def _has_room(self, source: _Source) -> bool:
+        if source[0]:
+            return len(self._first) < MAX_DENIALS
+        anonymous_count = sum(n for (actor, _), n in self._shares.items() if not actor)
+        return len(self._first) < MAX_DENIALS and anonymous_count < MAX_ANONYMOUS_DENIALS
 
     def end_window(self) -> None:
         """Write the numbers of denials since the last window."""
@@ -85,22 +112,31 @@ class AuditTrail:
         for cause, number in self._counts.items():
             first = self._first[cause]
             self.log.append(msgspec.structs.replace(first, time=now, count=number, request_id=""))
+        for source, number in self._further_counts.items():
+            self._append_further(source, number, _FURTHER)
         if self._further_count:
-            further = AuditEntry(
-                time=now,
-                kind=AuditKind.DENIAL,
-                actor="",
-                operation="",
-                status=0,
-                detail="further denials, of other callers or operations",
-                count=self._further_count,
-            )
-            self.log.append(further)
-        self._first, self._counts, self._further_count = {}, {}, 0
+            self._append_further(("", ""), self._further_count, _FURTHER_OF_OTHERS)
+        self._first, self._counts = {}, {}
+        self._shares, self._further_counts, self._further_count = {}, {}, 0
         failed_count = self.log.failed_count
         if failed_count > self._failed_count:
             self._on_failure(failed_count - self._failed_count)
             self._failed_count = failed_count
+
+    def _append_further(self, source: _Source, number: int, detail: str) -> None:
+        """Append the number of denials that were not written themselves."""
+        actor, address = source
+        entry = AuditEntry(
+            time=self._clock.now(),
+            kind=AuditKind.DENIAL,
+            actor=actor or (ANONYMOUS.id if address else ""),
+            operation="",
+            status=0,
+            address=address,
+            detail=detail,
+            count=number,
+        )
+        self.log.append(entry)
 
     async def watch(self, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         """End a window every minute."""
@@ -112,6 +148,11 @@ class AuditTrail:
         """End the last window, and write what is left."""
         self.end_window()
         await self.log.close()
+
+
+def _find_source(cause: _Cause) -> _Source:
+    actor, _, _, address = cause
+    return ("", address) if actor == ANONYMOUS.id else (actor, "")
 
 
 async def read_audit_log(
