@@ -187,6 +187,20 @@ def test_documents_in_a_directory_survive_a_restart(tmp_path: Path) -> None:
     assert json.loads(second.document("project_schema")) == document(2)
 
 
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_the_number_of_a_deleted_version_is_not_given_again(
+    tmp_path: Path, *, is_restarted: bool
+) -> None:
+    documents = PublishedDocuments(tmp_path)
+    documents.publish("project_schema", 2, json.dumps(document(2)).encode())
+    documents.delete("project_schema", 2)
+    documents.delete("project_schema", 1)
+    if is_restarted:
+        documents = PublishedDocuments(tmp_path)
+    assert documents.ids() == []
+    assert documents.claimed_version("project_schema", b"{}") == 3
+
+
 @pytest.mark.real
 async def test_the_registry_client_and_the_server_understand_each_other(tmp_path: Path) -> None:
     listener = socket.create_server(("127.0.0.1", 0))

@@ -18,22 +18,26 @@ MAX_VERSIONS: Final = 1_000
 
 _VERSION = re.compile(r"0|[1-9][0-9]{0,8}")
 _FILE_NAME = re.compile(r"(0|[1-9][0-9]{0,8})\.json")
+_HIGHEST_FILE: Final = "highest"
+"""File of the highest number that a schema has used, once a version was deleted."""
 
 
 class PublishedDocuments:
     """Documents by schema id and version; with a directory each is the file `{id}/{version}.json`.
 
-    An empty store starts with the bundled schema as version 1. Files are small and local, so
+    A new store starts with the bundled schema as version 1; one whose versions were all deleted
+    stays empty. Files are small and local, so
     they are written on the event loop.
     """
 
     def __init__(self, directory: Path | None = None) -> None:
         self._directory = directory
         self._documents: dict[str, dict[int, bytes]] = {}
+        self._highest: dict[str, int] = {}
         if directory is not None:
             directory.mkdir(parents=True, exist_ok=True)
             self._load(directory)
-        if not self._documents:
+        if not self._documents and not self._highest:
             self.put(SCHEMA_ID, 1, _first_document())
 
     def ids(self) -> list[str]:
@@ -61,11 +65,14 @@ class PublishedDocuments:
         return name if isinstance(name, str) else ""
 
     def claimed_version(self, schema_id: str, document: bytes) -> int:
-        """Return the version in a document, or the number after the latest version."""
+        """Return the version in a document, or the number after the highest one ever used.
+
+        The number of a deleted version is not given again: services know it with its content.
+        """
         version = parse_object(document).get("version")
         if isinstance(version, NumberToken) and _VERSION.fullmatch(version):
             return int(version)
-        return max(self._documents.get(schema_id, {0: b""})) + 1
+        return max(self._highest.get(schema_id, 0), *self._documents.get(schema_id, ()), 0) + 1
 
     def publish(self, schema_id: str, version: int, document: bytes) -> bool:
         """Publish a valid document; return whether it is new.
@@ -107,8 +114,11 @@ class PublishedDocuments:
     def delete(self, schema_id: str, version: int) -> None:
         """Delete a version; raise `NotFound` if there is none."""
         self.document(schema_id, version)
+        self._highest[schema_id] = self.claimed_version(schema_id, b"{}") - 1
         if self._directory is not None:
-            (self._directory / schema_id / f"{version}.json").unlink(missing_ok=True)
+            folder = self._directory / schema_id
+            _write_file(folder / _HIGHEST_FILE, str(self._highest[schema_id]).encode())
+            (folder / f"{version}.json").unlink(missing_ok=True)
         documents = self._documents[schema_id]
         del documents[version]
         if not documents:
@@ -126,6 +136,10 @@ class PublishedDocuments:
             if match is not None and is_schema_id(path.parent.name):
                 documents = self._documents.setdefault(path.parent.name, {})
                 documents[int(match[1])] = path.read_bytes()
+        for path in sorted(directory.glob(f"*/{_HIGHEST_FILE}")):
+            text = path.read_text(errors="replace").strip()
+            if _VERSION.fullmatch(text):
+                self._highest[path.parent.name] = int(text)
 
 
 def _first_document() -> bytes:
