@@ -175,6 +175,90 @@ async def test_an_event_that_is_too_large_is_rejected(
     assert [event["id"] for event in await consumer.events(1)] == [event_id(3)]
 
 
+@pytest.mark.parametrize("stream", ["", f"#stream={STREAM}"])
+async def test_the_headers_count_as_part_of_an_event(
+    tmp_path: Path, publisher_options: PublisherOptions, stream: str
+) -> None:
+    """The server closes the connection, under the other events too, if they exceed its limit."""
+    with running_nats_server(tmp_path, "max_payload: 3000") as server:
+        client, context = await server.context()
+        await context.add_stream(StreamConfig(name=STREAM, subjects=["desk.events.>"]))
+        publisher = await open_publisher(
+            f"{server.url}/desk.events{stream}", options=publisher_options
+        )
+        envelope = publisher_options.envelope
+
+        def entry_of(size: int) -> Any:
+            empty = len(envelope.encode_structured(an_entry(1, document=b'""')))
+            return an_entry(1, document=b'"' + b"x" * (size - empty) + b'"')
+
+        accepted = 0
+        for size in (3001, 3000, 2990, 2800, 2700):
+            entry = entry_of(size)
+            assert len(envelope.encode_structured(entry)) == size
+            failures = await publisher.publish([entry, an_entry(3, "p2")])
+            if failures:
+                (failure,) = failures
+                assert failure.is_rejected
+                assert "maximum payload violation" in failure.reason
+                assert not accepted
+            accepted += not failures
+        assert accepted
+        await publisher.close()
+        await client.close()
+
+
+async def test_an_event_that_is_too_large_for_the_stream_is_rejected(
+    server: NatsServer, publisher: EventPublisher
+) -> None:
+    client, context = await server.context()
+    config = StreamConfig(name=STREAM, subjects=["desk.events.>"], max_msg_size=2000)
+    await context.add_stream(config)
+    large = an_entry(1, document=b'"' + b"x" * 3000 + b'"')
+    (failure,) = await publisher.publish([large, an_entry(3, "p2")])
+    assert failure.is_rejected
+    assert "message size exceeds maximum allowed" in failure.reason
+    await client.close()
+
+
+@pytest.mark.parametrize("stream", ["", f"#stream={STREAM}"])
+async def test_a_stream_that_acknowledges_nothing_gets_no_event(
+    server: NatsServer, publisher_options: PublisherOptions, stream: str
+) -> None:
+    client, context = await server.context()
+    config = StreamConfig(name=STREAM, subjects=["desk.events.>"], no_ack=True)
+    await context.add_stream(config)
+    publisher = await open_publisher(f"{server.url}/desk.events{stream}", options=publisher_options)
+    with pytest.raises(Unavailable, match="no_ack"):
+        await publisher.probe()
+    with pytest.raises(Unavailable, match="acknowledges nothing"):
+        await publisher.publish([an_entry(1)])
+    assert (await context.stream_info(STREAM)).state.messages == 0
+    await publisher.close()
+    await client.close()
+
+
+@pytest.mark.parametrize(
+    ("members", "risk"),
+    [
+        ({}, ""),
+        ({"max_msgs": 7}, "; it drops the oldest events beyond max_msgs (discard old)"),
+        ({"max_msgs": 7, "discard": "new"}, ""),
+        (
+            {"retention": "interest"},
+            "; it drops every event, since its retention is interest and it has no consumer",
+        ),
+    ],
+)
+async def test_a_probe_names_how_the_stream_may_lose_events(
+    server: NatsServer, publisher: EventPublisher, members: dict[str, Any], risk: str
+) -> None:
+    client, context = await server.context()
+    await context.add_stream(StreamConfig(name=STREAM, subjects=["desk.events.>"], **members))
+    assert await publisher.probe() == f"published to desk.events.> of stream {STREAM}{risk}"
+    await client.close()
+
+
 async def test_a_wrong_password_is_reported_as_unavailable(
     server: NatsServer, consumer: StreamConsumer, publisher_options: PublisherOptions
 ) -> None:

@@ -4,6 +4,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Final
 
 import certifi
 import httpx
@@ -13,6 +14,9 @@ from spawn.ports.publishers import DeliveryFailure
 
 MAX_RESPONSE_BYTES = 64 * 1024
 """Bytes read of a response, so that its connection can be used again."""
+
+MAX_RETRY_AFTER_S: Final = 3_600.0
+"""Longest wait in seconds that a consumer may ask for; a slip would pause it for years."""
 
 
 class DirectTransport(httpx.AsyncHTTPTransport):
@@ -76,18 +80,19 @@ async def post_in_order(
 
 
 def parse_retry_after_s(value: str | None, now: datetime) -> float:
-    """Return the seconds of a Retry-After header; 0 if it is absent or malformed."""
+    """Return the seconds of a Retry-After header, at most an hour; 0 if absent or malformed."""
     if value is None:
         return 0.0
     if value.strip().isdecimal():
-        return float(value)
+        return min(float(value), MAX_RETRY_AFTER_S)
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        wait_s = (moment - now).total_seconds()
+    except (ValueError, OverflowError):
         return 0.0
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - now).total_seconds())
+    return min(max(0.0, wait_s), MAX_RETRY_AFTER_S)
 
 
 def create_ssl_context() -> ssl.SSLContext:

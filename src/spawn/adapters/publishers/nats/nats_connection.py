@@ -12,7 +12,7 @@ from typing import Any
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
-from nats.js.api import StreamConfig
+from nats.js.api import DiscardPolicy, RetentionPolicy, StreamConfig, StreamInfo
 from nats.js.client import JetStreamContext
 
 from spawn.adapters.publishers.http_client import create_ssl_context
@@ -23,6 +23,9 @@ from spawn.domain.errors import InvalidInput, Unavailable
 
 DUPLICATE_WINDOW_S = 600.0
 """Seconds for which a stream created here recognizes a repeated message id."""
+
+DEFAULT_MAX_PAYLOAD = 1 << 20
+"""Bytes of a message that a server accepts unless it is configured otherwise."""
 
 MAX_WORDS = 200
 """Characters of a server's message that are reported."""
@@ -120,9 +123,12 @@ class NatsConnection:
                     connect_timeout=max(1, round(timeout_s)),
                     error_cb=self._note_error,
                 )
+                context = client.jetstream(timeout=self._timeout_s)
                 if self._url.stream is not None:
-                    context = client.jetstream(timeout=self._timeout_s)
                     await self._create_missing_stream(context, self._url.stream)
+            if self._url.stream is None:
+                # Outside of the deadline: a server that is silent here may still store events.
+                await self._check_matching_stream(context)
         except BaseException:
             # Not awaited: a connection whose handshake failed takes until the timeout to close.
             closing = asyncio.create_task(_close_client(client))
@@ -139,8 +145,7 @@ class NatsConnection:
         """
         question = f"$JS.API.STREAM.INFO.{stream}"
         try:
-            async with self.deadline(question):
-                await context.stream_info(stream)
+            check_acknowledges(await self.read_stream(context, stream))
         except nats.js.errors.NotFoundError:
             config = StreamConfig(
                 name=stream,
@@ -152,6 +157,35 @@ class NatsConnection:
         except TimeoutError:
             if question.lower() not in self._denials:
                 raise
+
+    async def _check_matching_stream(self, context: JetStreamContext) -> None:
+        """Check the stream that gets the events, if this client may ask for it.
+
+        Raises:
+            Unavailable: it acknowledges nothing.
+        """
+        try:
+            async with self.deadline("$JS.API.STREAM.NAMES"):
+                name = await context.find_stream_name_by_subject(f"{self._url.prefix}.>")
+            info = await self.read_stream(context, name)
+        except CLIENT_ERRORS:
+            return  # the delivery of an event tells more
+        check_acknowledges(info)
+
+    async def read_stream(self, context: JetStreamContext, stream: str) -> StreamInfo:
+        """Return the configuration and state of a stream.
+
+        Raises:
+            TimeoutError: the server does not respond, or denies the request.
+            NotFoundError: there is no such stream.
+        """
+        async with self.deadline(f"$JS.API.STREAM.INFO.{stream}"):
+            return await context.stream_info(stream)
+
+    @property
+    def max_payload(self) -> int:
+        """Bytes of a message with its headers that the server accepts at most."""
+        return DEFAULT_MAX_PAYLOAD if self._client is None else self._client.max_payload
 
     async def close(self) -> None:
         """Close the connection; idempotent."""
@@ -203,6 +237,33 @@ class NatsConnection:
         if isinstance(failure, TimeoutError):
             return f"no response within {self._timeout_s:g} s"
         return _read_words(failure) or self._words or type(failure).__name__
+
+
+def check_acknowledges(info: StreamInfo) -> None:
+    """Check that a stream acknowledges what it stores.
+
+    Raises:
+        Unavailable: it does not, so that each event would be sent again and again.
+    """
+    if info.config.no_ack:
+        name = info.config.name
+        raise Unavailable(
+            f"The stream {name} acknowledges nothing (no_ack), so that every event would be"
+            " repeated: switch no_ack off, or take another stream.",
+            retry_after_s=0,
+        )
+
+
+def find_loss(info: StreamInfo) -> str:
+    """Return how a stream may drop events that it acknowledged; empty if it keeps them."""
+    config, state = info.config, info.state
+    if config.retention == RetentionPolicy.INTEREST and not state.consumer_count:
+        return "it drops every event, since its retention is interest and it has no consumer"
+    limits = {"max_msgs": config.max_msgs, "max_bytes": config.max_bytes}
+    limited = [name for name, limit in limits.items() if limit is not None and limit > 0]
+    if limited and config.discard in {None, DiscardPolicy.OLD}:
+        return f"it drops the oldest events beyond {' and '.join(limited)} (discard old)"
+    return ""
 
 
 def _read_words(failure: BaseException) -> str:

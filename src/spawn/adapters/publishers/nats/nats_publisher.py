@@ -7,20 +7,22 @@ Without it, any stream with that subject will do. `subject=type.id` appends the 
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
 import nats.errors
 import nats.js.errors
-from nats.js.api import PubAck
+from nats.js.api import Header, PubAck
 from nats.js.client import JetStreamContext
 
 from spawn.adapters.embedded.options import PublisherOptions
 from spawn.adapters.publishers.nats.nats_connection import (
     CLIENT_ERRORS,
     NatsConnection,
+    check_acknowledges,
     check_files,
+    find_loss,
 )
 from spawn.adapters.publishers.nats.nats_url import NatsUrl, format_token, parse_nats_url
 from spawn.domain.errors import Unavailable
@@ -35,6 +37,7 @@ MAX_ATTEMPTED_IDS = 10_000
 _PROBED_TYPE = "project.created"
 _NO_STREAM = "spawn-probe"
 _WRONG_STREAM_CODE = 10060
+_TOO_LARGE_CODE = 10054
 _OTHER_EVENT = (
     "The stream has another event under this id and dropped this one: another service publishes"
     " from a copy of this store, or something else under its ids."
@@ -50,6 +53,12 @@ async def open_nats_publisher(url: str, *, options: PublisherOptions) -> "NatsPu
     nats_url = parse_nats_url(url)
     await asyncio.to_thread(check_files, nats_url)
     return NatsPublisher(nats_url, options)
+
+
+def _count_header_bytes(headers: Mapping[str, str]) -> int:
+    """Return the size of headers, which the server counts as part of the payload."""
+    fields = sum(len(f"{name}: {value}\r\n".encode()) for name, value in headers.items())
+    return len(b"NATS/1.0\r\n") + fields + len(b"\r\n")
 
 
 class _StoredEvent(msgspec.Struct, frozen=True):
@@ -101,22 +110,26 @@ class NatsPublisher:
         """Publish one event; return the reason of a failure and whether it is permanent."""
         event_id, subject = self._envelope.format_id(entry.position), self._format_subject(entry)
         headers = {"Nats-Msg-Id": event_id, "Content-Type": MEDIA_TYPE}
+        if self._url.stream is not None:
+            headers[Header.EXPECTED_STREAM.value] = self._url.stream
+        body = self._envelope.encode_structured(entry)
+        size, limit = _count_header_bytes(headers) + len(body), self._connection.max_payload
+        if size > limit:
+            # The server would close the connection, under the other events too.
+            detail = f"{size:,} bytes with its headers, and the server accepts {limit:,}"
+            return f"The event is too large (maximum payload violation): {detail}.", True
         try:
             async with self._connection.deadline(subject):
                 receipt = await context.publish(
-                    subject,
-                    self._envelope.encode_structured(entry),
-                    stream=self._url.stream,
-                    headers=headers,
+                    subject, body, stream=self._url.stream, headers=headers
                 )
-        except nats.errors.MaxPayloadError:
-            return "The event is larger than the server accepts.", True
         except nats.js.errors.NoStreamResponseError:
             return f"No stream accepts {subject}.", False
         except CLIENT_ERRORS as failure:
             self._note_attempt(event_id)
             reason = self._connection.describe(failure, subject)
-            return f"The stream did not accept the event: {reason}.", False
+            is_rejected = getattr(failure, "err_code", None) == _TOO_LARGE_CODE
+            return f"The stream did not accept the event: {reason}.", is_rejected
         if receipt.duplicate and not await self._has_stored(context, entry, receipt):
             return _OTHER_EVENT, False
         return "", False
@@ -160,7 +173,7 @@ class NatsPublisher:
         subject, everything = f"{self._url.prefix}.{_PROBED_TYPE}", f"{self._url.prefix}.>"
         if self._url.has_id_in_subject:
             subject += f".{_NO_STREAM}"
-        stream = self._url.stream
+        stream: str = self._url.stream or ""
         try:
             stream = stream or await context.find_stream_name_by_subject(everything)
             async with self._connection.deadline(subject):
@@ -174,7 +187,22 @@ class NatsPublisher:
         except CLIENT_ERRORS as failure:
             reason = self._connection.describe(failure, subject)
             raise Unavailable(f"events cannot be published to {everything}: {reason}") from None
-        return f"published to {everything} of stream {stream}"
+        risk = await self._find_risk(context, stream)
+        return f"published to {everything} of stream {stream}{risk}"
+
+    async def _find_risk(self, context: JetStreamContext, stream: str) -> str:
+        """Return how a stream may lose events; empty if it does not, or cannot be asked.
+
+        Raises:
+            Unavailable: it acknowledges nothing, so that every event would be repeated.
+        """
+        try:
+            info = await self._connection.read_stream(context, stream)
+        except CLIENT_ERRORS:
+            return ""
+        check_acknowledges(info)
+        risk = find_loss(info)
+        return f"; {risk}" if risk else ""
 
     async def close(self) -> None:
         """Close the connection; idempotent."""
