@@ -761,6 +761,9 @@ def context(**terms: Any) -> dict[str, Any]:
     return {"context": msgspec.Raw(msgspec.json.encode(terms))}
 
 
+EX = context(ex="http://a/", zone="ex:zone")
+
+
 A_ZONE = "http://a/zone"
 
 
@@ -786,6 +789,27 @@ A_ZONE = "http://a/zone"
         (context(ex="xx:", xx="ex:", zone="ex:zone"), context(zone=A_ZONE), False),
         (context(zone={"@id": A_ZONE, "@type": "xsd:int"}), context(zone=A_ZONE), False),
         (context(zone=A_ZONE), context(zone={"@id": A_ZONE, "@type": "xsd:int"}), True),
+        (context(zone=A_ZONE), context(zone={"@id": A_ZONE, "@type": "@id"}), False),
+        (context(zone=A_ZONE), context(zone={"@id": A_ZONE, "@language": "de"}), False),
+        (context(zone=A_ZONE), context(zone={"@id": A_ZONE, "@container": "@list"}), False),
+        (context(zone=A_ZONE), context(zone={"@id": A_ZONE, "@protected": True}), True),
+        (
+            context(**{"@vocab": "http://a/"}),
+            context(zone={"@type": "xsd:int"}, **{"@vocab": "http://a/"}),
+            True,
+        ),
+        # A prefix is a plain IRI that ends with a delimiter, or is said to be one.
+        (EX, context(ex={"@id": "http://a/"}, zone="ex:zone"), False),
+        (EX, context(ex={"@id": "http://a/", "@prefix": False}, zone="ex:zone"), False),
+        (EX, context(ex={"@id": "http://a/", "@prefix": True}, zone="ex:zone"), True),
+        (context(zone="http://a/xzone"), context(ex="http://a/x", zone="ex:zone"), False),
+        (
+            context(zone="http://a/xzone"),
+            context(ex={"@id": "http://a/x", "@prefix": True}, zone="ex:zone"),
+            True,
+        ),
+        (context(zone="http://a#zone"), context(ex="http://a#", zone="ex:zone"), True),
+        (context(zone="http://a/zone"), context(ex="yy", yy="http://a/", zone="ex:zone"), True),
     ],
 )
 def test_iris_are_compared_as_the_context_expands_them(

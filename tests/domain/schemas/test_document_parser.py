@@ -351,6 +351,39 @@ def test_statements_that_change_nothing_are_named() -> None:
     assert read_schema(raw(FIRST)).ineffective == ()
 
 
+def test_rules_of_a_document_without_a_version_are_named_as_ineffective() -> None:
+    limit = {"name": "aa", "type": "string(9)", "enum": ["A"], "unit": "MW", "note": "x"}
+    default = {"name": "cap", "type": "integer", "minimum": 5, "aliases": ["kap"], "default": 7}
+    document = {"name": "project_schema", "columns": [limit, default], "owner": "us"}
+    assert read_schema(raw(document)).ineffective == (
+        "/owner: no such member has an effect.",
+        *(
+            f"/columns/{place}: it has no effect in a document without a version."
+            for place in ("0/enum", "0/unit")
+        ),
+        "/columns/0/note: no such member has an effect.",
+        *(
+            f"/columns/{place}: it has no effect in a document without a version."
+            for place in ("1/minimum", "1/aliases", "1/default")
+        ),
+    )
+    assert read_schema(raw({**document, "version": 1})).ineffective == (
+        "/owner: no such member has an effect.",
+        "/columns/0/note: no such member has an effect.",
+    )
+
+
+@pytest.mark.parametrize("number", ["1e-99999999", "-4e-400", "0.00001e-330"])
+def test_a_double_that_would_become_zero_is_out_of_range(number: str) -> None:
+    text = f'{{"name": "k", "type": "double", "default": {number}}}'
+    document = f'{{"id": "project_schema", "version": 1, "columns": [{text}]}}'.encode()
+    with pytest.raises(InvalidInput) as failure:
+        read_schema(document)
+    (error,) = failure.value.errors
+    assert (error.pointer, error.code) == ("/columns/0/default", "out_of_range")
+    assert read_schema(document.replace(number.encode(), b"-0.0e5")).columns[0].default == 0
+
+
 def test_a_first_generation_document_is_converted() -> None:
     schema = read_schema(raw(FIRST), default_version=7, schema_id="project_schema")
     assert (schema.id, schema.version, schema.name) == ("project_schema", 7, "project_schema")

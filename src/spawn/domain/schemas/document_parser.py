@@ -163,9 +163,7 @@ def _read_document(
         errors.append(FieldError(pointer, "invalid_identifier", "is no valid schema id"))
     elif schema_id is not None and id_ != schema_id:
         errors.append(FieldError("/id", "other_schema", f"is not the requested {schema_id}"))
-    ineffective: list[str] = []
-    if not is_first_generation:
-        ineffective += _find_unknown_members(tokens, "", _DOCUMENT_MEMBERS)
+    ineffective = [*_find_unknown_members(tokens, "", _DOCUMENT_MEMBERS)]
     columns = _read_columns(
         tokens.get("columns"), core, errors, ineffective, is_first_generation=is_first_generation
     )
@@ -246,7 +244,9 @@ def _read_columns(
             if column is not None:
                 _check_unique_name(column, pointer, owners)
                 columns.append(column)
-                if isinstance(item, dict) and not is_first_generation:
+                if isinstance(item, dict) and is_first_generation:
+                    ineffective += _find_unversioned_members(item, pointer)
+                elif isinstance(item, dict):
                     ineffective += _find_ineffective(item, column, core, pointer)
         except InvalidInput as error:
             errors.extend(error.errors)
@@ -358,6 +358,17 @@ def _find_unknown_members(
     for name in token:
         if name not in known_members and not name.startswith(("@", "$", "x-", "x_")):
             yield f"{pointer}/{name[:_MAX_MEMBER_NAME]}: no such member has an effect."
+
+
+def _find_unversioned_members(token: dict[str, Token], pointer: str) -> Iterator[str]:
+    """Yield the members of a column that a document has to be versioned for.
+
+    The first generation had other columns under these names, so none of them is read.
+    """
+    for name in token:
+        if name in COLUMN_MEMBERS and name not in _FIRST_GENERATION_MEMBERS:
+            yield f"{pointer}/{name}: it has no effect in a document without a version."
+    yield from _find_unknown_members(token, pointer, COLUMN_MEMBERS)
 
 
 def _limit_statements(statements: list[str]) -> tuple[str, ...]:

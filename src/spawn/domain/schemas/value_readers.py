@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
+from typing import Final
 
 from spawn.domain.dates import parse_instant
 from spawn.domain.errors import InvalidInput
@@ -211,12 +212,18 @@ def _integral(token: str, pointer: str, low: int, high: int) -> int:
     return int(value)
 
 
+_NONZERO_DIGIT: Final = re.compile(r"-?[0.]*[1-9]")
+
+
 def _read_double(token: Token, pointer: str) -> Value:
     if type(token) is not NumberToken:
         raise wrong_type_error(pointer, "a number", token)
     value = float(token)
     if value in {float("inf"), float("-inf")}:
         raise InvalidInput.at(pointer, "out_of_range", "is beyond a double-precision number")
+    if not value and _NONZERO_DIGIT.match(token):
+        detail = "is nearer to zero than a double-precision number can be"
+        raise InvalidInput.at(pointer, "out_of_range", detail)
     return value or 0.0
 
 

@@ -17,20 +17,31 @@ _MAX_EXPANSIONS: Final = 8
 """Prefixes that a term may go through; a longer way is a circle."""
 
 _NO_TERM: Final = object()
+_DELIMITERS: Final = frozenset(":/?#[]@")
+"""Last characters of an IRI that make a plain term a prefix: the general delimiters of RFC 3986."""
+
+_SILENT_MEMBERS: Final = frozenset({"@id", "@prefix", "@protected"})
+"""Members of a term that say nothing of the values: its IRI, and how others may use the term."""
 
 
 class ColumnMeaning(msgspec.Struct, frozen=True):
-    """IRIs of a column, its `semantic` first, and the other members of its term as JSON."""
+    """IRIs of a column, its `semantic` first, and the other members of its term.
+
+    `datatype` is the IRI of the values' type, and `term_members` as JSON what else is said of
+    them: that they are IRIs, in a container, in a language.
+    """
 
     iris: tuple[str, ...]
     term_members: bytes = b""
+    datatype: str = ""
 
     def is_kept_by(self, later: "ColumnMeaning") -> bool:
         """Whether a later meaning has every IRI of this one and leads with one of them."""
         if not self.iris:
             return True
         has_all = {*self.iris} <= {*later.iris} and later.iris[0] in self.iris
-        return has_all and self.term_members in {b"", later.term_members}
+        has_type = self.datatype in {"", later.datatype}
+        return has_all and has_type and self.term_members == later.term_members
 
 
 class ColumnMeanings:
@@ -54,8 +65,9 @@ class ColumnMeanings:
         term = context.terms.get(column.name, _NO_TERM)
         if term is _NO_TERM:
             return ColumnMeaning(own_iris or context.expand_unstated(name or column.name))
-        iri, members = context.read_term(term)
-        return ColumnMeaning((*own_iris, iri) if iri is not None else own_iris, members)
+        iri, datatype, members = context.read_term(term, name or column.name)
+        iris = own_iris if iri is None else (*own_iris, iri)
+        return ColumnMeaning(iris, members, datatype)
 
     def retire(self, column: Column, since: int) -> RetiredColumn:
         """Return a column as retired, with its IRI, since its context is gone with it."""
@@ -93,22 +105,38 @@ class _Context:
             if iri not in {None, text}:
                 text = str(iri)
                 continue
-            prefix, colon, suffix = text.partition(":")
-            if not colon:
+            if ":" not in text:
                 vocabulary = self.terms.get("@vocab")
                 return self.expand_vocabulary(vocabulary) + text if vocabulary else text
-            base = _get_iri(self.terms.get(prefix)) if not suffix.startswith("//") else None
-            if base is None:
+            base_and_suffix = self._split(text)
+            if base_and_suffix is None:
                 return text
-            text = base + suffix
+            text = "".join(base_and_suffix)
         return text
 
     def expand_vocabulary(self, vocabulary: Any) -> str:
         """Return the IRI of `@vocab`, which may be compact itself."""
         text = vocabulary if isinstance(vocabulary, str) else ""
+        return "".join(self._split(text) or (text,))
+
+    def _split(self, text: str) -> tuple[str, str] | None:
+        """Return the IRI of the prefix of a compact IRI, and the rest; None if it has no prefix."""
         prefix, colon, suffix = text.partition(":")
-        base = _get_iri(self.terms.get(prefix)) if colon and not suffix.startswith("//") else None
-        return text if base is None else base + suffix
+        term = self.terms.get(prefix)
+        base = _get_iri(term)
+        if not colon or suffix.startswith("//") or base is None:
+            return None
+        base = self._follow(base)
+        return (base, suffix) if _is_prefix(term, base) else None
+
+    def _follow(self, iri: str) -> str:
+        """Return the IRI of a term that is defined by the name of another one."""
+        for _ in range(_MAX_EXPANSIONS):
+            following = _get_iri(self.terms.get(iri))
+            if following in {None, iri}:
+                break
+            iri = str(following)
+        return iri
 
     def expand_unstated(self, name: str) -> tuple[str, ...]:
         """Return the IRI that the vocabulary gives a name, and the contexts not read."""
@@ -118,16 +146,32 @@ class _Context:
             (self.expand_vocabulary(vocabulary) + name, *references) if vocabulary else references
         )
 
-    def read_term(self, term: Any) -> tuple[str | None, bytes]:
-        """Return the expanded IRI of a term's definition, and its other members as JSON."""
-        iri = _get_iri(term)
-        others: dict[str, Any] = {}
-        if isinstance(term, Mapping):
-            others = {name: value for name, value in term.items() if name != "@id"}
-            if isinstance(others.get("@type"), str):
-                others["@type"] = self.expand(others["@type"])
+    def read_term(self, term: Any, name: str) -> tuple[str | None, str, bytes]:
+        """Return the expanded IRI of a term, the type of its values, and what else it says."""
+        iri, vocabulary = _get_iri(term), self.terms.get("@vocab")
+        if not isinstance(term, Mapping):
+            return (None if iri is None else self.expand(iri)), "", b""
+        if "@id" not in term and vocabulary:
+            iri = self.expand_vocabulary(vocabulary) + name
+        others = {key: value for key, value in term.items() if key not in _SILENT_MEMBERS}
+        datatype = others.get("@type")
+        if isinstance(datatype, str) and not datatype.startswith("@"):
+            datatype = self.expand(others.pop("@type"))
+        else:
+            datatype = ""
         members = msgspec.json.encode(others, order="deterministic") if others else b""
-        return (None if iri is None else self.expand(iri)), members
+        return (None if iri is None else self.expand(iri)), datatype, members
+
+
+def _is_prefix(term: Any, iri: str) -> bool:
+    """Return whether compact IRIs may begin with a term (JSON-LD 1.1 API, 4.2.2 step 14.2.5).
+
+    An expanded definition says so; a plain one is a prefix if its IRI ends with a delimiter, or
+    is a blank node.
+    """
+    if isinstance(term, Mapping):
+        return term.get("@prefix") is True
+    return iri[-1:] in _DELIMITERS or iri.startswith("_:")
 
 
 def _get_iri(term: Any) -> str | None:
