@@ -390,14 +390,14 @@ LATE: Json = {"period_count": 4, "revenues": [sale(first_period=3, contract_peri
 @pytest.mark.parametrize(
     ("case", "text"),
     [
-        (LATE, "power: the contract ends before first_period 3, so that the line is zero"),
+        (LATE, "/revenues/0/contract_periods: the contract of power ends before its first_period"),
         (
             {**LATE, "revenues": [{**LATE["revenues"][0], "merchant_price": 5.0}]},
-            "power: the contract ends before first_period 3, so that price has no use",
+            "/revenues/0/contract_periods: the contract of power ends before its first_period",
         ),
         (
             {"period_count": 4, "concession_periods": 2, "revenues": [sale(first_period=3)]},
-            "power: first_period 3 is after the concession",
+            "/revenues/0/first_period: power begins in period 3, after the concession",
         ),
         (
             {
@@ -405,7 +405,7 @@ LATE: Json = {"period_count": 4, "revenues": [sale(first_period=3, contract_peri
                 "concession_periods": 2,
                 "revenues": [sale(contract_periods=3, merchant_price=5.0)],
             },
-            "power: merchant_price has no use",
+            "/revenues/0/merchant_price: power has no use for it",
         ),
         (
             {
@@ -414,7 +414,24 @@ LATE: Json = {"period_count": 4, "revenues": [sale(first_period=3, contract_peri
                 "revenues": [sale()],
                 "operating_costs": [{"name": "repair", "amount": 1.0, "first_period": 4}],
             },
-            "repair: first_period 4 is after the concession",
+            "/operating_costs/0/first_period: repair begins in period 4, after the concession",
+        ),
+        (
+            {
+                "dates": ["2026-01-01", "2027-01-01", "2028-01-01", "2029-01-01"],
+                "revenues": [sale(first_period=3, contract_end="2027-06-01")],
+            },
+            "/revenues/0/contract_end: the contract of power ends before its first_period 3",
+        ),
+        (
+            {
+                "period_count": 6,
+                "revenues": [sale(contract_periods=3)],
+                "operating_costs": [
+                    {"name": "fuel", "unit_cost": 1, "volume_of": "power", "first_period": 4}
+                ],
+            },
+            "/operating_costs/0/volume_of: power is not sold in the periods of fuel",
         ),
     ],
 )

@@ -286,7 +286,7 @@ def test_invalid_facilities_name_each_field() -> None:
     }
     assert codes(facility("a"), facility("b", share=0.1, commitment=5.0)) == {
         "/facilities/0/commitment": "ambiguous",
-        "/facilities/1/commitment": "ambiguous",
+        "/facilities/1/share": "ambiguous",
     }
     assert codes(facility("a", share=0.9), facility("b", commitment=90.0)) == {
         "/facilities": "exceeds_debt"

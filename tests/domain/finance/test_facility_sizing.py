@@ -439,7 +439,7 @@ def test_invalid_facilities_name_each_field() -> None:
         "/target_dscr": "not_applicable",
     }
     assert codes(term, facility("u", share=0.1)) == {"/uses": "required"}
-    assert codes(term, facility("u", target_dscr=1.1)) == {"/facilities/1/profile": "duplicate"}
+    assert codes(term, facility("u", target_dscr=1.1)) == {"/facilities/1/target_dscr": "duplicate"}
     assert codes(facility("u")) == {"/facilities/0/commitment": "ambiguous"}
     assert codes(facility("u", commitment=1.0, tenor_periods=9)) == {
         "/facilities/0/tenor_periods": "tenor_beyond_life"

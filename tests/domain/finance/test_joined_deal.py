@@ -3,6 +3,7 @@
 import random
 from datetime import date
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -433,8 +434,15 @@ def test_invalid_deals_name_each_field() -> None:
         "/facilities": "required"
     }
     assert codes(facilities=(term, facility("x", target_dscr=1.2))) == {
-        "/facilities/1/profile": "duplicate"
+        "/facilities/1/target_dscr": "duplicate"
     }
+    sculpted = facility("x", commitment=9.0, profile="sculpted")
+    assert codes(facilities=(term, sculpted)) == {"/facilities/1/profile": "duplicate"}
+    for name, size in (("share", 0.1), ("target_dscr", 1.2)):
+        both = facility("x", commitment=9.0, **{name: size})
+        assert codes(facilities=(both,)) == {f"/facilities/0/{name}": "ambiguous"}
+    assert codes(facilities=(facility("x"),)) == {"/facilities/0/commitment": "ambiguous"}
+    assert codes(sweep_order="pro_rata") == {"/sweep_order": "not_applicable"}
     assert codes(facilities=(term, facility("x", share=0.1, capitalises_interest=True))) == {
         "/facilities/1/capitalises_interest": "not_applicable"
     }
@@ -572,6 +580,7 @@ def test_a_stated_tax_is_beside_no_other_and_is_paid_after_the_project_irr() -> 
     assert result.equity_irr.effective_pa[0] < untaxed.equity_irr.effective_pa[0]
     assert result.debt == pytest.approx(deal(cfads=(5.5,) * 40).debt)
     assert result.total_tax == 20.0
+    assert result.warnings == untaxed.warnings == ()
     assert result.rows[5].cfads + result.rows[5].tax_paid == result.cfads[0] == 6.0
     tax = TaxTerms(rate=0.25)
     assert error_codes(lambda: deal(cfads=None, cash_flow=stated, tax=tax)) == {
@@ -602,3 +611,16 @@ def test_a_deal_passes_the_warnings_of_its_parts_on_in_its_own_periods() -> None
     assert "bridge: " in texts
     assert "of the commitment is not drawn" in texts
     assert len(set(result.warnings)) == len(result.warnings)
+
+
+def test_a_cash_flow_is_named_where_its_cfads_are_wrong_or_idle() -> None:
+    def changed(**fields: Any) -> CashFlowCase:
+        power = RevenueLine(name="power", volume=100.0, **{"price": 0.06, **fields})
+        late = RevenueLine(name="late", volume=1.0, price=5.0, first_period=5, contract_periods=4)
+        return CashFlowCase(period_count=40, revenues=(power, late))
+
+    (warning,) = deal(cfads=None, cash_flow=changed()).warnings
+    assert warning.startswith("/cash_flow/revenues/1/contract_periods: the contract of late ends")
+    for price, code in ((-0.06, "no_debt_capacity"), (1e23, "overflow")):
+        stated = msgspec.structs.replace(DEAL, cfads=None, cash_flow=changed(price=price))
+        assert error_codes(partial(model_deal, stated)) == {"/cash_flow": code}

@@ -365,7 +365,7 @@ def _build_result(
         warnings=(
             *inputs.schedule.warnings,
             *warn_of_losses(rows),
-            *warn_of_idle_terms(inputs),
+            *warn_of_idle_terms(inputs, inputs.case.dates),
         ),
         tax_rows=tax_rows,
     )

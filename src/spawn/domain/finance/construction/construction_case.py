@@ -233,4 +233,5 @@ def check_sizes(checker: FieldChecker, facilities: tuple[ConstructionFacility, .
             continue
         if (facility.commitment is None) == (facility.share is None):
             detail = "give exactly one of commitment and share"
-            checker.reject(f"/facilities/{index}/commitment", "ambiguous", detail)
+            name = "commitment" if facility.share is None else "share"
+            checker.reject(f"/facilities/{index}/{name}", "ambiguous", detail)

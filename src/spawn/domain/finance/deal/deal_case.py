@@ -1,12 +1,15 @@
 """The case of a deal: costs, CFADS, facilities, waterfall terms, sponsors, and its checks."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 import msgspec
 
 from spawn.domain.errors import InvalidInput
 from spawn.domain.finance.cash_flow.cash_flow_build_up import build_cash_flow
-from spawn.domain.finance.cash_flow.cash_flow_case import CashFlowCase
+from spawn.domain.finance.cash_flow.cash_flow_case import CashFlowCase, resolve_cash_flow_inputs
+from spawn.domain.finance.cash_flow.cash_flow_warnings import warn_of_idle_terms
 from spawn.domain.finance.construction.construction_case import (
     ConstructionFacility,
     check_draw_order,
@@ -120,7 +123,8 @@ class DealInputs(NamedTuple):
 
     `lenders` are the places of senior and mezzanine facilities in the case, in the order of the
     stack. `draw_terms` are the terms of construction of all facilities. `cfads` are before tax,
-    `stated_taxes` those of a cash flow that states them.
+    `stated_taxes` those of a cash flow that states them, and `idle_terms` warn of its lines that
+    no period has.
     """
 
     case: DealCase
@@ -137,6 +141,7 @@ class DealInputs(NamedTuple):
     ebitda: tuple[float, ...]
     tax_base: TaxBase | None
     stated_taxes: tuple[float, ...] | None
+    idle_terms: tuple[str, ...]
 
     @property
     def construction_periods(self) -> int:
@@ -167,7 +172,7 @@ def resolve_deal_inputs(case: DealCase) -> DealInputs:
     operating_schedule = schedule.take_periods(construction, operation)
     rates = resolve_annual_rates(case.facilities, construction + operation)
     draw_terms = tuple(_draw_terms_of(facility) for facility in case.facilities)
-    cfads, ebitda = _build_cfads(case, operating_schedule)
+    cfads, ebitda, idle_terms = _build_cfads(case, operating_schedule)
     stated_taxes = case.cash_flow.tax_paid if case.cash_flow is not None else None
     lenders = tuple(n for n, each in enumerate(case.facilities) if each.kind in LENDER_KINDS)
     stack_facilities = tuple(_rank_behind(case.facilities[index]) for index in lenders)
@@ -199,7 +204,25 @@ def resolve_deal_inputs(case: DealCase) -> DealInputs:
         ebitda=ebitda,
         tax_base=None if case.tax is None else _resolve_tax(case, case.tax, operating_schedule),
         stated_taxes=stated_taxes,
+        idle_terms=idle_terms,
     )
+
+
+@contextmanager
+def point_at_cash(case: DealCase) -> Iterator[None]:
+    """Point errors of CFADS that a cash flow builds up at the cash flow."""
+    try:
+        yield
+    except InvalidInput as error:
+        if case.cash_flow is None:
+            raise
+        errors = [
+            msgspec.structs.replace(entry, pointer="/cash_flow")
+            if entry.pointer == "/cfads"
+            else entry
+            for entry in error.errors
+        ]
+        raise type(error)(errors) from error
 
 
 def _draw_terms_of(facility: DealFacility) -> ConstructionFacility:
@@ -262,14 +285,22 @@ def _resolve_tax(case: DealCase, terms: TaxTerms, operation: PeriodSchedule) -> 
 
 def _build_cfads(
     case: DealCase, operation: PeriodSchedule
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return CFADS before tax and EBITDA, as given or built up on the periods of operation."""
+) -> tuple[tuple[float, ...], tuple[float, ...], tuple[str, ...]]:
+    """Return CFADS before tax, EBITDA, and the warnings of lines that no period has.
+
+    CFADS and EBITDA are as given, or built up on the periods of operation.
+    """
     if case.cash_flow is None:
         cfads = case.cfads or ()
-        return cfads, case.ebitda or cfads
+        return cfads, case.ebitda or cfads, ()
     with prefix_errors("/cash_flow", {}):
         result = build_cash_flow(case.cash_flow, operation)
-    return result.cfads_before_tax, tuple(row.ebitda for row in result.rows)
+        inputs = resolve_cash_flow_inputs(case.cash_flow, operation)
+    cfads, ebitda = result.cfads_before_tax, tuple(row.ebitda for row in result.rows)
+    if max(map(abs, (*cfads, *ebitda))) > MAX_AMOUNT:
+        detail = f"builds up CFADS or EBITDA beyond {MAX_AMOUNT:g}; give smaller amounts"
+        raise InvalidInput.at("/cash_flow", "overflow", detail)
+    return cfads, ebitda, tuple(warn_of_idle_terms(inputs, case.dates, "/cash_flow"))
 
 
 def _check_case(case: DealCase, operation: int) -> None:
@@ -350,7 +381,7 @@ def _check_lender(checker: FieldChecker, pointer: str, facility: DealFacility) -
         checker.reject(f"{pointer}/allow_negative_amortisation", "not_applicable", detail)
     if facility.kind == "mezzanine" and facility.is_sculpted:
         detail = "senior debt is sculpted; give another profile"
-        checker.reject(f"{pointer}/profile", "not_applicable", detail)
+        checker.reject(f"{pointer}/{facility.sculpting_field}", "not_applicable", detail)
 
 
 def _check_waterfall_terms(checker: FieldChecker, case: DealCase) -> None:
@@ -360,6 +391,9 @@ def _check_waterfall_terms(checker: FieldChecker, case: DealCase) -> None:
     if case.sweep_share is not None and case.sweep_if_dscr_below is None:
         detail = "a share needs the level of the sweep"
         checker.reject("/sweep_if_dscr_below", "required", detail)
+    if case.sweep_order is not None and case.sweep_share is None:
+        detail = "serves a sweep; give sweep_share and sweep_if_dscr_below, or remove it"
+        checker.reject("/sweep_order", "not_applicable", detail)
     if case.lockup_below is not None:
         checker.require_number("/lockup_below", case.lockup_below, 0.0, MAX_RATIO)
 

@@ -27,7 +27,12 @@ from spawn.domain.finance.coverage_ratios import (
     find_lowest,
     weighted_average_life,
 )
-from spawn.domain.finance.deal.deal_case import DealCase, DealInputs, resolve_deal_inputs
+from spawn.domain.finance.deal.deal_case import (
+    DealCase,
+    DealInputs,
+    point_at_cash,
+    resolve_deal_inputs,
+)
 from spawn.domain.finance.deal.deal_funding import DealFunding
 from spawn.domain.finance.deal.deal_operation import (
     LoanOperation,
@@ -91,7 +96,8 @@ def model_deal(case: DealCase) -> DealResult:
             finite funded cost, CFADS that carry no debt, and commitments that are not drawn.
     """
     inputs = resolve_deal_inputs(case)
-    return _build_result(_join(inputs, run_vat(inputs)))
+    with point_at_cash(case):
+        return _build_result(_join(inputs, run_vat(inputs)))
 
 
 def _join(inputs: DealInputs, vat: VatOperation) -> _JoinedDeal:
@@ -449,6 +455,7 @@ def _list_warnings(deal: _JoinedDeal, senior: _SeniorDebt) -> tuple[str, ...]:
     mezzanine = () if deal.mezzanine is None else deal.mezzanine.warnings
     parts: tuple[Iterable[str], ...] = (
         inputs.schedule.warnings,
+        inputs.idle_terms,
         warn_of_undrawn(inputs.draws, deal.draws),
         (text for each in deal.funding.sizing.repayments for text in each.warnings),
         mezzanine,

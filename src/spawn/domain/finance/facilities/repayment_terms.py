@@ -51,6 +51,11 @@ class RepaidFacility(FacilityTerms, frozen=True, kw_only=True, forbid_unknown_fi
         """Whether debt service follows the CFADS."""
         return self.profile == "sculpted" or (self.profile is None and self.target_dscr is not None)
 
+    @property
+    def sculpting_field(self) -> str:
+        """The field that makes it a sculpted debt."""
+        return "profile" if self.profile is not None else "target_dscr"
+
 
 class SizingFacility(RepaidFacility, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A facility of a debt sizing, drawn at the start; a running loan has `accrued_interest`.
@@ -188,7 +193,8 @@ def check_size_rules(
     sculpted = [index for index, facility in enumerate(facilities) if facility.is_sculpted]
     for index in sculpted[1:]:
         detail = "one facility of a case is sculpted; give the others another profile"
-        checker.reject(f"/facilities/{index}/profile", "duplicate", detail)
+        name = facilities[index].sculpting_field
+        checker.reject(f"/facilities/{index}/{name}", "duplicate", detail)
     for index, facility in enumerate(facilities):
         if facility.kind == "vat":
             continue
@@ -199,6 +205,7 @@ def check_size_rules(
         ]
         if len(sizes) != 1:
             detail = "give exactly one of commitment, share and target_dscr"
-            checker.reject(f"/facilities/{index}/commitment", "ambiguous", detail)
+            name = sizes[-1] if sizes else "commitment"
+            checker.reject(f"/facilities/{index}/{name}", "ambiguous", detail)
         if facility.share is not None and needs_cost:
             checker.reject("/uses", "required", needs_cost)
