@@ -2,6 +2,7 @@
 
 import os
 from contextlib import AbstractContextManager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from spawn.adapters.duckdb.archive.backup_index import (
     write_set,
 )
 from spawn.adapters.duckdb.archive.backup_writer import BackupWriter
+from spawn.adapters.duckdb.journal import high_water_mark
 from spawn.adapters.duckdb.journal.high_water_mark import JournalPosition
 from spawn.adapters.embedded import synced_folders
 from spawn.adapters.embedded.archive import Archive
@@ -94,6 +96,18 @@ class DeliveryBeforeCommit(World):
     def commit(self, node: Node, record: dict[str, Any]) -> None:
         node.send([*node.engine.rows[node.place :], *record["rows"]])
         super().commit(node, record)
+
+
+class InstantOfMemory(World):
+    """The instant of a reader is held by the process alone."""
+
+    def hold_instant(self, node: Node, instant: datetime) -> None:
+        node.mark.held_instant = instant
+
+
+def no_order_of_instants(patch: Patch) -> None:
+    """Take either slot of the mark for the newer one, if both have the same position."""
+    patch.setattr(high_water_mark, "_age", lambda slot: (slot.epoch, slot.position))
 
 
 def no_sync_of_folders(patch: Patch) -> None:
@@ -173,6 +187,7 @@ WORLDS: Final = (
     ReceiptBeforeCommit,
     BookmarkBeforeDelivery,
     DeliveryBeforeCommit,
+    InstantOfMemory,
 )
 PATCHES: Final = (
     no_sync_of_folders,
@@ -182,4 +197,5 @@ PATCHES: Final = (
     no_check_of_claims,
     index_before_files,
     no_count_of_cut_claims,
+    no_order_of_instants,
 )

@@ -219,7 +219,8 @@ class Node:
     """A process that serves one file: it commits, keeps its mark, delivers and takes backups.
 
     What clients and the consumer know is here too, and survives it: acknowledged changes,
-    requests without a response, and the events that the consumer was sent.
+    requests without a response, the events that the consumer was sent, and the newest instant
+    that a reader has; `synced_instant` is the one that a power cut must leave.
     """
 
     def __init__(self, world: "World", folder: str) -> None:
@@ -229,6 +230,7 @@ class Node:
         self.unanswered: list[tuple[str, ...]] = []
         self.received: dict[int, str] = {}
         self.receipts: dict[str, int] = {}
+        self.instant = self.synced_instant = _START
         self.is_dead = True
 
     def start(self) -> None:
@@ -247,6 +249,10 @@ class Node:
         except StorageDamaged:
             self.mark.release()
             raise
+        held = self.mark.held_instant or _START
+        if held < self.instant:
+            raise Violation(f"a start does not know {self.instant}, which a reader has")
+        self.synced_instant = held
         self.writer = self.world.open_writer(self)
         self.receipts = self.world.load_receipts(self)
         self.place = self.engine.bookmark
@@ -304,6 +310,16 @@ class Node:
         except OSError as failure:
             self._end_after(failure)
 
+    def give_instant(self) -> None:
+        """Give a reader the present instant, which later changes must follow."""
+        instant = self.world.clock.now()
+        try:
+            self.world.hold_instant(self, instant)
+        except OSError as failure:
+            self._end_after(failure)
+        else:
+            self.instant = instant
+
     def send(self, rows: list[tuple[str, str]]) -> None:
         """Let the consumer have the events after the place; it may have had some of them."""
         for row in rows:
@@ -321,6 +337,7 @@ class Node:
             self.mark.write(self.engine.tail().journal_position())
             if self.mark.unsynced_s() > _SYNC_AFTER_S:
                 self.mark.sync()
+                self.synced_instant = self.instant
         except MarkNotSynced as failure:
             raise OSError(errno.EIO, "fsync") from failure
 
@@ -366,6 +383,9 @@ class World:
     def commit(self, node: Node, record: dict[str, Any]) -> None:
         node.engine.commit(record)
         node.write_mark()
+
+    def hold_instant(self, node: Node, instant: datetime) -> None:
+        node.mark.hold_instant(node.engine.tail().journal_position(), instant)
 
     def after_failed_sync(self, node: Node) -> None:
         """Stop: after a failed sync only what the disk has after a restart proves anything."""
@@ -415,7 +435,7 @@ class World:
             except PowerCut:
                 self._end_programs()
                 self._recover()
-        self.disk.crash()
+        self._cut_power()
         self._recover()
         self.disk.faults.clear()
         successors = len(self.nodes)
@@ -427,9 +447,14 @@ class World:
         """Cut the power, or as often kill the programs: the system then still has the writes."""
         has_failed_sync = errno.EIO in self.disk.faults.values()
         if has_failed_sync or self.random.random() < 0.5:
-            self.disk.crash()
+            self._cut_power()
         else:
             self.disk.kill()
+
+    def _cut_power(self) -> None:
+        self.disk.crash()
+        for node in self.nodes:
+            node.instant = node.synced_instant
 
     def _inject(self) -> None:
         """Choose the faults of the next steps."""
@@ -448,12 +473,14 @@ class World:
         self.clock.elapsed_s += self.random.choice((0.01, 0.3, 2.0, 70.0))
         if node.is_dead:
             self._restart(node)
-        elif (chance := self.random.random()) < 0.4:
+        elif (chance := self.random.random()) < 0.35:
             node.commit(self.random.randint(1, 3))
-        elif chance < 0.5:
+        elif chance < 0.45:
             node.repeat()
-        elif chance < 0.6:
+        elif chance < 0.55:
             node.deliver()
+        elif chance < 0.6:
+            node.give_instant()
         elif chance < 0.85:
             node.back_up()
         elif chance < 0.93:
