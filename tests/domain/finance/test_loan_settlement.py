@@ -188,6 +188,10 @@ def test_each_column_is_settled_as_the_rounded_sum_of_its_exact_rows(
     rows = round_to_minor_units(schedule)
     settled_total = exact_total = 0.0
     for row, exact in zip(rows, schedule.rows, strict=True):
+        interest = row.interest + row.accrued_interest - row.capitalised
+        assert row.payment == interest + row.principal + row.premium
+        assert abs(float(row.accrued_interest) - exact.accrued_interest) <= 0.00501
+        assert abs(float(row.premium) - exact.premium) <= 0.01001
         settled_total += float(row.payment)
         exact_total += exact.payment
         # Halves round apart where balances decide the payments, without interest.

@@ -83,6 +83,8 @@ class MinorUnitRow(msgspec.Struct, frozen=True, kw_only=True):
     closing_balance: str
     payment: str
     drawn: str
+    accrued_interest: str
+    premium: str
 
 
 class ScheduleResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -296,6 +296,7 @@ class RepaymentRowRecord(ClientRecord, frozen=True, kw_only=True):
     principal: Decimal
     payment: Decimal
     closing_balance: Decimal
+    accrued_interest: Decimal
 
 
 class RepaymentScheduleRecord(ClientRecord, frozen=True, kw_only=True):

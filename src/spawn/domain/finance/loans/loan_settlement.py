@@ -25,7 +25,11 @@ _ZERO: Final = Decimal(0)
 
 
 class MinorUnitLoanRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A loan row in whole minor units: closing = opening + drawn + capitalised - principal."""
+    """A loan row in whole minor units: closing = opening + drawn + capitalised - principal.
+
+    `payment` = interest + accrued_interest - capitalised + principal + premium, where no interest
+    is deferred.
+    """
 
     period: int
     date: date | None
@@ -36,6 +40,8 @@ class MinorUnitLoanRow(msgspec.Struct, frozen=True, kw_only=True):
     payment: Decimal
     closing_balance: Decimal
     drawn: Decimal
+    accrued_interest: Decimal
+    premium: Decimal
 
 
 class _Parts(msgspec.Struct, frozen=True):
@@ -46,6 +52,8 @@ class _Parts(msgspec.Struct, frozen=True):
     principal: Decimal
     drawn: Decimal
     payment: Decimal
+    accrued_interest: Decimal = _ZERO
+    premium: Decimal = _ZERO
 
 
 def round_to_minor_units(
@@ -106,7 +114,8 @@ class _RunningSum:
 
 def _settle_cumulatively(loan: LoanSchedule, minor_units: int) -> tuple[MinorUnitLoanRow, ...]:
     rows: list[MinorUnitLoanRow] = []
-    draws, capitalisations, payments, other_payments = (_RunningSum(minor_units) for _ in range(4))
+    draws, capitalisations, payments = (_RunningSum(minor_units) for _ in range(3))
+    accruals, premiums, deferrals = (_RunningSum(minor_units) for _ in range(3))
     balance = draws.add(loan.rows[0].opening_balance)
     for row in loan.rows:
         drawn = draws.add(row.drawn)
@@ -121,12 +130,19 @@ def _settle_cumulatively(loan: LoanSchedule, minor_units: int) -> tuple[MinorUni
             payment = payments.settle_other(payment, _ZERO.quantize(payment))
         elif _has_no_margin(row, payment - principal):
             payment = payments.settle_other(payment, principal)
-        other = other_payments.add(row.payment - row.principal - row.interest + row.capitalised)
+        accrued, premium = accruals.add(row.accrued_interest), premiums.add(row.premium)
+        other = accrued + premium + deferrals.add(_exact_deferral(row))
         interest = payment - principal + capitalised - other
-        parts = _Parts(interest, capitalised, principal, drawn, payment)
+        parts = _Parts(interest, capitalised, principal, drawn, payment, accrued, premium)
         rows.append(_build_row(row, balance, parts, closing))
         balance = closing
     return tuple(rows)
+
+
+def _exact_deferral(row: LoanRow) -> float:
+    """Return the payment that is none of the columns: interest of a ledger paid later or before."""
+    columns = row.interest + row.accrued_interest - row.capitalised + row.principal + row.premium
+    return row.payment - columns
 
 
 def _has_no_margin(row: LoanRow, margin: Decimal) -> bool:
@@ -151,7 +167,7 @@ def _settle_level(loan: LoanSchedule, minor_units: int) -> tuple[MinorUnitLoanRo
             principal = nothing
         closing = balance + capitalised - principal
         payment_made = interest - capitalised + principal
-        parts = _Parts(interest, capitalised, principal, nothing, payment_made)
+        parts = _Parts(interest, capitalised, principal, nothing, payment_made, nothing, nothing)
         rows.append(_build_row(row, balance, parts, closing))
         balance = closing
     return tuple(rows)
@@ -168,6 +184,8 @@ def _build_row(row: LoanRow, opening: Decimal, parts: _Parts, closing: Decimal) 
         payment=parts.payment,
         closing_balance=closing,
         drawn=parts.drawn,
+        accrued_interest=parts.accrued_interest,
+        premium=parts.premium,
     )
 
 

@@ -80,7 +80,11 @@ class RepaymentEventView(WireStruct, frozen=True, kw_only=True):
 
 
 class RepaymentRowView(WireStruct, frozen=True, kw_only=True):
-    """A period in minor units; closing = opening + drawn + capitalised - principal."""
+    """A period in minor units; closing = opening + drawn + capitalised - principal.
+
+    `payment` = interest + accrued_interest - capitalised + principal, where no interest is
+    deferred; `accrued_interest` is that of an opening position.
+    """
 
     period: Count
     date: Day
@@ -91,6 +95,7 @@ class RepaymentRowView(WireStruct, frozen=True, kw_only=True):
     principal: Decimal
     payment: Decimal
     closing_balance: Decimal
+    accrued_interest: Decimal
 
 
 class RepaymentScheduleView(WireStruct, frozen=True, kw_only=True):
