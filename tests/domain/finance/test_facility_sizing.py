@@ -304,12 +304,16 @@ def test_events_of_a_dated_loan_are_those_of_the_loan() -> None:
         )
     )
     running = result.facilities[1]
-    assert [row.payment for row in running.rows] == [row.payment for row in loan.rows]
+    assert [row.payment + row.early_repayment for row in running.rows] == pytest.approx(
+        [row.payment for row in loan.rows]
+    )
+    assert [row.early_repayment > 0.0 for row in running.rows] == [False, False, True, False, True]
+    assert any(text.endswith("repay in periods 3, 5") for text in result.warnings)
     assert len(running.rows) == 5
     assert running.rows[0].payment > loan.rows[0].interest + loan.rows[0].principal
     bond = result.facilities[0]
     for row, cash in zip(bond.rows, CFADS, strict=True):
-        ahead = loan.rows[row.period - 1].payment if row.period <= 5 else 0.0
+        ahead = running.rows[row.period - 1].payment if row.period <= 5 else 0.0
         assert row.payment == pytest.approx((cash - ahead) / 1.3)
 
 
@@ -353,9 +357,10 @@ def test_the_parts_of_each_row_add_up_to_its_payment(seed: int) -> None:
     running = facility("running", commitment=30.0, **terms)
     result = size(running, plain, months_per_period=None, **days)
     for row in (row for each in result.facilities for row in each.rows):
-        assert row.payment == pytest.approx(add_parts(row) - row.balloon, abs=1e-9)
+        parts = add_parts(row) - row.balloon - row.early_repayment
+        assert row.payment == pytest.approx(parts, abs=1e-9)
     for case_row in result.rows:
-        parts = add_parts(case_row) - case_row.balloon
+        parts = add_parts(case_row) - case_row.balloon - case_row.early_repayment
         assert case_row.debt_service == pytest.approx(parts, abs=1e-9)
 
 
@@ -382,6 +387,54 @@ def test_a_price_of_a_termination_above_the_balance_is_a_premium() -> None:
     last = result.facilities[0].rows[-1]
     assert (last.principal, last.premium) == pytest.approx((100.0, 1.5))
     assert result.rows[1].premium == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize("price", [None, 0.0, 80.0])
+def test_what_is_repaid_early_is_no_debt_service(price: float | None) -> None:
+    days: dict[str, Any] = {"dates": DATES, "day_count": "ACT/365F", "months_per_period": None}
+    terms: dict[str, Any] = {"commitment": 100.0, "profile": "straight_line"}
+    plain = size(facility("running", **terms), cfads=(60.0,) * 6, **days)
+    end = LoanTransfer(date=DATES[2], price=price)
+    ended = size(facility("running", **terms, termination=end), cfads=(60.0,) * 6, **days)
+    kept = [row.dscr for row in plain.rows[:2]]
+    assert [row.dscr for row in ended.rows[:2]] == pytest.approx(kept, rel=1e-12)
+    assert [row.dscr for row in ended.rows[2:]] == [None] * 4
+    balance = plain.rows[1].closing_balance
+    assert ended.rows[1].early_repayment == pytest.approx(balance if price is None else price)
+    prepayment = Prepayment(date=DATES[1], amount=30.0)
+    prepaid = size(
+        facility("running", **terms, prepayments=(prepayment,)), cfads=(60.0,) * 6, **days
+    )
+    assert prepaid.min_dscr == pytest.approx(plain.min_dscr)
+    assert prepaid.rows[0].early_repayment == 30.0
+
+
+@pytest.mark.parametrize("price", [None, 0.0, 20.0])
+def test_a_termination_in_the_last_period_leaves_no_balloon(price: float | None) -> None:
+    days: dict[str, Any] = {"dates": DATES, "day_count": "ACT/365F", "months_per_period": None}
+    end = LoanTransfer(date=date(2028, 12, 1), price=price)
+    for terms in ({"profile": "straight_line", "balloon_share": 0.1}, {"profile": "bullet"}):
+        ended = size(facility("running", commitment=100.0, termination=end, **terms), **days)
+        last = ended.rows[-1]
+        repaid = last.opening_balance if price is None else price
+        assert (last.balloon, last.early_repayment) == pytest.approx((0.0, repaid))
+        assert last.debt_service == pytest.approx(last.interest)
+
+
+def test_sponsors_pay_what_is_repaid_early() -> None:
+    days: dict[str, Any] = {"dates": DATES, "day_count": "ACT/365F", "months_per_period": None}
+    running = facility(
+        "running",
+        commitment=100.0,
+        profile="bullet",
+        prepayments=(Prepayment(date=date(2028, 9, 1), amount=30.0),),
+    )
+    result = size(running, cfads=(60.0,) * 6, uses=FundingUses(capex=150.0), **days)
+    last = result.rows[-1]
+    assert (last.balloon, last.early_repayment) == pytest.approx((70.0, 30.0))
+    assert result.equity_cash_flow is not None
+    due = last.debt_service + last.balloon + last.early_repayment
+    assert result.equity_cash_flow[-1] == pytest.approx(60.0 - due)
 
 
 def test_curve_margin_and_hedge_make_the_rate_of_each_period() -> None:

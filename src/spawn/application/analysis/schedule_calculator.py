@@ -51,7 +51,8 @@ class ScheduleRow(msgspec.Struct, frozen=True, kw_only=True):
     """One period and its loan figures, which are null without a loan.
 
     `payment` = interest + accrued_interest - capitalised + principal + premium; `accrued_interest`
-    is that before the start, `premium` the price of a termination above the balance.
+    is that before the start, `premium` the price of a termination above the balance,
+    `early_repayment` the part of the payment that prepayments and a termination repay.
     """
 
     period: int
@@ -70,6 +71,7 @@ class ScheduleRow(msgspec.Struct, frozen=True, kw_only=True):
     drawn: float | None = None
     accrued_interest: float | None = None
     premium: float | None = None
+    early_repayment: float | None = None
 
 
 class MinorUnitRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -45,7 +45,8 @@ class Repayment(NamedTuple):
     """A facility in its periods of repayment; the balloon is a part of the last principal.
 
     Balances run from the start to the end, the other series by period, all of them over the
-    tenor. `payments` are interest that is paid, principal and the `extras`, the balloon apart.
+    tenor. `payments` are interest that is paid, principal and the `extras`, apart from the balloon
+    and early repayments, which CFADS do not carry (ADR 0009).
     `annual_rates` are those of a loan whose rate is reset inside a period.
     """
 
@@ -62,10 +63,11 @@ class Repayment(NamedTuple):
 
 
 class PaymentExtras(NamedTuple):
-    """Payments by period beside interest and principal, of a running loan and a termination."""
+    """Payments by period beside interest and scheduled principal, of a loan with events."""
 
     accrued_interest: Sequence[float]
     premium: Sequence[float]
+    early_repayment: Sequence[float]
 
 
 class StackSizing(NamedTuple):
@@ -337,11 +339,13 @@ class DebtStack:
                 schedule,
             )
         rows = loan.rows
-        is_ended = len(rows) < tenor  # a termination ends the loan before its tenor
-        balloon = 0.0 if is_ended else facility.balloon + facility.balloon_share * amount
-        if facility.profile == "bullet" and not is_ended:
-            balloon = rows[-1].opening_balance
-        payments = [row.payment for row in rows]
+        balloon = 0.0
+        if getattr(facility, "termination", None) is None:
+            due_last = rows[-1].principal - rows[-1].early_repayment
+            balloon = facility.balloon + facility.balloon_share * amount
+            # Prepayments may have repaid a part of it.
+            balloon = due_last if facility.profile == "bullet" else min(balloon, due_last)
+        payments = [row.payment - row.early_repayment for row in rows]
         payments[-1] -= balloon
         return Repayment(
             balances=[amount, *(row.closing_balance for row in rows)],
@@ -396,9 +400,13 @@ _NOTHING: Final = Repayment((), (), (), (), (), 0.0)
 
 
 def _list_extras(rows: Sequence[LoanRow]) -> PaymentExtras | None:
-    if not any(row.accrued_interest or row.premium for row in rows):
+    if not any(row.accrued_interest or row.premium or row.early_repayment for row in rows):
         return None
-    return PaymentExtras([row.accrued_interest for row in rows], [row.premium for row in rows])
+    return PaymentExtras(
+        [row.accrued_interest for row in rows],
+        [row.premium for row in rows],
+        [row.early_repayment for row in rows],
+    )
 
 
 def _build_repayment(

@@ -15,11 +15,12 @@ from spawn.domain.finance.time_base.period_schedule import PeriodSchedule
 class FacilityRow(msgspec.Struct, frozen=True, kw_only=True):
     """One period: closing = opening + capitalised - principal, the balloon in the last principal.
 
-    `payment` is the debt service without the balloon: interest + accrued_interest - capitalised +
-    principal - balloon + premium. `accrued_interest` is that of a running loan before the start,
-    `premium` the price of a termination above the balance. `annual_rate` is the average of a period
-    with a reset inside. `dscr` divides the CFADS by the payments of all facilities of this rank and
-    those before it.
+    `payment` is the debt service: interest + accrued_interest - capitalised + principal + premium -
+    balloon - early_repayment. `accrued_interest` is that of a running loan before the start,
+    `premium` the price of a termination above the balance, `early_repayment` what prepayments and
+    a termination repay, with the premium. `annual_rate` is the average of a period with a reset
+    inside. `dscr` divides the CFADS by the payments of all facilities of this rank and those before
+    it.
     """
 
     period: int
@@ -35,6 +36,7 @@ class FacilityRow(msgspec.Struct, frozen=True, kw_only=True):
     dscr: float | None
     accrued_interest: float = 0.0
     premium: float = 0.0
+    early_repayment: float = 0.0
 
 
 class FacilitySchedule(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,6 +116,7 @@ def _build_rows(
             dscr=ratios[t],
             accrued_interest=extras.accrued_interest[t] if extras else 0.0,
             premium=extras.premium[t] if extras else 0.0,
+            early_repayment=extras.early_repayment[t] if extras else 0.0,
         )
         for t in range(count)
     )

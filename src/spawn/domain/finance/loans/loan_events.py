@@ -49,6 +49,7 @@ class _PeriodMovements(msgspec.Struct):
     drawn: float = 0.0
     accrued_interest: float = 0.0
     premium: float = 0.0
+    early_repayment: float = 0.0
     rate_years: float = 0.0
     years: float = 0.0
     ends_early: bool = False
@@ -352,6 +353,7 @@ class _LoanReplay:
         self._balance = max(self._balance - prepayment.amount, 0.0)
         self._accrued_interest -= interest
         self._movements[-1].principal += prepayment.amount
+        self._movements[-1].early_repayment += prepayment.amount
         self._receive("prepayment", prepayment.amount + interest)
 
     def _capitalise(self, fact: LoanCapitalisation) -> None:
@@ -485,6 +487,7 @@ class _LoanReplay:
         movements.principal += repaid
         movements.ends_early = True
         movements.premium = 0.0 if price is None else price - repaid
+        movements.early_repayment += repaid + movements.premium
         self._receive("termination", repaid + movements.premium + interest)
 
     def build_rows(self) -> tuple[LoanRow, ...]:
@@ -506,6 +509,7 @@ class _LoanReplay:
                 drawn=movements.drawn,
                 accrued_interest=movements.accrued_interest,
                 premium=movements.premium,
+                early_repayment=movements.early_repayment,
             )
             for number, movements in enumerate(self._movements, start=1)
         )

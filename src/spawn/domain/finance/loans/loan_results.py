@@ -27,8 +27,9 @@ class LoanRow(msgspec.Struct, frozen=True, kw_only=True):
     `payment` = interest + accrued_interest - capitalised + principal + premium. `interest` accrues
     in the period; capitalised, it is added to the balance and not paid. `accrued_interest` is that
     of a running loan before its start. `premium` is the price of a termination above the balance,
-    negative below it. `annual_rate` is the average over the period where the rate is reset inside
-    it, up to the end of a loan that ends early. `drawn` are draws after the first.
+    negative below it. `early_repayment` is the part of the payment that prepayments and a
+    termination repay, with the premium. `annual_rate` is the average over the period where the rate
+    is reset inside it, up to the end of a loan that ends early. `drawn` are draws after the first.
     """
 
     period: int
@@ -44,6 +45,7 @@ class LoanRow(msgspec.Struct, frozen=True, kw_only=True):
     drawn: float = 0.0
     accrued_interest: float = 0.0
     premium: float = 0.0
+    early_repayment: float = 0.0
 
 
 class LoanEvent(msgspec.Struct, frozen=True, kw_only=True):

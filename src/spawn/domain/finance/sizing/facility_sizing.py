@@ -235,8 +235,7 @@ def _build_result(inputs: _StackCase, sizing: StackSizing, total: float | None) 
     )
     if total is None:
         return result
-    balloons = _sum_balloons(inputs, sizing)
-    dues = [due + balloon for due, balloon in zip(service, balloons, strict=True)]
+    dues = [row.debt_service + row.balloon + row.early_repayment for row in rows]
     return add_equity(case, schedule, project_cash_flow, dues, result)
 
 
@@ -267,6 +266,7 @@ def _build_rows(
     extras = [each.extras for each in repayments if each.extras is not None]
     accrued_interest = _sum_series([each.accrued_interest for each in extras], periods)
     premium = _sum_series([each.premium for each in extras], periods)
+    early_repayment = _sum_series([each.early_repayment for each in extras], periods)
     fractions, cfads = schedule.accrual_fractions, inputs.case.cfads
     scale = ROUNDING_NOISE * max(balances)
     rates: list[float] = []
@@ -298,6 +298,7 @@ def _build_rows(
             capitalised=capitalised[t],
             accrued_interest=accrued_interest[t],
             premium=premium[t],
+            early_repayment=early_repayment[t],
         )
         for t in range(periods)
     )
@@ -320,6 +321,10 @@ def _warn_of_facilities(
 ) -> tuple[str, ...]:
     warnings = [text for repayment in sizing.repayments for text in repayment.warnings]
     warnings += warn_of_sculpting(inputs.facilities, inputs.stack, sizing)
+    repaid_early = [row.period for row in rows if row.early_repayment]
+    if repaid_early:
+        text = "the DSCR leaves out what prepayments and a termination repay in"
+        warnings.append(f"{text} {list_periods(repaid_early)}")
     uncovered = [row.period for row in rows if row.dscr is not None and row.dscr < 1.0]
     if uncovered:
         periods = list_periods(uncovered)
@@ -360,8 +365,8 @@ def _conventions(inputs: _StackCase) -> dict[str, str]:
         "interest": "annual rate x accrual fraction x opening balance",
         "rate": "(1 - hedged share) x max(base, floor) + hedged share x swap rate + margin",
         "sculpting": describe_sculpting(inputs.facilities),
-        "dscr": "CFADS / debt service of all facilities, balloons apart; by facility, that of "
-        "its rank and those before it",
+        "dscr": "CFADS / debt service of all facilities, balloons and early repayments apart; by "
+        "facility, that of its rank and those before it",
         "llcr": "PV of CFADS over the tenor at the average rates / opening balance",
         "plcr": "PV of project cash flow at the average rates / opening balance",
         "wal": "sum(t * principal) / sum(principal), years",

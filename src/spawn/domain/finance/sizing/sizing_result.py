@@ -16,8 +16,9 @@ class SizingRow(msgspec.Struct, frozen=True, kw_only=True):
 
     `principal` includes the `balloon`, which falls due in the last period and is refinanced;
     `debt_service` is the denominator of the DSCR: interest + accrued_interest - capitalised +
-    principal - balloon + premium. `accrued_interest` is that of running loans before the start,
-    `premium` the price of a termination above the balance. `cfads` are after tax;
+    principal + premium - balloon - early_repayment. `accrued_interest` is that of running loans
+    before the start, `premium` the price of a termination above the balance, `early_repayment` what
+    prepayments and terminations repay, with the premium. `cfads` are after tax;
     `cfads_before_tax` and `tax_paid` exist with a tax. `binding_scenario` sets the debt service.
     """
 
@@ -42,6 +43,7 @@ class SizingRow(msgspec.Struct, frozen=True, kw_only=True):
     tax_paid: float | None = None
     accrued_interest: float = 0.0
     premium: float = 0.0
+    early_repayment: float = 0.0
 
 
 class SizingResult(msgspec.Struct, frozen=True, kw_only=True):
