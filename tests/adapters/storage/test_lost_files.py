@@ -1,6 +1,7 @@
 """Nothing is acknowledged into a database or a log that another program removed or replaced."""
 
 import asyncio
+import errno
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable
@@ -8,9 +9,11 @@ from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from spawn.adapters.duckdb import store as store_module
+from spawn.adapters.duckdb.connection import Engine
 from spawn.adapters.duckdb.store import DuckDbStore, open_duckdb
 from spawn.adapters.embedded.options import StoreOptions
 from spawn.adapters.local.clock import SystemClock
@@ -141,6 +144,7 @@ async def test_a_moved_database_ends_the_store_and_is_complete_where_it_is(
     with pytest.raises(Unavailable, match="the service stops"):
         await harness.create()
     assert "put back the database and its log" in await reason_of_failure(store)
+    assert store.status().file_bytes == 0
     await store.close()
     with pytest.raises(StorageDamaged):
         await open_store_at(path)
@@ -159,6 +163,32 @@ async def test_nothing_is_written_to_a_database_that_another_engine_has_written(
     assert "put back the database" in await reason_of_failure(store)
     await store.close()
     assert read(path) == content
+
+
+async def test_readers_of_a_file_that_cannot_be_loaded_leave_its_mark(
+    store: DuckDbStore, harness: StorageHarness, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await harness.create()
+    await store._writer.run(lambda: store._engine.checkpoint(store._appender._cursor), "checkpoint")
+    await harness.create()
+    mark = path.with_name("s.duckdb.mark")
+
+    def fail_to_sync() -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def lose_log() -> None:
+        path.with_name("s.duckdb.wal").unlink()
+        store._appender.discard_state("fail for this test", duckdb.FatalException("failed"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "sync_files", lambda _: fail_to_sync())
+        content = read(mark)
+        await store._writer.run(lose_log, "lose the log")
+        for _ in range(4):
+            with pytest.raises(Unavailable):
+                await store.final_instant()
+    assert read(mark) == content
+    assert "below its high-water mark" in await reason_of_failure(store)
 
 
 async def test_a_full_log_is_written_into_the_database_under_load(

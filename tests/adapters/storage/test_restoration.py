@@ -22,8 +22,10 @@ from spawn.adapters.archives.folder_archive import FolderArchive
 from spawn.adapters.duckdb.archive import restoration
 from spawn.adapters.duckdb.archive.archive_check import verify_archive
 from spawn.adapters.duckdb.archive.backup_index import (
+    head_of_set,
     list_set_numbers,
     read_epoch_claims,
+    read_set,
     remove_set,
 )
 from spawn.adapters.duckdb.archive.restoration import RestoredStore, RestoreRequest, restore
@@ -385,6 +387,28 @@ async def test_a_verification_does_not_miss_a_set_that_was_removed_meanwhile(
         shutil.copytree(source.archive, folder := tmp_path / f"archive{files}")
         archive: Any = RemovingArchive(FolderArchive(folder), 1, files)
         assert verify_archive(archive).findings == (), files
+
+
+async def test_a_verification_that_lost_the_newest_set_is_not_clean(
+    history: History, tmp_path: Path
+) -> None:
+    source = history.source
+    backups = await source.backups(full_interval_s=60.0)
+    for _ in range(2):
+        source.clock.advance(timedelta(hours=1))
+        await source.create()
+        await backups.take()
+    head = head_of_set(read_set(FolderArchive(source.archive), 2), None)
+    outcomes = []
+    for files in range(8):
+        shutil.copytree(source.archive, folder := tmp_path / f"archive{files}")
+        archive: Any = RemovingArchive(FolderArchive(folder), 2, files)
+        findings = verify_archive(archive, head=head).findings
+        outcomes.append(findings)
+        is_left = list_set_numbers(FolderArchive(folder)) == [1, 2]
+        assert (findings == ()) == is_left, files
+    assert ("the newest set was removed while it was read: verify again",) in outcomes
+    assert outcomes[-1] == ()
 
 
 async def test_what_an_archive_does_not_have_is_named(history: History, tmp_path: Path) -> None:

@@ -105,6 +105,24 @@ async def test_a_log_whose_first_commit_is_torn_is_removed(images: Images) -> No
     assert await read_names(images.one / "s.duckdb") == ["First"]
 
 
+async def test_changes_follow_a_log_that_was_cut_anywhere_in_its_last_commit(
+    images: Images, tmp_path: Path
+) -> None:
+    """The engine cuts the torn end off at its first write, which makes the log smaller."""
+    begin = (images.one / "s.duckdb.wal").stat().st_size
+    whole = (images.three / "s.duckdb.wal").read_bytes()
+    for number, size in enumerate(range(begin + 1, len(whole), (len(whole) - begin) // 12)):
+        shutil.copytree(images.one, folder := tmp_path / f"cut{number}")
+        (folder / "s.duckdb.wal").write_bytes(whole[:size])
+        store = await open_at(folder / "s.duckdb")
+        await StorageHarness(store, ManualClock()).create(project_name="Next")
+        count = (await store.position()).number
+        await store.close()
+        names = await read_names(folder / "s.duckdb")
+        assert names[-1] == "Next"
+        assert len(names) == count
+
+
 async def test_a_database_that_was_half_created_is_created_again(tmp_path: Path) -> None:
     (tmp_path / "s.duckdb.new").write_bytes(b"half of the headers")
     store = await open_at(tmp_path / "s.duckdb")

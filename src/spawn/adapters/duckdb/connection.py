@@ -335,8 +335,14 @@ class Engine:
             self.generation += 1
 
     def free_bytes(self) -> int:
-        """Return the bytes that an unprivileged process may still write beside the file."""
-        disk = os.statvfs(self.path.parent)
+        """Return the bytes that an unprivileged process may write beside the file.
+
+        They are 0 where the folder is not there any more.
+        """
+        try:
+            disk = os.statvfs(self.path.parent)
+        except FileNotFoundError:
+            return 0
         return disk.f_bavail * disk.f_frsize
 
     def sync_files(self) -> None:

@@ -34,12 +34,14 @@ class ServedFiles:
         # Texts and `os.stat`, because a Path costs tenfold and each commit looks at both files.
         self._database = str(database)
         self._log = f"{database}.wal"
-        # Both stay open as long as the engine: to close any descriptor of a file takes the locks
+        # It stays open as long as the engine: to close any descriptor of a file takes the locks
         # away that the process has on it, and an open file keeps its inode.
         self._descriptor = os.open(database, os.O_RDONLY | os.O_CLOEXEC)
         self._database_state = _state_of(os.fstat(self._descriptor))
         self._header = self._read_header()
         self._log_state = self._read_state(self._log)
+        # The engine cuts a torn end off the log that it found, but at its first write only.
+        self._may_shrink = self._log_state is not None
         self._is_log_named = False
 
     @property
@@ -50,6 +52,11 @@ class ServedFiles:
     def log_bytes(self) -> int:
         """Return the size of the log; 0 if there is none."""
         state = self._read_state(self._log)
+        return 0 if state is None else state.size
+
+    def database_bytes(self) -> int:
+        """Return the size of the database; 0 if it is not there any more."""
+        state = self._read_state(self._database)
         return 0 if state is None else state.size
 
     def sync(self) -> None:
@@ -83,9 +90,9 @@ class ServedFiles:
             FileLost: the log is gone, or is a file that the commit has not extended.
         """
         before, state = self._log_state, self._find_log()
-        if state is None or (before is not None and state.size <= before.size):
+        if state is None or (not self._may_shrink and before and state.size <= before.size):
             raise FileLost(self._log)
-        self._log_state = state
+        self._log_state, self._may_shrink = state, False
         return not self._is_log_named
 
     def are_lost(self) -> bool:
@@ -103,7 +110,7 @@ class ServedFiles:
     def note_checkpoint(self) -> None:
         """Note that the engine has written the log into the file and removed it."""
         self._header = self._read_header()
-        self._log_state, self._is_log_named = None, False
+        self._log_state, self._may_shrink, self._is_log_named = None, False, False
 
     def _find_log(self) -> _FileState | None:
         """Return the state of the log; None if the engine has not begun one.
@@ -116,7 +123,9 @@ class ServedFiles:
             raise FileLost(self._database)
         state = self._read_state(self._log)
         if before is not None and (
-            state is None or not state.is_of_same_file(before) or state.size < before.size
+            state is None
+            or not state.is_of_same_file(before)
+            or (state.size < before.size and not self._may_shrink)
         ):
             raise FileLost(self._log)
         return state

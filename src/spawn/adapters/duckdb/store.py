@@ -702,7 +702,7 @@ class DuckDbStore:
         """Return a snapshot; see `StoreControl.status`."""
         if self._engine.files.are_lost():
             self._writer.check_engine_soon()
-        appender, path = self._appender, self._engine.path
+        appender = self._appender
         free_bytes = self._engine.free_bytes()
         damage = self._damage or appender.damage
         error = appender.last_error or damage
@@ -726,7 +726,7 @@ class DuckDbStore:
             lag_s=appender.lag_s(),
             uncompared_rows=appender.uncompared_rows(),
             is_exclusive=True,
-            file_bytes=path.stat().st_size,
+            file_bytes=self._engine.files.database_bytes(),
             wal_bytes=self._engine.files.log_bytes(),
             free_bytes=free_bytes,
             reserve_bytes=self._options.reserve_bytes,

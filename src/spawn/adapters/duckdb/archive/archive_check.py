@@ -8,6 +8,7 @@ import msgspec
 
 from spawn.adapters.archives.durable_files import hash_file
 from spawn.adapters.duckdb.archive.backup_index import (
+    BackupSet,
     head_of_set,
     is_head_signed,
     list_set_numbers,
@@ -75,25 +76,35 @@ def verify_archive(
     """
     if not archive.exists():
         raise FileNotFoundError(2, "No such folder of backups", str(archive))
-    numbers = list_set_numbers(archive)
-    findings = [] if numbers else ["there is no backup"]
-    rows = 0
+    findings: list[str] = []
+    rows, is_newest_read = 0, False
     newest_head: JournalHead | None = None
-    for number in numbers:
-        check = HeadCheck(head if number == numbers[-1] else None, keys.signing)
+    seen: set[int] = set()
+    # Listed again for each, because retention removes sets meanwhile, and backups add others.
+    while remaining := [number for number in list_set_numbers(archive) if number not in seen]:
+        number, is_newest_read = remaining[0], False
+        seen.add(number)
+        check = HeadCheck(head if number == remaining[-1] else None, keys.signing)
+        backup_set: BackupSet | None = None
         try:
             with pin_set(archive, number, keys) as pinned:
                 set_findings = verify_set(pinned, check)
+                backup_set = pinned.backup_set
         except (OSError, StorageDamaged) as error:
-            if number in list_set_numbers(archive):  # not removed by the retention meanwhile
-                findings.append(f"set {number}: {error}")
-            continue
+            set_findings = [str(error)]
         if set_findings and number not in list_set_numbers(archive):
-            continue
+            continue  # its removal has caused them
+        is_newest_read = number == remaining[-1]
         findings += (f"set {number}: {finding}" for finding in set_findings)
-        rows += pinned.backup_set.last_position
-        if pinned.backup_set.points:
-            newest_head = head_of_set(pinned.backup_set, keys.signing)
+        if backup_set is not None:
+            rows += backup_set.last_position
+            newest_head = (
+                head_of_set(backup_set, keys.signing) if backup_set.points else newest_head
+            )
+    if not seen:
+        findings.append("there is no backup")
+    elif not is_newest_read:
+        findings.append("the newest set was removed while it was read: verify again")
     return Verification(target=str(archive), rows=rows, findings=tuple(findings), head=newest_head)
 
 

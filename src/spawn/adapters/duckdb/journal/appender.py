@@ -269,7 +269,12 @@ class JournalAppender(RecoverableJournal):
         """Record every later change after an instant that a reader gets.
 
         The mark has it too, so that the next start follows it, even with a clock that is behind.
+
+        Raises:
+            Unavailable: the journal is not loaded, and its end may not be the one of the mark.
         """
+        if self.last_error is not None:
+            raise self.last_error
         last_instant = self.last_instant
         if last_instant is None or instant > last_instant:
             self._mark.hold_instant(self._tail.journal_position(), instant)

@@ -199,8 +199,6 @@ class GroupCommitWriter:
             Unavailable: a change may have become durable without acknowledgement.
         """
         await self.run(lambda: self._appender.hold_instant(instant), "hold an instant of a reader")
-        if self._appender.last_error is not None:
-            raise self._appender.last_error
 
     async def wait_for_change(self, after: Position, timeout_s: float) -> None:
         """Wait until the journal ends at another position, or the timeout expires.

@@ -196,10 +196,11 @@ class RecoverableJournal:
         self._cursor = self._engine.cursor()
         tables.migrate_format(self._cursor, self._clock.now().replace(tzinfo=None))
         self.schema_table = SchemaTable(self._cursor)
-        self._tail = find_tail(self._cursor, self._engine.path.name)
+        tail = find_tail(self._cursor, self._engine.path.name)
         self.store_id = find_store_id(self._cursor, self._engine.path.name)
         self._sync_files()
-        check_mark(self._cursor, self._tail, self._mark, self._engine.path.name)
+        check_mark(self._cursor, tail, self._mark, self._engine.path.name)
+        self._tail = tail
         merge_core_names(self._cursor, self.schema_table.history)
         check_versions(self._cursor, self.schema_table.history)
         self._restore_state()
