@@ -624,3 +624,45 @@ def test_a_cash_flow_is_named_where_its_cfads_are_wrong_or_idle() -> None:
     for price, code in ((-0.06, "no_debt_capacity"), (1e23, "overflow")):
         stated = msgspec.structs.replace(DEAL, cfads=None, cash_flow=changed(price=price))
         assert error_codes(partial(model_deal, stated)) == {"/cash_flow": code}
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_debt_sculpted_to_a_level_is_not_below_it(seed: int) -> None:
+    """The DSCR is the target but for rounding: no test at the target, or at 1, is missed."""
+    rng = random.Random(seed)
+    level, rate = rng.randint(110, 160) / 100, rng.randint(10, 100) / 1000
+    cfads = tuple(rng.randint(800, 3000) / 100 for _ in range(rng.randint(3, 12)))
+
+    def sculpted(target: float, **terms: Any) -> DealResult:
+        debt = DealFacility(
+            name="a",
+            target_dscr=target,
+            principal_floor=0.0,
+            tenor_periods=len(cfads),
+            rate=RateTerms(base_rate=rate),
+        )
+        costs = (1000.0,)
+        return model_deal(
+            DealCase(construction_cost=costs, cfads=(*cfads, 10.0), facilities=(debt,), **terms)
+        )
+
+    tested = sculpted(level, lockup_below=level)
+    assert not any(row.locked_up for row in tested.waterfall)
+    swept = sculpted(level, sweep_share=1.0, sweep_if_dscr_below=level)
+    assert not any(row.sweep for row in swept.waterfall)
+    bare = sculpted(1.0)
+    assert not [text for text in bare.warnings if "DSCR" in text or "not paid" in text]
+    assert bare.waterfall[-1].distribution == pytest.approx(10.0)
+
+
+def test_a_balloon_above_what_the_cash_carries_is_named() -> None:
+    def codes(*cfads: float, **size: float) -> dict[str, str]:
+        debt = facility("a", principal_floor=0.0, balloon=1.1, profile="sculpted", **size)
+        rated = msgspec.structs.replace(debt, rate=RateTerms(base_rate=0.05))
+        case = DealCase(construction_cost=(35.0,), cfads=cfads, facilities=(rated,))
+        return error_codes(lambda: model_deal(case))
+
+    # interest of 0.055 on the balloon is above 0.05 / 1.26, and above nothing
+    for last_cash in (0.05, -2.0):
+        assert codes(20.0, last_cash, target_dscr=1.26) == {"/facilities/0/balloon": "exceeds_debt"}
+    assert codes(20.0, 20.0, commitment=1.0) == {"/facilities/0/balloon": "exceeds_debt"}

@@ -497,3 +497,30 @@ def test_what_is_owed_or_locked_up_at_the_end_is_warned_of() -> None:
     assert "at the end 6.05 of the mezzanine is left" in junior.warnings
     repaid = run(**terms, senior_principal=(1.0, 1.0), senior_open=2.0)
     assert repaid.warnings == ()
+
+
+def test_the_rounding_of_a_sum_is_not_unpaid() -> None:
+    """0.1 + 0.2 is above 0.3 in float64: debt service of 0.3 is paid by CFADS of 0.3."""
+    result = run(cfads=(0.3, 1.0), senior_interest=(0.1, 0.0), senior_principal=(0.2, 0.0))
+    assert [row.senior_unpaid for row in result.rows] == [0.0, 0.0]
+    assert [row.distribution for row in result.rows] == [0.0, 1.0]
+    assert not any(row.locked_up for row in result.rows)
+    assert result.warnings == ()
+    uses = ReserveTerms(target=0.0, uses=(0.1, 0.0))
+    more = ReserveTerms(target=0.0, uses=(0.2, 0.0))
+    costs = run(
+        cfads=(0.3, 1.0),
+        senior_interest=(0.0, 0.0),
+        senior_principal=(0.0, 0.0),
+        reserves=(uses, more),
+    )
+    assert [row.operating_shortfall for row in costs.rows] == [0.0, 0.0]
+    assert costs.total_distributions == pytest.approx(1.0)
+
+
+def test_a_ratio_at_a_level_is_not_below_it() -> None:
+    """0.33 / 0.3 is 1.1 but for rounding."""
+    terms: dict[str, Any] = {"senior_interest": (0.3,), "senior_principal": (0.0,)}
+    for cash in (0.33, 0.3 * 1.1):
+        assert not run(cfads=(cash,), **terms, lockup_below=1.1).rows[0].locked_up
+    assert run(cfads=(0.3299999,), **terms, lockup_below=1.1).rows[0].locked_up

@@ -29,6 +29,7 @@ _YEAR_MONTHS = 12
 _MAX_WINDOW_MONTHS = 120
 _ROUNDED_SHARE = 1e-2
 _PRINCIPAL_NOISE = 1e-6
+_LEVEL_NOISE = 1e-9
 
 
 class CoverageCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -282,6 +283,15 @@ def compute_life_cover_ratios(
         present_value / balance if balance > floor else None
         for present_value, balance in zip(present_values, balances, strict=False)
     )
+
+
+def is_below(ratio: float, level: float) -> bool:
+    """Return whether a ratio is below a level by more than the rounding of its terms.
+
+    The ratios of debt that is sculpted to a target are that target but for rounding, and a level at
+    the target would hold in some periods and not in others.
+    """
+    return ratio < level - _LEVEL_NOISE * abs(level)
 
 
 def find_lowest(ratios: Iterable[float | None]) -> int | None:

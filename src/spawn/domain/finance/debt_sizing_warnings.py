@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final, Protocol
 
+from spawn.domain.finance.coverage_ratios import is_below
 from spawn.domain.finance.debt_sizing_case import SizingInputs
 from spawn.domain.finance.debt_sizing_scenarios import ScenarioCoverage
 from spawn.domain.finance.limits import ROUNDING_NOISE
@@ -35,11 +36,13 @@ def warn_of_coverage(inputs: SizingInputs, rows: Sequence[CoveredPeriod]) -> tup
         missed_targets = [
             row.period
             for row, target in zip(rows, inputs.target_dscrs, strict=True)
-            if row.dscr is not None and row.dscr < target * (1.0 - ROUNDING_NOISE)
+            if row.dscr is not None and is_below(row.dscr, target)
         ]
         if missed_targets:
             warnings.append(f"the DSCR is below its target in {list_periods(missed_targets)}")
-    uncovered_periods = [row.period for row in rows if row.dscr is not None and row.dscr < 1.0]
+    uncovered_periods = [
+        row.period for row in rows if row.dscr is not None and is_below(row.dscr, 1.0)
+    ]
     if uncovered_periods:
         periods = list_periods(uncovered_periods)
         warnings.append(f"the DSCR is below 1: CFADS do not cover debt service in {periods}")
@@ -58,7 +61,7 @@ def warn_of_scenarios(scenarios: Sequence[ScenarioCoverage]) -> tuple[str, ...]:
             for number, (ratio, target) in enumerate(
                 zip(scenario.dscr, scenario.target_dscr, strict=True), start=1
             )
-            if ratio is not None and ratio < target * (1.0 - ROUNDING_NOISE)
+            if ratio is not None and is_below(ratio, target)
         ]
         if missed_targets:
             periods = list_periods(missed_targets)

@@ -25,6 +25,7 @@ from spawn.domain.finance.coverage_ratios import (
     compute_dscrs,
     compute_life_cover_ratios,
     find_lowest,
+    is_below,
     weighted_average_life,
 )
 from spawn.domain.finance.deal.deal_case import (
@@ -477,7 +478,7 @@ def _warn_of_operation(deal: _JoinedDeal, senior: _SeniorDebt) -> list[str]:
     groups = {
         "CFADS are below zero": [n for n, cash in enumerate(cfads) if cash < 0.0],
         "the DSCR is below 1: CFADS do not cover debt service": [
-            n for n, ratio in enumerate(ratios) if ratio < 1.0
+            n for n, ratio in enumerate(ratios) if is_below(ratio, 1.0)
         ],
         "distributions are locked up": [row.period for row in rows if row.locked_up],
         "mezzanine interest is capitalised": [row.period for row in rows if row.mezz_pik > 0.0],

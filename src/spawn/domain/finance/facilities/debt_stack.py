@@ -73,7 +73,8 @@ class PaymentExtras(NamedTuple):
 class StackSizing(NamedTuple):
     """The facilities at a funded cost; `factor` scales the debt service of the sculpted one.
 
-    In `exceeded_periods` the service ahead is above the CFADS / target of all service.
+    In `exceeded_periods` the service ahead is above the CFADS / target of all service; in
+    `short_periods` the interest of the balloon is above what the target allows.
     """
 
     amounts: tuple[float, ...]
@@ -83,6 +84,7 @@ class StackSizing(NamedTuple):
     factor: float | None
     floor_periods: tuple[int, ...] = ()
     exceeded_periods: tuple[int, ...] = ()
+    short_periods: tuple[int, ...] = ()
 
     def sum_payments(self, periods: int) -> list[float]:
         """Return the debt service of all facilities by period, the balloons apart."""
@@ -212,6 +214,7 @@ class DebtStack:
             factor,
             floor_periods,
             exceeded_periods,
+            _list_short_periods(terms, largest),
         )
 
     def _check_sculpting(
@@ -229,6 +232,10 @@ class DebtStack:
             detail = "the CFADS do not repay this debt; lower it or its balloon"
             raise Infeasible.at(pointer, "no_debt_capacity", detail)
         self._check_gearing(sizing.amounts, funded_cost)
+        if sizing.short_periods:
+            numbers = [self.periods_before + number for number in sizing.short_periods]
+            detail = f"its interest is above what CFADS allow in {list_periods(numbers)}; lower it"
+            raise Infeasible.at(f"{pointer}/balloon", "exceeds_debt", detail)
         self._check_growth(index, sizing.repayments[index].balances)
         self._check_floor(index, sizing.repayments[index])
 
@@ -387,6 +394,10 @@ class DebtStack:
             for t in range(1, len(balances))
             if balances[t] > balances[t - 1] + noise
         ]
+        if growing and facility.principal_floor is not None:
+            detail = f"is above the debt of {balances[0]:.10g}; lower it"
+            pointer = f"/facilities/{self._places[index]}/balloon"
+            raise Infeasible.at(pointer, "exceeds_debt", detail)
         if growing:
             raise Infeasible.at(
                 f"/facilities/{self._places[index]}/principal_floor",
@@ -444,6 +455,16 @@ def _list_floor_periods(terms: SculptingTerms, balances: Sequence[float]) -> tup
         t + 1
         for t in range(terms.grace, len(terms.services))
         if balances[t] - balances[t + 1] <= floor + noise
+    )
+
+
+def _list_short_periods(terms: SculptingTerms, largest: Sequence[float]) -> tuple[int, ...]:
+    """Return the periods that leave less debt than the balloon room for interest and floor."""
+    noise = ROUNDING_NOISE * max(largest)
+    return tuple(
+        t + 1
+        for t in range(terms.grace, len(terms.services))
+        if terms.floor is not None and largest[t] < terms.balloon - noise
     )
 
 

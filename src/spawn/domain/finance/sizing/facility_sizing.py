@@ -14,6 +14,7 @@ from spawn.domain.finance.coverage_ratios import (
     compute_dscrs,
     compute_life_cover_ratios,
     find_lowest,
+    is_below,
     weighted_average_life,
 )
 from spawn.domain.finance.debt_sizing_case import (
@@ -325,7 +326,7 @@ def _warn_of_facilities(
     if repaid_early:
         text = "the DSCR leaves out what prepayments and a termination repay in"
         warnings.append(f"{text} {list_periods(repaid_early)}")
-    uncovered = [row.period for row in rows if row.dscr is not None and row.dscr < 1.0]
+    uncovered = [row.period for row in rows if row.dscr is not None and is_below(row.dscr, 1.0)]
     if uncovered:
         periods = list_periods(uncovered)
         warnings.append(f"the DSCR is below 1: CFADS do not cover debt service in {periods}")

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from spawn.domain.finance.limits import ROUNDING_NOISE
 from spawn.domain.finance.waterfall.waterfall_case import ReserveTerms, WaterfallInputs
 
 
@@ -94,8 +95,11 @@ class CashAccounts(msgspec.Struct, kw_only=True):
         self.trapped_draw += from_trapped
         return from_cash + from_trapped
 
-    def cover(self, amount: float, floors: list[float]) -> float:
-        """Pay from cash, locked-up cash, the DSRA and the reserves; return what is unpaid."""
+    def cover(self, amount: float, floors: list[float], scale: float) -> float:
+        """Pay from cash, locked-up cash, the DSRA and the reserves; return what is unpaid.
+
+        What is left by the rounding of amounts as large as `scale` is paid.
+        """
         if amount <= self.cash:
             self.cash -= amount
             return 0.0
@@ -108,4 +112,4 @@ class CashAccounts(msgspec.Struct, kw_only=True):
         unpaid_amount -= self.dsra.pay(unpaid_amount)
         for reserve, floor in zip(self.reserves, floors, strict=True):
             unpaid_amount -= reserve.pay(unpaid_amount, floor)
-        return unpaid_amount
+        return unpaid_amount if unpaid_amount > ROUNDING_NOISE * scale else 0.0

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from spawn.domain.finance.coverage_ratios import find_lowest
+from spawn.domain.finance.coverage_ratios import find_lowest, is_below
 from spawn.domain.finance.limits import MIN_POSITIVE, reject_overflow
 from spawn.domain.finance.time_base.period_schedule import PeriodSchedule, shares_ahead
 from spawn.domain.finance.waterfall.cash_accounts import CashAccounts
@@ -74,6 +74,7 @@ class _WaterfallRun:
     def __init__(self, inputs: WaterfallInputs) -> None:
         self.inputs = inputs
         self.tranches = open_tranches(inputs)
+        self.opening_debt = sum_balances(self.tranches) or 0.0
         self.accounts = CashAccounts.open(inputs, self._opening_reserve())
         self.mezz = inputs.case.mezz_open or 0.0
         self.pik_balance = 0.0
@@ -182,7 +183,8 @@ class _WaterfallRun:
             uses += use
         cash = case.cfads[t] + income - fee - cost_gap
         accounts.cash = max(cash, 0.0)
-        shortfall = accounts.cover(-cash, self._reserve_floors(t)) if cash < 0.0 else 0.0
+        scale = abs(case.cfads[t]) + income + fee + cost_gap
+        shortfall = accounts.cover(max(-cash, 0.0), self._reserve_floors(t), scale)
         return _Operations(income, fee, uses, shortfall)
 
     def _reserve_floors(self, t: int) -> list[float]:
@@ -197,8 +199,9 @@ class _WaterfallRun:
         dues = [account.fall_due(t, carry_arrears=carry) for account in self.tranches]
         scheduled_service = sum(due.interest + due.principal for due in dues)
         arrears = sum(due.interest_arrears + due.principal_arrears for due in dues)
-        unpaid_amount = self.accounts.cover(scheduled_service + arrears, self._reserve_floors(t))
-        cash = None if unpaid_amount <= 0.0 else scheduled_service + arrears - unpaid_amount
+        due = scheduled_service + arrears
+        unpaid_amount = self.accounts.cover(due, self._reserve_floors(t), due + self.opening_debt)
+        cash = None if unpaid_amount <= 0.0 else due - unpaid_amount
         self.service.append(scheduled_service)
         return _SeniorService(
             scheduled_service, arrears, unpaid_amount, pay_tranches(self.tranches, dues, cash)
@@ -242,7 +245,7 @@ class _WaterfallRun:
         if level is None:
             is_due = case.sweep_to_balance is not None
         else:  # a level of 0 switches the sweep off, also below it
-            is_due = dscr is not None and level > 0.0 and dscr < level
+            is_due = dscr is not None and level > 0.0 and is_below(dscr, level)
         amount = (case.sweep_share or 0.0) * self.accounts.cash if is_due else 0.0
         balance = sum_balances(self.tranches)
         if balance is not None:
@@ -257,7 +260,8 @@ class _WaterfallRun:
         ratio, level = self._lockup_ratio(t, dscr), case.lockup_below
         if ratio is not None and level:  # without a level nothing is tested
             release = case.lockup_release_at_or_above
-            self.is_locked = ratio < (release if self.is_locked and release is not None else level)
+            tested_level = release if self.is_locked and release is not None else level
+            self.is_locked = is_below(ratio, tested_level)
         if self.is_debt_repaid:
             self.is_locked = False
         return ratio

@@ -33,7 +33,9 @@ def warn_of_waterfall(inputs: WaterfallInputs, rows: Sequence[WaterfallRow]) -> 
             if scheduled_amount > row.mezz_principal_due * (1.0 + ROUNDING_NOISE)
         ],
         "mezzanine principal is not paid in full": [
-            row.period for row in rows if row.mezz_principal_due > row.mezz_principal_paid
+            row.period
+            for row in rows
+            if row.mezz_principal_paid < row.mezz_principal_due * (1.0 - ROUNDING_NOISE)
         ],
         "distributions are paid while capitalised mezzanine interest is open": (
             _periods_with_capitalised_interest(rows)
