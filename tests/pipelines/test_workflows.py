@@ -165,6 +165,7 @@ def test_every_target_of_make_exists() -> None:
         "types",
         "test",
         "test-lowest",
+        "test-properties",
         "test-thorough",
         "site",
         "conformance",
@@ -180,7 +181,10 @@ def test_every_night_the_searches_have_all_their_rounds() -> None:
     triggers: dict[str, Any] = workflow.get("on") or workflow[True]
     assert triggers["schedule"]
     (job,) = workflow["jobs"].values()
-    assert "make test-thorough" in job["steps"][-1]["run"]
+    *_, search_at_random, search_all = job["steps"]
+    assert "make test-properties" in search_at_random["run"]
+    assert "make test-thorough" in search_all["run"]
+    assert search_all["if"] == "${{ !cancelled() }}"
     printed = subprocess.run(
         [shutil.which("make") or "make", "--dry-run", "test-thorough"],
         cwd=ROOT,
