@@ -44,6 +44,25 @@ class TestPlaces:
         assert places.take("good")
         assert (places.in_use, places.rejections) == (8, 3)
 
+    def test_many_greedy_clients_leave_places_to_the_next_one(self) -> None:
+        places = SharedPlaces(512)
+        for _ in range(512):
+            for number in range(10):
+                places.take(f"hostile {number}")
+        assert [places.take("good") for _ in range(17)] == [True] * 12 + [False] * 5
+        assert places.in_use == 508
+
+    def test_the_sites_of_a_network_share_its_places(self) -> None:
+        places = SharedPlaces(2048)
+        sites = [f"2001:db8:0:{number:x}::/64" for number in range(4096)]
+        held = [site for site in sites if places.take(site)]
+        assert len(held) == 1536
+        assert places.take("2001:db8:1::/64")
+        assert places.take("token:2001:db8::/64")
+        for site in (*held, "2001:db8:1::/64", "token:2001:db8::/64"):
+            places.release(site)
+        assert (places.in_use, places._held) == (0, {})
+
     def test_a_client_that_released_all_leaves_no_trace(self) -> None:
         places = SharedPlaces(1)
         assert places.take("a")

@@ -4,8 +4,9 @@ import httpx
 import pytest
 from tests.loopback import free_port
 
+from spawn.application.traffic.client_sites import name_site
 from spawn.entrypoints.composition import open_composition
-from spawn.entrypoints.http.middleware.trusted_proxies import TrustedProxies, name_site
+from spawn.entrypoints.http.middleware.trusted_proxies import TrustedProxies
 from spawn.entrypoints.settings import Settings
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter, deque
-from math import ceil
 from time import monotonic
 from typing import Final
 
@@ -14,8 +13,8 @@ SPARE_THREADS: Final = 1
 CONTENTION_S: Final = 1.0
 """Time for which two clients count as concurrent after both had a query."""
 
-CLIENT_SHARE: Final = 0.75
-"""Share of the queue that the queries of one client may fill."""
+FREE_MULTIPLE: Final = 3
+"""Queries of one client that may wait for each free place of the queue, as for other places."""
 
 
 class ReaderTurns:
@@ -32,7 +31,6 @@ class ReaderTurns:
         self.threads = client_threads + SPARE_THREADS
         self._client_threads = client_threads
         self._max_waiting = max_waiting
-        self._client_waiting = ceil(max_waiting * CLIENT_SHARE)
         self._running: Counter[str] = Counter()
         self._queues: dict[str, deque[asyncio.Future[None]]] = {}
         self._last_client = ""
@@ -58,7 +56,7 @@ class ReaderTurns:
             self._running[client] += 1
             return
         queue = self._queues.get(client, ())
-        if self.waiting >= self._max_waiting or len(queue) >= self._client_waiting:
+        if len(queue) >= FREE_MULTIPLE * (self._max_waiting - self.waiting):
             raise Overloaded("Too many queries wait for the storage engine: retry later.")
         await self._wait(client)
 

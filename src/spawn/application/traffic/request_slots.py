@@ -49,14 +49,7 @@ class RequestSlots(SharedPlaces):
             if self._last_client:
                 self.contended_until_s = monotonic() + CONTENTION_S
             self._last_client = client
-        # Written out, as it is part of every request.
-        own_places = self._held.get(client, 0)
-        if self.in_use >= self.places or own_places >= self.client_places:
-            self.rejections += 1
-            return False
-        self._held[client] = own_places + 1
-        self.in_use += 1
-        return True
+        return super().take(client)
 
     def must_wait(self, client: str) -> bool:
         """Whether a client that has taken a slot waits for a turn, because others wait too."""

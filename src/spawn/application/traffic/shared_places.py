@@ -1,17 +1,24 @@
-"""Bounded numbers of places, of which one client may hold a share."""
+"""Bounded numbers of places, of which one client may hold a share of those that are free."""
 
-from math import ceil
 from typing import Final
 
-CLIENT_SHARE: Final = 0.75
-"""Share of the places of one kind that one client may hold, so that others find some."""
+from spawn.application.traffic.client_sites import SITE_SUFFIX, find_network
+
+FREE_MULTIPLE: Final = 3
+"""Places that one client may hold for each that is free.
+
+These are the dynamic thresholds of Choudhury and Hahne (IEEE/ACM ToN 6(2), 1998). A client alone
+takes three quarters; n greedy ones leave one in 3 n + 1 to the next one. With a fixed share of
+three quarters two clients would keep all others out.
+"""
 
 
 class SharedPlaces:
     """Places of one kind, such as connections or uploads.
 
-    One client may hold `client_places` of them. `in_use` counts those that are held, `rejections`
-    the attempts that found none.
+    One client may hold `FREE_MULTIPLE` of them for each that is free, and so may all sites of an
+    IPv6 network together. `in_use` counts those that are held, `rejections` the attempts that
+    found none.
     """
 
     def __init__(self, places: int) -> None:
@@ -22,7 +29,6 @@ class SharedPlaces:
     def resize(self, places: int) -> None:
         """Change the number of places; those that are held stay held."""
         self.places = places
-        self.client_places = ceil(places * CLIENT_SHARE)
 
     def held_by(self, client: str) -> int:
         """Return the number of places that the client holds."""
@@ -31,7 +37,10 @@ class SharedPlaces:
     def take(self, client: str) -> bool:
         """Take a place; return False if none is left for the client."""
         own_places = self._held.get(client, 0)
-        if self.in_use >= self.places or own_places >= self.client_places:
+        most_places = FREE_MULTIPLE * (self.places - self.in_use)
+        if own_places >= most_places or (
+            client.endswith(SITE_SUFFIX) and not self._take_of_network(client, most_places)
+        ):
             self.rejections += 1
             return False
         self._held[client] = own_places + 1
@@ -40,9 +49,25 @@ class SharedPlaces:
 
     def release(self, client: str) -> None:
         """Release a place that was taken."""
-        own_places = self._held[client] - 1
         self.in_use -= 1
-        if own_places:
-            self._held[client] = own_places
+        self._reduce(client)
+        if client.endswith(SITE_SUFFIX) and (network := find_network(client)):
+            self._reduce(network)
+
+    def _take_of_network(self, site: str, most_places: int) -> bool:
+        """Count a place for the network of a site; return False if it holds too many."""
+        network = find_network(site)
+        if network is None:
+            return True
+        held_places = self._held.get(network, 0)
+        if held_places >= most_places:
+            return False
+        self._held[network] = held_places + 1
+        return True
+
+    def _reduce(self, holder: str) -> None:
+        places = self._held[holder] - 1
+        if places:
+            self._held[holder] = places
         else:
-            del self._held[client]
+            del self._held[holder]

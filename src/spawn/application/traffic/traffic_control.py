@@ -43,7 +43,7 @@ class HandshakeOutcome(StrEnum):
 
 
 class TrafficLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Places for all clients together; one client may hold three quarters of each kind.
+    """Places for all clients together; one client may hold three of a kind for each free one.
 
     `concurrency` requests run at once, beside `exports` downloads. The bodies of `bodies` requests
     may be arriving, and those of `uploads` imports. A body must arrive at `body_bytes_s` on

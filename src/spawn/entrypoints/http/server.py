@@ -22,12 +22,13 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from spawn.application.traffic.client_sites import name_site
 from spawn.application.traffic.shared_places import SharedPlaces
 from spawn.application.traffic.token_buckets import TokenBuckets
 from spawn.application.traffic.traffic_control import HandshakeOutcome
 from spawn.application.web_addresses import UNIX
 from spawn.entrypoints.http.limits import HttpLimits
-from spawn.entrypoints.http.middleware.trusted_proxies import TrustedProxies, name_site
+from spawn.entrypoints.http.middleware.trusted_proxies import TrustedProxies
 from spawn.entrypoints.http.protocol.problems import problem_response
 from spawn.entrypoints.http.protocol.response import HSTS, WHOLE, Header, Response
 from spawn.entrypoints.http.tls_listener import AdmittedProtocol, TlsListener

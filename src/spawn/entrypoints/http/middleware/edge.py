@@ -17,6 +17,7 @@ import msgspec
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
+from spawn.application.traffic.client_sites import name_site
 from spawn.application.traffic.request_slots import HeldPlace
 from spawn.application.traffic.traffic_control import TrafficControl
 from spawn.application.web_addresses import UNIX
@@ -34,7 +35,7 @@ from spawn.entrypoints.http.middleware.rate_fields import EXPORTS, find_budget, 
 from spawn.entrypoints.http.middleware.request_audit import RequestAudit
 from spawn.entrypoints.http.middleware.request_checks import describe_target_error, is_host
 from spawn.entrypoints.http.middleware.request_spans import RequestTracer
-from spawn.entrypoints.http.middleware.trusted_proxies import TrustedProxies, name_site
+from spawn.entrypoints.http.middleware.trusted_proxies import TrustedProxies
 from spawn.entrypoints.http.protocol.error_log import INTERNAL_CODE, log_server_error
 from spawn.entrypoints.http.protocol.problems import (
     INTERNAL_ERROR_DETAIL,

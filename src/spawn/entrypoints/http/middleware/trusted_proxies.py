@@ -1,37 +1,16 @@
-"""The addresses of clients: behind trusted proxies, and as limits count them."""
+"""The addresses of clients behind trusted proxies."""
 
 import ipaddress
-import re
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
+from spawn.application.traffic.client_sites import parse_address
 from spawn.application.web_addresses import UNIX
 
 _MAX_CACHE_ENTRIES: Final = 4096
-_SITE_PREFIX: Final = 64
-"""Bits of an IPv6 address that a network gives to one site, which chooses the others itself."""
-
 _MAPPED_PREFIX: Final = 96
 """Bits of an IPv6 address before an IPv4 address that it maps (RFC 4291, 2.5.5.2)."""
-
-_WITH_PORT: Final = re.compile(r"([0-9.]+):[0-9]{1,5}|\[([0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?")
-_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-
-def parse_address(text: str) -> _Address:
-    """Parse an address, with or without the port that some proxies append.
-
-    An IPv4 client of a socket for both families is one of IPv4.
-
-    Raises:
-        ValueError: the text is no address.
-    """
-    match = _WITH_PORT.fullmatch(text)
-    address = ipaddress.ip_address(text if match is None else match[1] or match[2])
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    return address
 
 
 def _parse_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
@@ -42,21 +21,6 @@ def _parse_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         if mapped is not None:
             return ipaddress.IPv4Network((mapped, network.prefixlen - _MAPPED_PREFIX))
     return network
-
-
-@lru_cache(_MAX_CACHE_ENTRIES)
-def name_site(address: str) -> str:
-    """Return the name under which limits count an address.
-
-    A client of IPv6 has 2^64 addresses of its own, and would have the limits of each.
-    """
-    try:
-        parsed_address = parse_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed_address, ipaddress.IPv4Address):
-        return str(parsed_address)
-    return str(ipaddress.ip_network((parsed_address, _SITE_PREFIX), strict=False))
 
 
 class TrustedProxies:
