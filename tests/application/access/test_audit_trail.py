@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 from spawn.adapters.local.audit_log import MemoryAuditLog
 from spawn.application.access.audit_trail import (
-    MAX_ANONYMOUS_DENIALS,
     MAX_DENIALS,
     MAX_SOURCE_DENIALS,
+    RESERVED_DENIALS,
     AuditTrail,
 )
 from spawn.domain.principal import ANONYMOUS
@@ -74,10 +74,30 @@ async def test_a_flood_of_some_hides_no_denial_of_another() -> None:
     entries = await read(trail)
     assert [e.actor for e in entries].count("key:scanner") == MAX_SOURCE_DENIALS + 1
     assert [(e.status, e.count) for e in entries if e.actor == "key:desk"] == [(403, 1)]
-    assert [e.actor for e in entries].count(ANONYMOUS.id) <= 2 * MAX_ANONYMOUS_DENIALS
+    assert [e.actor for e in entries].count(ANONYMOUS.id) <= 2 * MAX_DENIALS
     (scanner,) = [e for e in entries if e.actor == "key:scanner" and not e.operation]
     assert (scanner.status, scanner.count) == (0, 1_000 - MAX_SOURCE_DENIALS)
     assert sum(e.count for e in entries) == 21_001
+
+
+async def test_many_keys_and_sites_hide_no_first_denial_of_another() -> None:
+    trail = AuditTrail(MemoryAuditLog(), ManualClock())
+    for status in range(MAX_SOURCE_DENIALS):
+        for number in range(20):
+            deny(trail, f"key:scanner-{number}", status=status)
+            deny(trail, ANONYMOUS.id, status=status, address=f"198.51.100.{number}")
+        for number in range(100):  # one site
+            deny(trail, ANONYMOUS.id, status=status, address=f"2001:db8::{status:x}:{number:x}")
+    deny(trail, "key:desk")
+    deny(trail, ANONYMOUS.id, address="192.0.2.9")
+    entries = await read(trail)
+    assert [(e.actor, e.address) for e in entries[-2:]] == [
+        ("key:desk", "192.0.2.1"),
+        (ANONYMOUS.id, "192.0.2.9"),
+    ]
+    of_site = [e for e in entries if e.address.startswith("2001:")]
+    assert len(of_site) <= MAX_SOURCE_DENIALS
+    assert len(entries) == 2 * (MAX_DENIALS - RESERVED_DENIALS + 1)
 
 
 async def test_entries_that_could_not_be_written_are_reported_once() -> None:

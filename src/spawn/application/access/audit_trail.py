@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from spawn.application.dependencies import require
+from spawn.application.traffic.client_sites import name_site
 from spawn.domain.principal import ANONYMOUS, Principal, Scope
 from spawn.domain.text import redact
 from spawn.ports.audit import AuditEntry, AuditKind, AuditLog, AuditQuery
@@ -15,19 +16,22 @@ from spawn.ports.runtime import Clock
 WINDOW_S: Final = 60.0
 """Seconds for which equal denials after the first one are counted, not written."""
 
-MAX_DENIALS: Final = 256
-"""Different denials of a window that are written; further ones are counted."""
+MAX_DENIALS: Final = 128
+"""Different denials of a window that are written, of all principals; further ones are counted.
+
+As many are those of all sites without valid credentials, so that neither hide the others.
+"""
 
 MAX_SOURCE_DENIALS: Final = 32
-"""Those of one principal, or of one address without valid credentials."""
+"""Those of one principal, or of one site without valid credentials."""
 
-MAX_ANONYMOUS_DENIALS: Final = 128
-"""Those of all addresses without valid credentials, so that they hide no principal's."""
+RESERVED_DENIALS: Final = 32
+"""Those of either that are left to sources without one, so that few hide nobody's first denial."""
 
 MAX_DETAIL_LENGTH: Final = 500
 _Cause = tuple[str, str, int, str]
 _Source = tuple[str, str]
-"""A principal, or none and an address."""
+"""A principal, or none and the site of an address."""
 
 _FURTHER: Final = "further denials, of other operations"
 _FURTHER_OF_OTHERS: Final = "further denials, of other callers or operations"
@@ -55,6 +59,7 @@ class AuditTrail:
         self._shares: dict[_Source, int] = {}
         self._further_counts: dict[_Source, int] = {}
         self._further_count = 0
+        self._written_counts = [0, 0]
 
     def record(
         self,
@@ -93,6 +98,7 @@ class AuditTrail:
         share = self._shares.get(source, 0)
         if share < MAX_SOURCE_DENIALS and self._has_room(source):
             self._shares[source] = share + 1
+            self._written_counts[not source[0]] += 1
             return False
         if share:
             self._further_counts[source] = self._further_counts.get(source, 0) + 1
@@ -101,10 +107,8 @@ class AuditTrail:
         return True
 
     def _has_room(self, source: _Source) -> bool:
-        if source[0]:
-            return len(self._first) < MAX_DENIALS
-        anonymous_count = sum(n for (actor, _), n in self._shares.items() if not actor)
-        return len(self._first) < MAX_DENIALS and anonymous_count < MAX_ANONYMOUS_DENIALS
+        reserved = RESERVED_DENIALS if source in self._shares else 0
+        return self._written_counts[not source[0]] < MAX_DENIALS - reserved
 
     def end_window(self) -> None:
         """Write the numbers of denials since the last window."""
@@ -117,7 +121,9 @@ class AuditTrail:
         if self._further_count:
             self._append_further(("", ""), self._further_count, _FURTHER_OF_OTHERS)
         self._first, self._counts = {}, {}
-        self._shares, self._further_counts, self._further_count = {}, {}, 0
+        self._shares, self._further_counts = {}, {}
+        self._further_count = 0
+        self._written_counts = [0, 0]
         failed_count = self.log.failed_count
         if failed_count > self._failed_count:
             self._on_failure(failed_count - self._failed_count)
@@ -152,7 +158,7 @@ class AuditTrail:
 
 def _find_source(cause: _Cause) -> _Source:
     actor, _, _, address = cause
-    return ("", address) if actor == ANONYMOUS.id else (actor, "")
+    return ("", name_site(address)) if actor == ANONYMOUS.id else (actor, "")
 
 
 async def read_audit_log(
