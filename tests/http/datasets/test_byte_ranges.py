@@ -237,7 +237,8 @@ def test_later_parts_count_against_the_budget_of_reads_and_a_head_against_that_o
 
 
 @pytest.mark.parametrize(
-    "byte_range", ["x", "bytes=0-", "bytes=000-9", "bytes=-4", "bytes=9-,4-5", "BYTES = 4-", ""]
+    "byte_range",
+    ["x", "bytes=0-", "bytes=000-9", "bytes=-4", "bytes=9-,4-5", "bytes=9-8", ""],
 )
 def test_what_may_write_a_copy_or_sends_the_whole_counts_as_an_export(
     start: Start, byte_range: str
@@ -246,6 +247,13 @@ def test_what_may_write_a_copy_or_sends_the_whole_counts_as_an_export(
         headers = {"range": byte_range, **PLAIN}
         statuses = [client.get(PARQUET, headers=headers).status_code for _ in range(20)]
         assert 429 in statuses
+
+
+def test_a_part_of_an_edition_that_may_be_the_whole_counts_as_an_export(start: Start) -> None:
+    with start(rate_limit=40.0, rate_limit_exports=0.1).client() as client:
+        client.head(PARQUET, headers=PLAIN).raise_for_status()
+        headers = {"range": "bytes=1-", "if-range": '"other"', **PLAIN}
+        assert client.get(PARQUET, headers=headers).status_code == 429
 
 
 @pytest.mark.parametrize("ranges", [{}, {"range": "bytes=0-1"}, {"range": "bytes=-3,5-9"}])

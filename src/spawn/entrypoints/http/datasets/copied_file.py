@@ -15,7 +15,7 @@ from spawn.application.datasets.dataset_columns import DatasetName
 from spawn.domain.errors import Conflict, CursorExpired, CursorInvalid, StorageFull
 from spawn.entrypoints.http.datasets.streamed_file import DatasetFile, is_compressed
 from spawn.entrypoints.http.protocol.etags import is_not_modified
-from spawn.entrypoints.http.protocol.negotiation import BYTE_RANGE, is_later_part
+from spawn.entrypoints.http.protocol.negotiation import BYTE_RANGE, is_later_part, is_reversed
 from spawn.entrypoints.http.protocol.problems import RequestProblem
 from spawn.entrypoints.http.protocol.request import StrictRequest
 from spawn.entrypoints.http.protocol.response import (
@@ -158,15 +158,13 @@ def _read_range(text: str, copy: FileCopy) -> tuple[int, int] | None:
         RequestProblem: 416, the range begins behind the end.
     """
     match = BYTE_RANGE.fullmatch(text)
-    if match is None or not (match[1] or match[2]):
+    if match is None or not (match[1] or match[2]) or is_reversed(match):
         return None
     size = copy.size_bytes
     if not match[1]:
         start, stop = max(size - int(match[2]), 0), size
     else:
         start, stop = int(match[1]), min(int(match[2] or size) + 1, size)
-        if match[2] and int(match[2]) < start:
-            return None
     if start >= size:
         raise RequestProblem(
             "range_not_satisfiable",

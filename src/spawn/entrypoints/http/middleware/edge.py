@@ -222,7 +222,8 @@ class EdgeMiddleware:
             return
         context.client = _find_client(scope, context)
         current_client.set(context.client)
-        budget = find_budget(method, scope["path"], headers.get(b"range"))
+        byte_range = None if b"if-range" in headers else headers.get(b"range")
+        budget = find_budget(method, scope["path"], byte_range)
         response = self._reject_above_rate(scope, context, budget)
         if response is None and method == "GET" and self._tracer is None:
             # A cached response waits for nothing, and needs no place.

@@ -24,8 +24,8 @@ def find_budget(method: str, path: str, byte_range: bytes | None = None) -> str:
     Args:
         method: the method.
         path: the canonical path.
-        byte_range: the header Range; only a copy that exists on the disk has later parts of a
-            file, and what may write one is an export.
+        byte_range: the header Range, without If-Range, which may make it the whole file; only a
+            copy that exists on the disk has later parts, and what may write one is an export.
     """
     if method == "GET" or method in _READING:
         if not path.startswith("/v1/data/"):

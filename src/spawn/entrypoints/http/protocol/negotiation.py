@@ -12,10 +12,16 @@ BYTE_RANGE: Final = re.compile(r"bytes=[ \t]*(\d{0,18})-(\d{0,18})[ \t]*", re.IG
 def is_later_part(range_header: str) -> bool:
     """Whether a Range header names a part behind the first byte of a file.
 
-    A suffix, the first byte and a range that is not understood may begin the reading of a file.
+    A suffix, the first byte and a range that is not understood may begin the reading of a file. One
+    whose end precedes its beginning is the whole file.
     """
     match = BYTE_RANGE.fullmatch(range_header)
-    return match is not None and bool(match[1].strip("0"))
+    return match is not None and int(match[1] or 0) > 0 and not is_reversed(match)
+
+
+def is_reversed(byte_range: re.Match[str]) -> bool:
+    """Whether the end of a `BYTE_RANGE` precedes its beginning."""
+    return bool(byte_range[1] and byte_range[2]) and int(byte_range[2]) < int(byte_range[1])
 
 
 @lru_cache(maxsize=256)
