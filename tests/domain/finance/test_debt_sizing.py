@@ -433,3 +433,19 @@ def test_a_target_that_no_cap_changes_is_achieved_as_it_was_asked() -> None:
 def test_a_debt_that_only_a_cap_sizes_has_no_achieved_ratio() -> None:
     sizing = size_debt(case(repayment="annuity", target_dscr=None, share_of_cost=0.5, uses=USES))
     assert sizing.achieved_dscr is None
+
+
+def test_a_project_with_less_cash_than_its_debt_is_sized_on_is_warned_of() -> None:
+    case = SizingCase(
+        cfads=(20.0, 20.0),
+        annual_rates=0.05,
+        target_dscr=1.3,
+        uses=FundingUses(capex=60.0),
+        project_cash_flow=(20.0, 19.0, 5.0),
+    )
+    assert size_debt(case).warnings[0] == (
+        "project_cash_flow is below the CFADS in period 2: equity receives less than the debt is "
+        "sized on"
+    )
+    more = msgspec.structs.replace(case, project_cash_flow=(20.0, 21.0, 5.0))
+    assert not [text for text in size_debt(more).warnings if "project_cash_flow" in text]

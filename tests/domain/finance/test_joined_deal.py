@@ -666,3 +666,13 @@ def test_a_balloon_above_what_the_cash_carries_is_named() -> None:
     for last_cash in (0.05, -2.0):
         assert codes(20.0, last_cash, target_dscr=1.26) == {"/facilities/0/balloon": "exceeds_debt"}
     assert codes(20.0, 20.0, commitment=1.0) == {"/facilities/0/balloon": "exceeds_debt"}
+
+
+def test_a_tax_that_depreciates_more_than_the_deal_costs_is_warned_of() -> None:
+    def warnings(cost: float) -> tuple[str, ...]:
+        plant = DepreciableAsset(name="plant", cost=cost, life_years=10.0)
+        return deal(tax=TaxTerms(rate=0.25, assets=(plant,))).warnings
+
+    assert warnings(128.0) == ()
+    (text,) = warnings(900.0)
+    assert text.startswith("the assets of the tax cost 900, above the funded cost of 1")

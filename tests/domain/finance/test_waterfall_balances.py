@@ -495,6 +495,20 @@ def test_what_is_owed_or_locked_up_at_the_end_is_warned_of() -> None:
     assert locked.warnings == ("at the end 14 of locked-up cash is left",)
     junior = run(**terms, senior_principal=(8.0, 8.0), mezz_open=5.0, mezz_rate=0.1)
     assert "at the end 6.05 of the mezzanine is left" in junior.warnings
+    reserved = run(
+        **terms,
+        senior_principal=(1.0, 1.0),
+        dsra_target=3.0,
+        reserves=(ReserveTerms(target=(2.0, 1.0)),),
+    )
+    assert reserved.warnings == (
+        "at the end 3 of the DSRA is left",
+        "at the end 1 of the reserves is left",
+    )
+    credit = run(
+        **terms, senior_principal=(1.0, 1.0), dsra_target=3.0, dsra_form="letter_of_credit"
+    )
+    assert credit.warnings == ()
     repaid = run(**terms, senior_principal=(1.0, 1.0), senior_open=2.0)
     assert repaid.warnings == ()
 

@@ -92,6 +92,16 @@ def warn_of_unused_terms(inputs: SizingInputs) -> tuple[str, ...]:
         warnings.append("cap_basis has no use without max_gearing")
     if case.reserve_interest_rate and not inputs.reserve_months:
         warnings.append("reserve_interest_rate has no use without dsra_months")
+    low_periods = [
+        number
+        for number, (cash, project_cash) in enumerate(
+            zip(inputs.cfads, inputs.project_cash_flow, strict=False), start=1
+        )
+        if project_cash < cash - ROUNDING_NOISE * abs(cash)
+    ]
+    if low_periods:
+        text = f"project_cash_flow is below the CFADS in {list_periods(low_periods)}"
+        warnings.append(f"{text}: equity receives less than the debt is sized on")
     return tuple(warnings)
 
 

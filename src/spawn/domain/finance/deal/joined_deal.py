@@ -465,6 +465,7 @@ def _list_warnings(deal: _JoinedDeal, senior: _SeniorDebt) -> tuple[str, ...]:
         deal.waterfall.warnings,
         _warn_of_ends(deal, senior),
         _warn_of_rates(inputs),
+        _warn_of_assets(deal),
     )
     return tuple(dict.fromkeys(chain.from_iterable(parts)))
 
@@ -504,6 +505,17 @@ def _warn_of_rates(inputs: DealInputs) -> list[str]:
     for facility, rates in zip(inputs.case.facilities, inputs.annual_rates, strict=True):
         warnings += warn_of_high_rates(rates, facility.name)
     return warnings
+
+
+def _warn_of_assets(deal: _JoinedDeal) -> list[str]:
+    """Warn of a tax that depreciates more than the deal costs, unless costs of operation are."""
+    case, cost = deal.inputs.case, deal.funding.total_uses
+    if case.tax is None or (case.cash_flow is not None and case.cash_flow.capital_costs):
+        return []
+    assets = fsum(asset.cost for asset in case.tax.assets)
+    if assets <= cost * (1.0 + ROUNDING_NOISE):
+        return []
+    return [f"the assets of the tax cost {assets:.10g}, above the funded cost of {cost:.10g}"]
 
 
 def _conventions(deal: _JoinedDeal) -> dict[str, str]:

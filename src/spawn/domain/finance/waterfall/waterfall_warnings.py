@@ -103,6 +103,8 @@ def _warn_of_ends(inputs: WaterfallInputs, last: WaterfallRow) -> list[str]:
     scale = max(*map(abs, case.cfads), case.senior_open or 0.0, case.mezz_open or 0.0, *balances)
     amounts = {
         "locked-up cash": last.trapped_close,
+        "the DSRA": last.dsra_close if case.dsra_form == "cash" else 0.0,
+        "the reserves": last.reserve_close,
         "the mezzanine": last.mezz_close,
         "senior debt": last.senior_close or 0.0,
     }
