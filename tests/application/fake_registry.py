@@ -27,6 +27,7 @@ class FakeRegistry:
         """What each of these versions gives instead of its document."""
         self.listed: tuple[int, ...] | None = None
         """A list other than that of the documents."""
+        self.has_list = True
 
     def serve(self, version: int | None, *columns: str | dict[str, Any], **members: Any) -> bytes:
         """Serve a version as the latest; a column given by name alone is a date."""
@@ -63,6 +64,8 @@ class FakeRegistry:
         del schema_id
         if self.error is not None:
             raise self.error
+        if not self.has_list:
+            return None
         return self.listed if self.listed is not None else tuple(sorted(self.documents)) or None
 
     async def list_schemas(self) -> tuple[PublishedSchema, ...]:

@@ -537,7 +537,7 @@ async def test_a_restart_does_not_forget_that_the_registry_had_a_list(
     await third.close()
 
 
-@pytest.mark.parametrize("body", [b'{"columns": []}', b'{"versions": {}}', None])
+@pytest.mark.parametrize("body", [b'{"columns": []}', None])
 async def test_a_registry_without_a_list_serves_its_latest_version_alone(
     registry: CachingRegistry, server: ScriptedServer, body: bytes | None
 ) -> None:
@@ -551,6 +551,17 @@ async def test_a_registry_without_a_list_serves_its_latest_version_alone(
     with pytest.raises(RegistryError, match="no longer lists"):
         await registry.list_versions(ID)
     assert "no longer lists" in str(registry.status().last_error)
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"versions": {}}', b'{"items": [1, 2]}', b'{"error": "forbidden"}', b"{}"]
+)
+async def test_a_list_of_another_form_is_not_taken_for_none(
+    registry: CachingRegistry, server: ScriptedServer, body: bytes
+) -> None:
+    server.set_response(200, body)
+    with pytest.raises(RegistryError, match="has no array /versions"):
+        await registry.list_versions(ID)
 
 
 @pytest.mark.parametrize("body", [b"<!doctype html>", b"[1, 2]", b'{"versions": [1], "versions"'])

@@ -19,18 +19,22 @@ _MAX_DIGITS: Final = 20
 
 
 def parse_versions(body: bytes) -> tuple[int, ...] | None:
-    """Return the version numbers of a list, ascending; None if the body is no such list.
+    """Return the version numbers of a list, ascending; None if the body is a schema document.
 
-    A number may be a text of digits. Numbers beyond `MAX_VERSION` come after all others and are
-    left out. Any other entry, or a list that is a page of a longer one, would hide a version.
+    Some servers have no list and respond with the latest document to every path. A number may be
+    a text of digits. Numbers beyond `MAX_VERSION` come after all others and are left out. Any other
+    entry, or a list that is a page of a longer one, would hide a version.
 
     Raises:
-        RegistryError: the body is no JSON object, is not the whole list, or an entry has no number.
+        RegistryError: the body is no JSON object, has no `versions`, is not the whole list, or an
+            entry has no number.
     """
     members = _read_object(body)
     entries = members.get("versions")
     if not isinstance(entries, list):
-        return None
+        if "columns" in members:
+            return None
+        raise RegistryError("the registry's list of versions has no array /versions")
     _check_whole(members, len(entries))
     numbers = {_read_number(entry, index) for index, entry in enumerate(entries)}
     return tuple(sorted(number for number in numbers if number <= MAX_VERSION))

@@ -46,8 +46,14 @@ from spawn.domain.errors import (
 from spawn.domain.json_tokens import NumberToken, parse_object
 from spawn.domain.principal import Principal, Scope
 from spawn.domain.schema_version import MAX_VERSION, Schema
-from spawn.domain.schemas.document_parser import InvalidSchemaDocument, read_schema, restore_schema
+from spawn.domain.schemas.document_parser import (
+    InvalidSchemaDocument,
+    read_column_aliases,
+    read_schema,
+    restore_schema,
+)
 from spawn.domain.schemas.evolution.adoption_policy import judge_adoption
+from spawn.domain.schemas.evolution.column_mapping import PassedVersion, find_left_behind
 from spawn.domain.schemas.evolution.compatibility import (
     AdoptionJudgement,
     ChangeKind,
@@ -294,7 +300,8 @@ async def _build_proposal(
         violation=""
         if is_active
         else _find_violation(schema, policy, records, active, is_empty=is_empty)
-        or find_foreign_subject(document, schema, active.schema),
+        or find_foreign_subject(document, schema, active.schema)
+        or ("" if is_empty else _describe_left_behind(schema, records, active.schema)),
         judgement=judgement,
         plan=plan,
         steps=dependencies.schemas.describe_plan(plan),
@@ -353,6 +360,8 @@ class Adoption:
         violation = _find_violation(
             self._record.schema, self._policy, records, active, is_empty=is_empty
         ) or find_foreign_subject(self._record.document, self._record.schema, active.schema)
+        if not (violation or is_empty):
+            violation = _describe_left_behind(self._record.schema, records, active.schema)
         if violation:
             return await self._quarantine(violation)
         if is_empty:
@@ -546,6 +555,31 @@ def _find_number_violation(
             f" {MAX_VERSION_STEP} are taken without a decision: approve it if it is meant"
         )
     return ""
+
+
+def _describe_left_behind(schema: Schema, records: list[SchemaRecord], active: Schema) -> str:
+    """Return which values a version would hide since it follows one that was not adopted."""
+    documents = {
+        record.schema.version: record.document
+        for record in records
+        if active.version < record.schema.version < schema.version
+        and record.schema.id == schema.id
+        and record.state not in ADOPTED
+    }
+    passed_versions = [
+        PassedVersion(version, aliases_by_name)
+        for version in sorted(documents)
+        if (aliases_by_name := read_column_aliases(documents[version]))
+    ]
+    left_behind = find_left_behind(active, passed_versions, schema)
+    if left_behind is None:
+        return ""
+    name, passed, new_name = left_behind.name, left_behind.version, left_behind.new_name
+    return (
+        f"version {passed}, which is not adopted, renames {name} to {new_name}, and version"
+        f" {schema.version} follows it: the values of {name} would be hidden. Publish it with the"
+        f" alias {name}, or approve it if they may be"
+    )
 
 
 def _has_other_content(schema: Schema, records: list[SchemaRecord]) -> bool:

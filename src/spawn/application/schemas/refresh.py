@@ -4,7 +4,8 @@ Every version counts: one that renames a column says what became of its values, 
 before the next is judged, however many were published between two refreshes. A bad version is
 skipped with its reason, and the next is judged against the last adopted one. A listed version that
 is not read as a document ends the walk, by any status of the response: what comes after it cannot
-be judged without it. No version is taken that the list does not name.
+be judged without it. No version is taken that the list does not name; where there is no list, each
+number up to the latest version is read.
 """
 
 import asyncio
@@ -36,6 +37,7 @@ from spawn.application.schemas.unread_versions import (
     is_version_document,
     record_gap,
     record_unlisted,
+    record_unlisted_gap,
     record_unread,
 )
 from spawn.domain.errors import NotFound, RegistryError, SpawnError
@@ -104,12 +106,23 @@ async def refresh_forever(
 
     The pauses vary by a quarter either way, so that replicas do not all refresh at once.
     """
-    should_retry, mark = True, None
+    judged_under, mark = None, None
     while True:
+        active = await _find_active_number(dependencies, policy.kind)
+        # After a decision, what is quarantined was compared with a version that is active no more.
+        should_retry = active is None or active != judged_under
         result = await _refresh_once(dependencies, policy, should_retry=should_retry, mark=mark)
         report(result)
-        should_retry, mark = False, result.mark
+        judged_under, mark = active, result.mark
         await sleep(interval_s * random.uniform(0.75, 1.25))  # noqa: S311  # spreads load
+
+
+async def _find_active_number(dependencies: Dependencies, kind: str) -> int | None:
+    """Return the number of the active version; None if the store cannot say it."""
+    try:
+        return (await dependencies.active_schema(kind)).schema.version
+    except SpawnError:
+        return None
 
 
 async def _refresh_once(
@@ -147,6 +160,7 @@ class _Walk:
         self._fingerprints: dict[int, str] = {}
         self._numbers: tuple[int, ...] | None = None
         self._unread: int | None = None
+        self._unread_reason = ""
         self._outcomes: list[VersionOutcome] = []
         self._results: list[RefreshResult] = []
 
@@ -161,17 +175,23 @@ class _Walk:
                 break
             # One that the list lacks was published since, with others before it perhaps.
             latest = await (self._consider_latest() if self._policy.pin is None else self._take())
-            if latest is None:
+            if latest is None or self._numbers is None:
                 break
         if latest is not None:
             record = self._build_candidate(latest)
-            self._note(
-                await record_unlisted(self._dependencies, record, self._numbers or (), self._actor)
-            )
+            self._note(await self._record_waiting(record))
             self._fingerprints[latest.schema.version] = latest.schema.fingerprint
         if self._policy.pin is None and self._next_mark is None:
             await self._withdraw()
         return self._summarize()
+
+    async def _record_waiting(self, record: SchemaRecord) -> RefreshResult:
+        """Record that the latest or pinned version waits for those before it."""
+        if self._numbers is None:
+            return await record_unlisted_gap(
+                self._dependencies, record, self._unread_reason, self._actor
+            )
+        return await record_unlisted(self._dependencies, record, self._numbers, self._actor)
 
     async def _select(self, numbers: Sequence[int]) -> list[int]:
         """Return the versions after the active one; the newest first in a store without data."""
@@ -199,9 +219,7 @@ class _Walk:
                 # They are to be migrated, in the order of the numbers.
                 return await self._walk(await self._select(self._numbers or ()))
             result = await self._consider_number(number, passed_numbers)
-            self._outcomes.append(
-                VersionOutcome(version=number, verdict=result.verdict, detail=result.detail)
-            )
+            self._add_outcome(number, result)
             if result.verdict is RefreshVerdict.FAILED:
                 self._next_mark, self._unread = self._mark, number
                 return False
@@ -222,9 +240,7 @@ class _Walk:
         if not active or first == active + 1 or numbers[0] <= active:
             return False
         result = await record_gap(self._dependencies, self._policy, first, active, self._actor)
-        self._outcomes.append(
-            VersionOutcome(version=first, verdict=result.verdict, detail=result.detail)
-        )
+        self._add_outcome(first, result)
         self._unread = first
         self._note(result)
         return True
@@ -233,26 +249,65 @@ class _Walk:
         if number in passed_numbers:
             detail = f"version {number} is already rejected"
             return self._note(RefreshResult(RefreshVerdict.UNCHANGED, detail))
+        result = await self._read_and_consider(number)
+        if isinstance(result, RefreshResult):
+            return result
+        return self._note(
+            await record_unread(self._dependencies, self._policy, number, result, self._actor)
+        )
+
+    async def _read_and_consider(self, number: int) -> RefreshResult | str:
+        """Read and consider a version; return why its document was not read, if it was not."""
         try:
             fetched_schema = await self._dependencies.registry.refresh(
                 self._policy.schema_id, number, kind=self._policy.kind
             )
         except InvalidSchemaDocument as invalid:
-            if is_version_document(invalid):
-                return await self._quarantine(invalid, number)
-            reason = invalid.detail
+            return (
+                await self._quarantine(invalid, number)
+                if is_version_document(invalid)
+                else invalid.detail
+            )
         except (NotFound, RegistryError) as error:
-            reason = error.detail
-        else:
-            return await self._consider(fetched_schema, number)
-        return self._note(
-            await record_unread(self._dependencies, self._policy, number, reason, self._actor)
+            return error.detail
+        return await self._consider(fetched_schema, number)
+
+    async def _walk_without_list(self, last: int) -> bool:
+        """Consider the numbers between the active version and `last`; return whether all were read.
+
+        Without a list they are read one by one: none is known to be unused.
+        """
+        kind = self._policy.kind
+        active = (await self._dependencies.active_schema(kind)).schema.version
+        numbers = range(active + 1, last)
+        # Nothing was agreed with the registry while the bundled schema is active.
+        if self._numbers is not None or not active or last > MAX_VERSION or not numbers:
+            return True
+        if not await has_data(self._dependencies, kind):
+            return True
+        if len(numbers) > MAX_WALK:
+            self._unread_reason = f"{len(numbers):,} numbers lie between it and version {active}"
+            return False
+        for number in numbers:
+            result = await self._read_and_consider(number)
+            if not isinstance(result, RefreshResult):
+                self._unread_reason = f"version {number} before it was not read: {result}"
+                return False
+            self._add_outcome(number, result)
+            if result.verdict is RefreshVerdict.FAILED:
+                self._unread_reason = f"version {number} before it failed: {result.detail}"
+                return False
+        return True
+
+    def _add_outcome(self, number: int, result: RefreshResult) -> None:
+        self._outcomes.append(
+            VersionOutcome(version=number, verdict=result.verdict, detail=result.detail)
         )
 
     async def _consider_latest(self) -> FetchedSchema | None:
         """Consider the latest version, unless the walk has met it with the same content.
 
-        Return it instead if data would pass over versions that the list lacks.
+        Return it instead if data would pass over versions that were not read.
 
         Raises:
             NotFound, RegistryError: the registry has none, or its response is unusable.
@@ -269,9 +324,11 @@ class _Walk:
             return None
         number = await self._find_number(fetched_schema)
         records = await self._dependencies.schemas.records(self._policy.kind)
-        if number in find_rejected_unread(records):
+        if number in find_rejected_unread(records) or _is_rejected(records, fetched_schema.schema):
             return None
         if number is None or not await self._may_take(number):
+            return fetched_schema
+        if not await self._walk_without_list(number):
             return fetched_schema
         await self._consider(fetched_schema, None if self._numbers is None else number)
         return None
@@ -282,7 +339,7 @@ class _Walk:
         if pin is None or pin[1] in self._fingerprints:
             return None
         fetched_schema = await self._dependencies.registry.fetch(*pin, kind=self._policy.kind)
-        if not await self._may_take(pin[1]):
+        if not await self._may_take(pin[1]) or not await self._walk_without_list(pin[1]):
             return fetched_schema
         await self._consider(fetched_schema)
         return None
@@ -336,6 +393,9 @@ class _Walk:
         candidate = self._build_candidate(msgspec.structs.replace(fetched_schema, schema=schema))
         adoption = Adoption(self._dependencies, self._policy, candidate, self._actor)
         result = await adoption.adopt_or_quarantine(should_retry=self._should_retry)
+        if result.verdict is RefreshVerdict.ADOPTED:
+            # What is quarantined after it was compared with an earlier version.
+            self._should_retry = True
         return self._note(self._name_gap(result, before, schema.version))
 
     def _build_candidate(self, fetched_schema: FetchedSchema) -> SchemaRecord:
@@ -414,6 +474,13 @@ def _join_sentences(news: Sequence[str]) -> str:
     if omitted > 0:
         sentences = [f"{omitted} other versions: see outcomes", *sentences[-MAX_SENTENCES:]]
     return "; ".join(sentences)
+
+
+def _is_rejected(records: Sequence[SchemaRecord], schema: Schema) -> bool:
+    return any(
+        record.state is SchemaState.REJECTED and record.schema.fingerprint == schema.fingerprint
+        for record in records
+    )
 
 
 def _find_fingerprint(document: bytes) -> str | None:

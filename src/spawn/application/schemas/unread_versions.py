@@ -85,6 +85,17 @@ async def record_unlisted(
     return await _record(dependencies, record, detail, actor)
 
 
+async def record_unlisted_gap(
+    dependencies: Dependencies, record: SchemaRecord, reason: str, actor: str
+) -> RefreshResult:
+    """Record that a version waits for one before it, which a registry without a list hides."""
+    detail = (
+        f"the registry has no list of versions, and {reason}; it is read again, and this version"
+        " waits: approve it to go on without"
+    )
+    return await _record(dependencies, record, detail, actor)
+
+
 def is_unread(record: SchemaRecord) -> bool:
     """Return whether a record stands for a version whose document was not read."""
     return record.document == _build_document(record.schema.id, record.schema.version)

@@ -453,6 +453,26 @@ def find_stated_id(document: bytes) -> str | None:
     return schema_id if isinstance(schema_id, str) else None
 
 
+def read_column_aliases(document: bytes) -> dict[str, tuple[str, ...]]:
+    """Return the aliases by column of a document that may be invalid; empty without any.
+
+    A document without a version has columns, but no aliases.
+    """
+    try:
+        tokens = parse_object(document)
+    except (MalformedBody, InvalidInput):
+        return {}
+    columns, is_versioned = tokens.get("columns"), tokens.get("version") is not None
+    aliases_by_name: dict[str, tuple[str, ...]] = {}
+    for column in columns if isinstance(columns, list) else ():
+        name = column.get("name") if isinstance(column, dict) else None
+        if isinstance(column, dict) and type(name) is str:
+            aliases = column.get("aliases") if is_versioned else None
+            listed_aliases = aliases if isinstance(aliases, list) else ()
+            aliases_by_name[name] = tuple(a for a in listed_aliases if type(a) is str)
+    return aliases_by_name
+
+
 def find_stated_version(document: bytes) -> int | None:
     """Return the version number that a document states; None without one."""
     try:

@@ -1,6 +1,6 @@
 """Mapping between the columns of two schema versions: same, renamed, added or removed."""
 
-from collections.abc import Container, Iterable
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -29,6 +29,21 @@ class SchemaMapping(msgspec.Struct, frozen=True, kw_only=True):
     removed_columns: tuple[Column, ...]
     restored_columns: dict[str, RetiredColumn]
     conflicting_columns: tuple[Column, ...]
+
+
+class PassedVersion(msgspec.Struct, frozen=True):
+    """A version that was not adopted, and the aliases of its columns by name."""
+
+    version: int
+    aliases_by_name: Mapping[str, Collection[str]]
+
+
+class LeftBehind(msgspec.Struct, frozen=True):
+    """Column `name` that the version passed over renames, and its last name there."""
+
+    name: str
+    version: int
+    new_name: str
 
 
 def map_columns(old: Schema, new: Schema) -> SchemaMapping:
@@ -65,6 +80,40 @@ def map_columns(old: Schema, new: Schema) -> SchemaMapping:
             column for _, column in renamed_pairs if column.name in retired_by_name
         ),
     )
+
+
+def find_left_behind(
+    old: Schema, passed_versions: Sequence[PassedVersion], new: Schema
+) -> LeftBehind | None:
+    """Return a column whose values `new` would hide, since a version passed over renames it.
+
+    `passed_versions` lie between `old` and `new`, in order. Had they been adopted, the values would
+    be in a column of `new` that does not name the old one.
+    """
+    new_names = {column.name: column.aliases for column in new.columns}
+    for column in old.governed:
+        name, renaming_version = column.name, None
+        for passed in passed_versions:
+            following = _find_successor(name, passed.aliases_by_name)
+            if following is None:
+                break
+            if following != name:
+                name, renaming_version = following, passed.version
+        else:
+            target = _find_successor(name, new_names)
+            if renaming_version is not None and target not in {
+                None,
+                _find_successor(column.name, new_names),
+            }:
+                return LeftBehind(column.name, renaming_version, name)
+    return None
+
+
+def _find_successor(name: str, aliases_by_name: Mapping[str, Collection[str]]) -> str | None:
+    """Return the column that has the values of an earlier one; None if none has them."""
+    if name in aliases_by_name:
+        return name
+    return next((new for new, aliases in aliases_by_name.items() if name in aliases), None)
 
 
 def carry_retired_columns(old: Schema, new: Schema) -> Schema:

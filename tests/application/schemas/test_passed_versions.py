@@ -1,0 +1,170 @@
+"""Values survive versions that are passed over, and registries that have no list of them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.application.conftest import open_engine_dependencies
+from tests.application.fake_registry import POLICY, FakeRegistry, pinned_policy
+from tests.application.schemas.test_refresh import (
+    AA,
+    ADOPTED,
+    BB,
+    CC,
+    CC_TWICE,
+    QUARANTINED,
+    STEWARD,
+    active,
+    attributes,
+    begin,
+)
+
+from spawn.application.dependencies import Dependencies
+from spawn.application.schemas.activation import RefreshResult, RefreshVerdict, get_schema_health
+from spawn.application.schemas.adoption import approve_schema, check_schema, reject_schema
+from spawn.application.schemas.refresh import MAX_WALK, refresh_forever, refresh_schema
+from spawn.domain.errors import NotFound
+
+BAD_COLUMNS: dict[str, dict[str, Any]] = {
+    "invalid": {"name": "Bad name", "type": "integer"},
+    "type of a later release": {"name": "site", "type": "geometry"},
+    "incompatible": {"name": "needed", "type": "integer", "required": True},
+}
+
+
+@pytest.fixture
+def fake_registry() -> FakeRegistry:
+    return FakeRegistry()
+
+
+@pytest.fixture(params=["memory", "duckdb"])
+async def dependencies(
+    fake_registry: FakeRegistry, tmp_path: Path, request: pytest.FixtureRequest
+) -> AsyncIterator[Dependencies]:
+    async with open_engine_dependencies(request.param, fake_registry, tmp_path) as dependencies:
+        yield dependencies
+
+
+@pytest.mark.parametrize("bad_column", BAD_COLUMNS.values(), ids=BAD_COLUMNS)
+@pytest.mark.parametrize("successor", [CC, {**BB, "aliases": []}], ids=["renamed", "kept"])
+async def test_a_rename_that_was_passed_over_hides_no_values(
+    dependencies: Dependencies,
+    fake_registry: FakeRegistry,
+    bad_column: dict[str, Any],
+    successor: dict[str, Any],
+) -> None:
+    """The successor names bb alone, so that it looks like a removal of aa."""
+    project = await begin(dependencies, fake_registry, AA, aa="PRECIOUS")
+    fake_registry.serve(2, BB, bad_column)
+    document = fake_registry.serve(3, successor)
+    result = await refresh_schema(dependencies, POLICY)
+    assert [o.verdict for o in result.outcomes] == [QUARANTINED, QUARANTINED]
+    reason = "version 2, which is not adopted, renames aa to bb, and version 3 follows it"
+    assert reason in result.outcomes[1].detail
+    assert reason in (await get_schema_health(dependencies, POLICY)).problem
+    assert reason in (await check_schema(dependencies, POLICY, STEWARD, document)).violation
+    assert await attributes(dependencies, project) == {"aa": "PRECIOUS"}
+    fake_registry.serve(4, {**successor, "aliases": [*successor["aliases"], "aa"]})
+    result = await refresh_schema(dependencies, POLICY)
+    assert [o.verdict for o in result.outcomes][1:] == [QUARANTINED, ADOPTED]
+    assert await attributes(dependencies, project) == {successor["name"]: "PRECIOUS"}
+
+
+async def test_a_decision_may_hide_the_values_of_a_rename_that_was_passed_over(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    project = await begin(dependencies, fake_registry, AA, aa="OBSOLETE")
+    fake_registry.serve(2, BB, BAD_COLUMNS["incompatible"])
+    fake_registry.serve(3, CC)
+    await refresh_schema(dependencies, POLICY)
+    await reject_schema(dependencies, POLICY, STEWARD, version=2, reason="wrong")
+    result = await refresh_schema(dependencies, POLICY)
+    assert "renames aa to bb" in result.detail
+    await approve_schema(dependencies, POLICY, STEWARD, version=3, reason="not needed")
+    assert await attributes(dependencies, project) == {}
+
+
+@pytest.mark.parametrize(
+    "last", [CC_TWICE, {"name": "cc", "type": "string(9)"}, AA], ids=["both", "new", "back"]
+)
+async def test_a_successor_that_does_not_follow_a_rename_is_judged_alone(
+    dependencies: Dependencies, fake_registry: FakeRegistry, last: dict[str, Any]
+) -> None:
+    await begin(dependencies, fake_registry, AA, aa="A")
+    fake_registry.serve(2, BB, BAD_COLUMNS["invalid"])
+    fake_registry.serve(3, last)
+    result = await refresh_schema(dependencies, POLICY)
+    assert [o.verdict for o in result.outcomes] == [QUARANTINED, ADOPTED]
+
+
+async def test_versions_are_read_one_by_one_where_there_is_no_list(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    """The latest one alone would hide the values of the first rename."""
+    project = await begin(dependencies, fake_registry, AA, aa="PRECIOUS")
+    fake_registry.has_list = False
+    fake_registry.serve(2, BB)
+    fake_registry.serve(3, {**BB, "unit": "MW", "type": "date"})
+    fake_registry.serve(4, {**CC_TWICE, "aliases": ["bb", "aa"]})
+    result = await refresh_schema(dependencies, POLICY)
+    assert [(o.version, o.verdict) for o in result.outcomes] == [(2, ADOPTED), (3, QUARANTINED)]
+    assert await active(dependencies) == 4
+    assert await attributes(dependencies, project) == {"cc": "PRECIOUS"}
+    assert (await get_schema_health(dependencies, POLICY)).problem == ""
+
+
+@pytest.mark.parametrize("is_pinned", [False, True])
+async def test_without_a_list_no_version_is_adopted_over_one_that_is_not_read(
+    dependencies: Dependencies, fake_registry: FakeRegistry, *, is_pinned: bool
+) -> None:
+    project = await begin(dependencies, fake_registry, AA, aa="PRECIOUS")
+    fake_registry.has_list = False
+    fake_registry.serve(2, BB)
+    fake_registry.serve(3, CC_TWICE)
+    fake_registry.faults = {2: NotFound("the registry has no such schema or version")}
+    policy = pinned_policy(3) if is_pinned else POLICY
+    for _ in range(2):
+        result = await refresh_schema(dependencies, policy)
+        assert (result.verdict, await active(dependencies)) == (RefreshVerdict.FAILED, 1)
+    problem = (await get_schema_health(dependencies, POLICY)).problem
+    assert "no list of versions, and version 2 before it was not read" in problem
+    fake_registry.faults = {}
+    await refresh_schema(dependencies, policy)
+    assert await attributes(dependencies, project) == {"cc": "PRECIOUS"}
+    fake_registry.serve(5, CC_TWICE, "five")
+    await refresh_schema(dependencies, POLICY)
+    await approve_schema(dependencies, POLICY, STEWARD, version=5, reason="4 was never used")
+    assert await active(dependencies) == 5
+    # A rejected one is passed over, and more numbers than a refresh reads are not tried.
+    fake_registry.serve(7, CC_TWICE, "seven")
+    await refresh_schema(dependencies, POLICY)
+    await reject_schema(dependencies, POLICY, STEWARD, version=7, reason="a slip")
+    assert (await refresh_schema(dependencies, POLICY)).verdict is RefreshVerdict.UNCHANGED
+    fake_registry.serve(MAX_WALK + 7, CC_TWICE, "eight")
+    result = await refresh_schema(dependencies, POLICY)
+    assert "1,001 numbers lie between it and version 5" in result.detail
+
+
+async def test_what_a_decision_made_adoptable_is_adopted_without_a_restart(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    """It was compared with the version that was active before the decision."""
+    await begin(dependencies, fake_registry, AA, aa="A")
+    narrow = {**AA, "enum": ["A"]}
+    fake_registry.serve(2, narrow)
+    fake_registry.serve(3, narrow, "three")
+    results: list[RefreshResult] = []
+
+    async def pause(_: float) -> None:
+        if len(results) == 2:  # the second found nothing new
+            await approve_schema(dependencies, POLICY, STEWARD, version=2, reason="agreed")
+        if len(results) == 3:
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await refresh_forever(dependencies, POLICY, report=results.append, sleep=pause)
+    verdicts = [[o.verdict for o in result.outcomes] for result in results]
+    assert verdicts == [[QUARANTINED] * 2, [RefreshVerdict.UNCHANGED] * 2, [ADOPTED]]
+    assert (await get_schema_health(dependencies, POLICY)).problem == ""
