@@ -16,9 +16,9 @@ _CALLS = (
     "unlinkat,link,linkat,copy_file_range,sendfile,io_uring_enter"
 )
 _COMPLETE = re.compile(r"^(\d+)\s+(\w+)\((.*)\)\s+= (-?\d+)(.*)$", re.DOTALL)
-_UNFINISHED = re.compile(r"^(\d+)\s+(\w+)\((.*) <unfinished \.\.\.>$")
+_UNFINISHED = re.compile(r"^(\d+)\s+(\w+)\((.*)$")
+_UNFINISHED_END = " <unfinished ...>"
 _RESUMED = re.compile(r"^(\d+)\s+<\.\.\. (\w+) resumed>(.*)$")
-_ESCAPED = re.compile(r'"((?:\\x[0-9a-f]{2})*)"(\.\.\.)?')
 
 
 class SystemCall(NamedTuple):
@@ -62,17 +62,29 @@ def read_calls(record: Path) -> Iterator[SystemCall]:
     with record.open() as lines:
         for raw_line in lines:
             line = raw_line.rstrip("\n")
-            if begun := _UNFINISHED.match(line):
-                unfinished[begun[1]] = begun[3]
-            elif resumed := _RESUMED.match(line):
+            if line.endswith(_UNFINISHED_END):
+                if begun := _UNFINISHED.match(line.removesuffix(_UNFINISHED_END)):
+                    unfinished[begun[1]] = begun[3]
+                continue
+            if resumed := _RESUMED.match(line):
                 begin = unfinished.pop(resumed[1])
                 line = f"{resumed[1]}  {resumed[2]}({begin}{resumed[3]}"
             if call := _COMPLETE.match(line):
-                texts = _ESCAPED.findall(call[3])
-                assert not any(is_cut for _, is_cut in texts), "strace cut a text"
-                yield SystemCall(
-                    name=call[2],
-                    arguments=_ESCAPED.sub("TEXT", call[3]).split(", "),
-                    texts=[bytes.fromhex(text.replace("\\x", "")) for text, _ in texts],
-                    result=int(call[4]),
-                )
+                yield _read_call(call)
+
+
+def _read_call(call: re.Match[str]) -> SystemCall:
+    """Read a completed call.
+
+    Each byte of a text is escaped, so that a quotation mark stands only at the ends of texts: to
+    split there takes a fifth of the time of a pattern, for megabytes of texts.
+    """
+    parts = call[3].split('"')
+    others, texts = parts[::2], parts[1::2]
+    assert not any(other.startswith("...") for other in others[1:]), "strace cut a text"
+    return SystemCall(
+        name=call[2],
+        arguments="TEXT".join(others).split(", "),
+        texts=[bytes.fromhex(text.replace("\\x", "")) for text in texts],
+        result=int(call[4]),
+    )
