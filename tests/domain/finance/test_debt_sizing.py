@@ -350,6 +350,8 @@ def test_a_coverage_that_contradicts_itself_is_rejected_or_warned_of() -> None:
         "the interest is not the period rate x balance in period 2",
     )
     assert cover(interest=(5.04, 2.46)).warnings == ()  # rounded figures
+    assert cover(principal=(25.01, 25.01)).warnings == ()
+    assert cover(principal=(25.0, 5.0)).warnings == ("at the end 20 of the debt is left",)
     assert cover(funded_cost=40.0).warnings == ("the gearing of 1.25 is above 100 %",)
 
 

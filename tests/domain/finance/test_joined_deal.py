@@ -676,3 +676,30 @@ def test_a_tax_that_depreciates_more_than_the_deal_costs_is_warned_of() -> None:
     assert warnings(128.0) == ()
     (text,) = warnings(900.0)
     assert text.startswith("the assets of the tax cost 900, above the funded cost of 1")
+
+
+def test_a_sweep_beside_a_balloon_is_warned_of() -> None:
+    debt = facility("a", commitment=70.0, profile="bullet")
+    swept = deal(facilities=(debt,), sweep_share=1.0, sweep_if_dscr_below=90.0)
+    assert swept.waterfall[0].sweep == 0.0
+    assert "the sweep prepays instalments; the balloon stays to be refinanced" in swept.warnings
+    unswept = deal(facilities=(debt,), sweep_share=1.0, sweep_if_dscr_below=0.0)
+    assert not [text for text in unswept.warnings if "sweep" in text]
+
+
+def test_a_tax_by_the_year_on_moved_dates_is_warned_of() -> None:
+    days = tuple(date(2025 + n // 2, 1 + 6 * (n % 2), 15) for n in range(8))
+    moved = (*days[:3], date(2026, 7, 16), *days[4:])
+    case = msgspec.structs.replace(
+        DEAL,
+        construction_cost=(50.0, 50.0),
+        cfads=(30.0,) * 5,
+        facilities=(facility("a", commitment=60.0),),
+        months_per_period=None,
+        day_count="ACT/365F",
+        dates=moved,
+        tax=TaxTerms(rate=0.2, assessment="year"),
+    )
+    assert any("off the roll day" in text for text in model_deal(case).warnings)
+    by_period = msgspec.structs.replace(case, tax=TaxTerms(rate=0.2))
+    assert not any("off the roll day" in text for text in model_deal(by_period).warnings)

@@ -28,7 +28,7 @@ from spawn.domain.finance.time_base.period_schedule import trailing_periods
 _YEAR_MONTHS = 12
 _MAX_WINDOW_MONTHS = 120
 _ROUNDED_SHARE = 1e-2
-_PRINCIPAL_NOISE = 1e-6
+_PRINCIPAL_NOISE = 1e-3
 _LEVEL_NOISE = 1e-9
 
 
@@ -141,6 +141,9 @@ def _warn_of_case(
     if others:
         periods = list_periods(others)
         warnings.append(f"the interest is not the period rate x balance in {periods}")
+    rest = balances[-1] - case.principal[-1]
+    if rest > _PRINCIPAL_NOISE * case.debt:
+        warnings.append(f"at the end {rest:.10g} of the debt is left")
     cost = case.funded_cost
     if cost is not None and case.debt > cost * (1.0 + ROUNDING_NOISE):
         warnings.append(f"the gearing of {case.debt / cost:.4g} is above 100 %")
@@ -180,7 +183,7 @@ def _check_order(checker: FieldChecker, times_years: Sequence[float]) -> None:
 
 
 def _check_principal(checker: FieldChecker, case: CoverageCase) -> None:
-    """Reject the payment of principal beyond what is owed."""
+    """Reject the payment of principal beyond what is owed, but for rounded figures."""
     balance = case.debt
     for index, repayment in enumerate(case.principal):
         if not abs(repayment) <= MAX_AMOUNT:

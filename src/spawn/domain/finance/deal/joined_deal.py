@@ -54,7 +54,11 @@ from spawn.domain.finance.debt_sizing_warnings import warn_of_equity_rate
 from spawn.domain.finance.facilities.debt_stack import Repayment
 from spawn.domain.finance.facilities.repayment_terms import describe_sculpting
 from spawn.domain.finance.limits import ROUNDING_NOISE, reject_overflow
-from spawn.domain.finance.period_lists import list_periods, warn_of_high_rates
+from spawn.domain.finance.period_lists import (
+    list_periods,
+    warn_of_high_rates,
+    warn_of_moved_dates,
+)
 from spawn.domain.finance.sizing.facility_sizing import warn_of_sculpting
 from spawn.domain.finance.sizing.sizing_equity import find_equity_rate
 from spawn.domain.finance.waterfall.waterfall_result import WaterfallResult
@@ -465,7 +469,7 @@ def _list_warnings(deal: _JoinedDeal, senior: _SeniorDebt) -> tuple[str, ...]:
         deal.waterfall.warnings,
         _warn_of_ends(deal, senior),
         _warn_of_rates(inputs),
-        _warn_of_assets(deal),
+        _warn_of_tax(deal),
     )
     return tuple(dict.fromkeys(chain.from_iterable(parts)))
 
@@ -497,6 +501,8 @@ def _warn_of_ends(deal: _JoinedDeal, senior: _SeniorDebt) -> list[str]:
     balloons = [first + n for n, amount in enumerate(senior.balloons, start=1) if amount > 0.0]
     if balloons:
         warnings.append(f"sponsors refinance the balloon in {list_periods(balloons)}")
+    if balloons and deal.inputs.case.sweep_share and deal.inputs.case.sweep_if_dscr_below:
+        warnings.append("the sweep prepays instalments; the balloon stays to be refinanced")
     return warnings
 
 
@@ -507,15 +513,18 @@ def _warn_of_rates(inputs: DealInputs) -> list[str]:
     return warnings
 
 
-def _warn_of_assets(deal: _JoinedDeal) -> list[str]:
-    """Warn of a tax that depreciates more than the deal costs, unless costs of operation are."""
+def _warn_of_tax(deal: _JoinedDeal) -> list[str]:
+    """Warn of a tax by the year on moved dates, and of one that depreciates more than the cost."""
     case, cost = deal.inputs.case, deal.funding.total_uses
-    if case.tax is None or (case.cash_flow is not None and case.cash_flow.capital_costs):
+    if case.tax is None:
         return []
+    warnings = warn_of_moved_dates(case.dates) if case.tax.assessment == "year" else []
+    has_later_costs = case.cash_flow is not None and case.cash_flow.capital_costs
     assets = fsum(asset.cost for asset in case.tax.assets)
-    if assets <= cost * (1.0 + ROUNDING_NOISE):
-        return []
-    return [f"the assets of the tax cost {assets:.10g}, above the funded cost of {cost:.10g}"]
+    if assets > cost * (1.0 + ROUNDING_NOISE) and not has_later_costs:
+        text = f"the assets of the tax cost {assets:.10g}, above the funded cost of {cost:.10g}"
+        warnings.append(text)
+    return warnings
 
 
 def _conventions(deal: _JoinedDeal) -> dict[str, str]:

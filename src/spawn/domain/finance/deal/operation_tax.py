@@ -96,7 +96,7 @@ def _settle(
         interest = paid_interest
     detail = (
         "the tax and the interest that is paid depend on each other and do not agree; lower the "
-        "rate, the sweep or the number of periods"
+        "rate or the sweep, or move the level of the sweep"
     )
     raise Infeasible.at("/tax", "no_solution", detail)
 
