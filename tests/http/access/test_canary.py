@@ -66,6 +66,11 @@ async def test_canary_secret_appears_nowhere(
                 f"{response.headers} {response.text}"
                 async for response in send_everywhere(client, key.text)
             ]
+            project = {"project_name": "A", "total_amount": "1.00", "currency_code": "EUR"}
+            for text in (key.text, f"retry-{key.text}"):
+                headers = bearer(key.text) | {"Idempotency-Key": text}
+                response = await client.post("/v1/ops/projects", json=project, headers=headers)
+                assert response.status_code == 422
             metrics = await client.get("/monitoring/metrics", headers=bearer(key.text))
             assert metrics.status_code == 200
             texts.append(metrics.text)

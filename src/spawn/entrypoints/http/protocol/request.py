@@ -14,7 +14,7 @@ from spawn.application.dependencies import Dependencies, require
 from spawn.domain.errors import FieldError, InvalidInput, NotFound
 from spawn.domain.json_tokens import Token, parse_object
 from spawn.domain.principal import Principal, PrincipalKind
-from spawn.domain.text import MAX_SUGGESTIONS, suggest_name
+from spawn.domain.text import MAX_SUGGESTIONS, has_credential, suggest_name
 from spawn.entrypoints.http.protocol.negotiation import select_media_type
 from spawn.entrypoints.http.protocol.operation import Operation
 from spawn.entrypoints.http.protocol.problems import RequestProblem
@@ -195,13 +195,17 @@ class StrictRequest(Request[Any, Any, State]):
         """Return the Idempotency-Key header; None when absent.
 
         Raises:
-            InvalidInput: it is empty, too long or has other than visible ASCII characters.
+            InvalidInput: it is empty, too long, has other than visible ASCII characters, or is a
+                credential, which no store shall have.
         """
         key = self.header(b"idempotency-key")
         if key is not None and not _KEY.fullmatch(key):
             raise InvalidInput.at(
                 "/Idempotency-Key", "invalid_key", "A key is 1 to 255 visible ASCII characters."
             )
+        if key is not None and has_credential(key):
+            detail = "An API key or a token is no key of a request: it would be stored. Use a UUID."
+            raise InvalidInput.at("/Idempotency-Key", "invalid_key", detail)
         return key
 
 
