@@ -269,6 +269,50 @@ def test_body_that_never_completes_is_408(start: Start) -> None:
     assert status_of(service.send_raw(head, shut=False)) == 408
 
 
+@pytest.mark.parametrize(
+    "framing", [b"Content-Length: 99999", b"Transfer-Encoding: chunked\r\n\r\nffff"]
+)
+@pytest.mark.parametrize("target", [b"GET /monitoring/live", b"POST /v1/none", b"POST /v1/imports"])
+def test_slow_rest_of_a_body_ends_the_connection(
+    start: Start, target: bytes, framing: bytes
+) -> None:
+    service = start(HttpLimits(header_timeout_s=0.2))
+    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
+        connection.sendall(b"%b HTTP/1.1\r\nHost: localhost\r\n%b\r\n\r\n" % (target, framing))
+        assert connection.recv(65536).startswith(b"HTTP/1.1 ")
+        connection.settimeout(0.05)
+        assert is_closed_while_it_gets_bytes(connection)
+
+
+def is_closed_while_it_gets_bytes(connection: socket.socket) -> bool:
+    """Send a byte at each timeout of the connection, for 5 s at its 0.05 s."""
+    for _ in range(100):
+        try:
+            connection.sendall(b"a")
+            if not connection.recv(4096):
+                return True
+        except TimeoutError:
+            continue
+        except OSError:  # closed between the two
+            return True
+    return False
+
+
+def test_connection_serves_on_behind_the_rest_of_a_body(start: Start) -> None:
+    service = start(HttpLimits(header_timeout_s=0.1, traffic=TrafficLimits(body_bytes_s=10)))
+    request = b"GET /monitoring/live HTTP/1.1\r\nHost: localhost\r\n"
+    with socket.create_connection(("127.0.0.1", service.port), timeout=0.05) as connection:
+        connection.sendall(request + b"Content-Length: 20\r\n\r\n")
+        assert status_of(connection.recv(65536)) == 200
+        for _ in range(20):  # a byte each 0.05 s, of which one in 0.1 s is enough
+            with pytest.raises(TimeoutError):
+                connection.recv(4096)
+            connection.sendall(b"a")
+        connection.settimeout(20)
+        connection.sendall(request + b"\r\n")
+        assert status_of(connection.recv(65536)) == 200
+
+
 def problem_of(response: bytes) -> dict[str, Any]:
     """Return the problem in a raw response, after checks of its head."""
     head, _, body = response.partition(b"\r\n\r\n")

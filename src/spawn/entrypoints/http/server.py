@@ -193,7 +193,7 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         self._is_discarding, self._is_lingering = False, False
         self._linger_bytes = LINGER_BYTES
         self._rejection: Response | None = None
-        self._head_bytes = 0
+        self._head_bytes = self._rest_bytes = 0
         self._in_head = True
         self._timer: asyncio.TimerHandle | None = self.loop.call_later(
             self.limits.header_timeout_s, self._on_head_timeout
@@ -304,10 +304,31 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
     def on_body(self, body: bytes) -> None:
         """Reset the byte count; the application limits bodies."""
         self._head_bytes = 0
+        self._rest_bytes += len(body)
         super().on_body(body)
+
+    def on_response_complete(self) -> None:
+        """Start the timer of the rest of a body whose response did not wait for it."""
+        super().on_response_complete()
+        if not self._in_head and self.cycle.response_complete and not self._is_discarding:
+            self._stop_timer()
+            self._watch_rest()
+
+    def _watch_rest(self) -> None:
+        self._rest_bytes = 0
+        self._timer = self.loop.call_later(self.limits.header_timeout_s, self._on_rest_timeout)
+
+    def _on_rest_timeout(self) -> None:
+        """Close the connection, unless the body arrives at the least rate of bodies."""
+        least_bytes = self.limits.traffic.body_bytes_s * self.limits.header_timeout_s
+        if self._rest_bytes < least_bytes:
+            self.transport.close()
+        else:
+            self._watch_rest()
 
     def on_message_complete(self) -> None:
         """Mark the body as complete; the next bytes belong to the next head."""
+        self._stop_timer()
         cast("Any", self.scope)[BODY_COMPLETE] = True
         self._in_head = True
         self._head_bytes = 0
