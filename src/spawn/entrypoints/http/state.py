@@ -1,8 +1,8 @@
 """State that all routes share: dependencies, background services, limits, caches."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from opentelemetry.trace import Tracer
 
@@ -24,6 +24,9 @@ from spawn.entrypoints.http.metrics.service_metrics import PrometheusMetrics
 from spawn.ports.access import Authenticator
 
 T = TypeVar("T")
+
+HTTP_STATE: Final = "spawn.state"
+"""Scope key of the state of the service that a request came to."""
 
 
 class StateKey(Generic[T]):
@@ -68,3 +71,9 @@ class HttpState:
         if component is None:
             component = self.components[key] = key.create()
         return component
+
+
+def get_http_state(scope: Mapping[str, Any] | Any) -> HttpState:
+    """Return the state that the application put into the ASGI scope."""
+    state: HttpState = scope[HTTP_STATE]
+    return state

@@ -32,7 +32,7 @@ from spawn.entrypoints.http.protocol.request import (
     require_canonical_id,
 )
 from spawn.entrypoints.http.protocol.response import Header, Response, encode_json
-from spawn.entrypoints.http.state import HttpState
+from spawn.entrypoints.http.state import get_http_state
 from spawn.entrypoints.http.wire import PageView
 from spawn.entrypoints.request_context import get_request_context
 
@@ -73,27 +73,27 @@ class Route(msgspec.Struct, frozen=True):
         docstring = inspect.getdoc(self.handler) or ""
         return self.operation.description or docstring.partition("\n\n")[0]
 
-    def bind(self, state: HttpState, *, takes_options: bool) -> HTTPRouteHandler:
-        """Return the route as Litestar's handler over the state.
+    def create_handler(self, *, takes_options: bool) -> HTTPRouteHandler:
+        """Return the route as Litestar's handler, which finds the state in the scope.
 
         One route of each path also takes OPTIONS, which the middleware has responded to before:
         otherwise Litestar makes a handler for it, and those double the time that the app takes.
         """
-        operation, handler, tracer = self.operation, self.handler, state.tracer
+        operation, handler = self.operation, self.handler
         read_query, select_media_type = _query_reader(operation), _media_type_selector(operation)
         ids = [name for name in operation.path_parameters if name not in PATH_PATTERNS]
         respond, use_case = _responder(operation), operation.use_case
-        dependencies = state.dependencies
         is_bodiless_command = operation.method != "GET" and operation.body is None
-        base_url, ignored_names = state.product.base_url, operation.ignored_preconditions
+        ignored_names = operation.ignored_preconditions
 
         async def endpoint(request: StrictRequest) -> ASGIResponse:
             scope = request.scope
+            state = get_http_state(scope)
             request.context = get_request_context(scope)
-            check_access(request.context.authentication, operation, base_url)
+            check_access(request.context.authentication, operation, state.product.base_url)
             check_preconditions(request.context.headers, ignored_names)
             request.http_state, request.operation = state, operation
-            request.base_dependencies, request.complete_body = dependencies, None
+            request.base_dependencies, request.complete_body = state.dependencies, None
             query_string = scope["query_string"]
             request.query = read_query(query_string) if query_string else _NO_PARAMETERS
             request.media_type = select_media_type(request)
@@ -102,10 +102,10 @@ class Route(msgspec.Struct, frozen=True):
             path_params = scope["path_params"]
             for name in ids:
                 require_canonical_id(path_params[name])
-            if tracer is None:
+            if state.tracer is None:
                 result = await handler(request, **path_params)
             else:
-                with _start_span(tracer, use_case):
+                with _start_span(state.tracer, use_case):
                     result = await handler(request, **path_params)
             return result if isinstance(result, ASGIResponse) else respond(request, result)
 
