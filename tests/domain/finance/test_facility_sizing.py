@@ -3,6 +3,8 @@
 import random
 from datetime import date
 from fractions import Fraction
+from itertools import accumulate
+from operator import mul
 from typing import Any
 
 import msgspec
@@ -419,6 +421,29 @@ def test_a_termination_in_the_last_period_leaves_no_balloon(price: float | None)
         repaid = last.opening_balance if price is None else price
         assert (last.balloon, last.early_repayment) == pytest.approx((0.0, repaid))
         assert last.debt_service == pytest.approx(last.interest)
+
+
+def test_the_rate_after_the_debt_is_the_last_annual_rate_in_a_period_of_any_length() -> None:
+    dates = (*DATES[:4], date(2027, 9, 15), date(2028, 9, 15))
+    days: dict[str, Any] = {"dates": dates, "day_count": "30/360", "months_per_period": None}
+    end = LoanTransfer(date=DATES[3])
+    loan = facility("loan", commitment=20.0, profile="bullet", termination=end)
+    result = size(loan, cfads=(9.0,) * 5, **days)
+    rates = [row.annual_rate for row in result.rows]
+    assert rates == pytest.approx([rates[0]] * 5)
+    # The project cash flow is discounted at that rate a year, over two months and over a year.
+    per_year, periods = rates[0], (0.5, 0.5, 0.5, 1 / 6, 1.0)
+    factors = accumulate((1.0 / (1.0 + per_year * tau) for tau in periods), mul)
+    assert result.plcr == pytest.approx(sum(9.0 * factor for factor in factors) / 20.0)
+
+
+def test_a_period_without_a_day_has_no_interest() -> None:
+    dates = (date(2026, 3, 30), date(2026, 3, 31), date(2026, 6, 30), date(2026, 9, 30))
+    days: dict[str, Any] = {"dates": dates, "day_count": "30/360", "months_per_period": None}
+    result = size(facility("loan", commitment=20.0, profile="annuity"), cfads=(9.0,) * 3, **days)
+    rates = [row.annual_rate for row in result.rows]
+    assert rates == pytest.approx([rates[1]] * 3)
+    assert result.rows[0].interest == 0.0
 
 
 def test_sponsors_pay_what_is_repaid_early() -> None:

@@ -22,6 +22,7 @@ from spawn.domain.finance.loans.loan_terms import (
     resolve_loan_time,
 )
 from spawn.domain.finance.time_base.day_count import DayCount, add_months
+from spawn.domain.finance.time_base.payment_dates import PaymentDateTerms, PaymentFrequency
 
 pytestmark = pytest.mark.core
 
@@ -416,6 +417,41 @@ def test_a_part_of_an_annual_coupon_counts_over_the_days_of_the_coupon() -> None
     )
     expected = 800.0 * (0.06 * 60 + 0.09 * 306) / 366
     assert result.rows[0].interest == pytest.approx(expected, rel=1e-14)
+
+
+def test_a_stub_counts_over_its_own_leap_days() -> None:
+    # 220 days without a 29 February; the coupon that would end in May 2024 has one.
+    start, end = date(2023, 5, 18), date(2023, 12, 24)
+    fields: dict[str, Any] = {
+        "profile": "bullet",
+        "dates": None,
+        "payment_dates": PaymentDateTerms(start=start, end=end, frequency=PaymentFrequency.ANNUAL),
+        "day_count": "ACT/365L",
+    }
+    reset = RateReset(date=date(2023, 6, 2), annual_rate=0.06)
+    for result in (loan(**fields), loan(**fields, rate_resets=(reset,))):
+        assert result.total_interest == pytest.approx(800.0 * 0.06 * 220 / 365, rel=1e-14)
+
+
+def test_a_period_without_a_day_bears_no_interest_and_has_its_rate() -> None:
+    # From the 30th to the 31st is no day of a 30-day month.
+    dates = (date(2026, 3, 30), date(2026, 3, 31), date(2026, 6, 30), date(2026, 9, 30))
+    reset = RateReset(date=date(2026, 8, 1), annual_rate=0.09)
+    result = loan(dates=dates, day_count="30/360", profile="bullet", rate_resets=(reset,))
+    assert [row.annual_rate for row in result.rows] == pytest.approx(
+        [0.06, 0.06, (0.06 * 31 + 0.09 * 59) / 90]
+    )
+    assert result.rows[0].interest == 0.0
+
+
+@pytest.mark.parametrize("until", [QUARTERS[2], date(2026, 6, 1)])
+def test_a_straight_line_is_level_once_its_interest_is_no_longer_capitalised(until: date) -> None:
+    for balloon in (0.0, 200.0):
+        result = loan(capitalise_until=until, balloon=balloon)
+        principal = [row.principal for row in result.rows]
+        assert principal[2:-1] == pytest.approx(principal[2:3] * 5, rel=1e-12)
+        assert principal[-1] == pytest.approx(principal[2] + balloon)
+        assert sum(principal) == pytest.approx(800.0 + result.total_capitalised)
 
 
 @pytest.mark.parametrize("until", [QUARTERS[2], date(2026, 6, 1)])

@@ -124,7 +124,7 @@ QUARTERS = tuple(date(2026 + month // 12, month % 12 + 1, 15) for month in range
                 "capitalise_until": QUARTERS[2],
                 "accrued_interest": 12.0,
             },
-            ["250.00", "250.00", "260.95"],
+            ["250.00", "260.67", "279.22"],
         ),
         (
             {"termination": LoanTransfer(date=date(2026, 8, 15), price=450.0)},

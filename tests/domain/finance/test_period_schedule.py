@@ -1,7 +1,7 @@
 """The schedule of periods: one statement of time, and what contradicts it."""
 
 from datetime import date
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import pytest
@@ -10,8 +10,12 @@ from hypothesis import strategies as st
 from tests.domain.finance.error_codes import error_codes
 from tests.searches import scale
 
-from spawn.domain.finance.time_base.business_calendar import BusinessCalendar, BusinessDayRule
-from spawn.domain.finance.time_base.day_count import add_months
+from spawn.domain.finance.time_base.business_calendar import (
+    BusinessCalendar,
+    BusinessDayRule,
+    adjust_to_business_day,
+)
+from spawn.domain.finance.time_base.day_count import add_months, count_month_days
 from spawn.domain.finance.time_base.payment_dates import (
     PaymentDateTerms,
     PaymentFrequency,
@@ -28,6 +32,8 @@ from spawn.domain.finance.time_base.period_schedule import (
 pytestmark = pytest.mark.core
 
 TARGET = BusinessCalendar(base="target")
+WEEKENDS = BusinessCalendar(base="weekends")
+YEARS = range(2020, 2030)
 
 
 def resolve(periods: int | None = None, **fields: Any) -> PeriodSchedule:
@@ -153,6 +159,23 @@ def test_dates_that_business_days_have_moved_count_as_regular() -> None:
     schedule = resolve(dates=on_grid, day_count="ACT/ACT ICMA", frequency=4)
     # A Thursday: no weekend has moved it, so the last period is longer than a quarter.
     assert schedule.accrual_fractions[-1] == pytest.approx(0.25 + 3 / (4 * 92), abs=1e-15)
+
+
+@pytest.mark.parametrize("rule", [rule for rule in BusinessDayRule if rule != "unadjusted"])
+@pytest.mark.parametrize("roll_day", [1, 15, 28, 29, 30, 31])
+def test_every_rule_of_business_days_leaves_the_periods_regular(
+    rule: BusinessDayRule, roll_day: int
+) -> None:
+    for calendar, months, count, year in product((TARGET, WEEKENDS), (6, 12), (2, 3, 8), YEARS):
+        firsts = [add_months(date(year, 4, 1), months * step) for step in range(count + 1)]
+        regular = [
+            first.replace(day=min(roll_day, count_month_days(first.year, first.month)))
+            for first in firsts
+        ]
+        moved = tuple(adjust_to_business_day(day, rule, calendar) for day in regular)
+        schedule = resolve(dates=moved, day_count="ACT/ACT ICMA")
+        assert schedule.accrual_fractions == (months / 12,) * count
+        assert schedule.stubs == ()
 
 
 def test_both_ends_may_be_stubs_around_regular_dates() -> None:

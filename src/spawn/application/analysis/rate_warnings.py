@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, get_args, get_type_hints
 
 import msgspec
 
-from spawn.domain.finance.facilities.rate_terms import RateTerms
+from spawn.domain.finance.facilities.rate_terms import RateTerms, expand_annual_rates
 from spawn.domain.finance.period_lists import list_periods
 
 _HIGH_RATE: Final = 1.0
@@ -22,11 +22,23 @@ _OTHERS: Final = frozenset({"principal_floor", "level_per_period", "months_per_p
 def warn_of_rate_fields(case: msgspec.Struct, pointer: str = "") -> Iterator[str]:
     """Warn of each rate of a case, and of the structs inside it, that is above 100 %.
 
-    The base rate and margin of a facility without a hedge are warned of as their sum, by the
-    calculation.
+    The annual rate of a facility is one too, where none of its parts is above 100 %.
     """
-    if isinstance(case, RateTerms) and not _has_hedge(case):
-        return
+    warnings = list(_warn_of_fields(case, pointer))
+    if isinstance(case, RateTerms) and not warnings:
+        warnings = list(_warn_of_value(pointer, _expand_rates(case)))
+    yield from warnings
+
+
+def _expand_rates(terms: RateTerms) -> tuple[float, ...]:
+    """Return the annual rates up to the last period that the terms name."""
+    series = (terms.base_rate, terms.hedged_share)
+    numbers = [len(values) for values in series if isinstance(values, tuple)]
+    numbers += [step.from_period for step in terms.margin_steps]
+    return expand_annual_rates(terms, max(numbers, default=1))
+
+
+def _warn_of_fields(case: msgspec.Struct, pointer: str) -> Iterator[str]:
     fields = _find_rate_fields(type(case))
     for name in fields.rates:
         yield from _warn_of_value(f"{pointer}/{name}", getattr(case, name))
@@ -38,11 +50,6 @@ def warn_of_rate_fields(case: msgspec.Struct, pointer: str = "") -> Iterator[str
             for number, item in enumerate(value):
                 if isinstance(item, msgspec.Struct):
                     yield from warn_of_rate_fields(item, f"{pointer}/{name}/{number}")
-
-
-def _has_hedge(terms: RateTerms) -> bool:
-    share = terms.hedged_share
-    return any(share) if isinstance(share, tuple) else bool(share)
 
 
 def _warn_of_value(pointer: str, value: object) -> Iterator[str]:

@@ -6,7 +6,6 @@ from datetime import date
 from spawn.domain.finance.time_base.notional_periods import list_moved_dates
 
 _RUN_LENGTH = 4
-_HIGH_RATE = 1.0
 
 
 def list_periods(numbers: Iterable[int]) -> str:
@@ -23,20 +22,6 @@ def list_periods(numbers: Iterable[int]) -> str:
     ]
     is_single = len(runs) == 1 and len(runs[0]) == 1
     return f"period{'' if is_single else 's'} {', '.join(parts)}"
-
-
-def warn_of_high_rates(annual_rates: Iterable[float], name: str) -> list[str]:
-    """Warn of annual rates above 100 %, which are percentages in place of fractions.
-
-    Args:
-        annual_rates: base rate and margin together, one a period.
-        name: the facility that pays them.
-    """
-    high = [number for number, rate in enumerate(annual_rates, start=1) if rate > _HIGH_RATE]
-    if not high:
-        return []
-    text = f"the annual rate is above 100 % in {list_periods(high)}"
-    return [f"{name}: {text}: rates are fractions, 0.05 is 5 %"]
 
 
 def warn_of_moved_dates(dates: Sequence[date] | None) -> list[str]:

@@ -35,7 +35,6 @@ from spawn.domain.finance.limits import (
     reject_overflow,
 )
 from spawn.domain.finance.loans.loan_terms import compute_period_rates
-from spawn.domain.finance.period_lists import warn_of_high_rates
 from spawn.domain.finance.time_base.period_schedule import resolve_schedule
 
 _UNDRAWN_NOISE: Final = 1e-9
@@ -122,7 +121,7 @@ def fund_facilities(
         funding,
         conventions=_build_conventions(case)
         | {"day_count": schedule.day_count, "funding": "by draw order, pro rata within one"},
-        warnings=schedule.warnings + warn_of_draws(inputs, funding.facilities),
+        warnings=schedule.warnings + warn_of_undrawn(inputs, funding.facilities),
     )
 
 
@@ -288,18 +287,6 @@ def build_construction_rows(
         )
         for t, period in enumerate(periods)
     )
-
-
-def warn_of_draws(inputs: DrawInputs, facilities: Sequence[FacilityDraws]) -> tuple[str, ...]:
-    """Warn of commitments that stay undrawn, of VAT refunded later, and of high rates."""
-    rates = [
-        text
-        for facility in facilities
-        for text in warn_of_high_rates(
-            (row.annual_rate for row in facility.rows[1:]), facility.name
-        )
-    ]
-    return (*warn_of_undrawn(inputs, facilities), *rates)
 
 
 def warn_of_undrawn(inputs: DrawInputs, facilities: Sequence[FacilityDraws]) -> tuple[str, ...]:

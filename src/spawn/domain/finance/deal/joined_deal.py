@@ -54,11 +54,7 @@ from spawn.domain.finance.debt_sizing_warnings import warn_of_equity_rate
 from spawn.domain.finance.facilities.debt_stack import Repayment
 from spawn.domain.finance.facilities.repayment_terms import describe_sculpting
 from spawn.domain.finance.limits import ROUNDING_NOISE, reject_overflow
-from spawn.domain.finance.period_lists import (
-    list_periods,
-    warn_of_high_rates,
-    warn_of_moved_dates,
-)
+from spawn.domain.finance.period_lists import list_periods, warn_of_moved_dates
 from spawn.domain.finance.sizing.facility_sizing import warn_of_sculpting
 from spawn.domain.finance.sizing.sizing_equity import find_equity_rate
 from spawn.domain.finance.waterfall.waterfall_result import WaterfallResult
@@ -468,7 +464,6 @@ def _list_warnings(deal: _JoinedDeal, senior: _SeniorDebt) -> tuple[str, ...]:
         _warn_of_operation(deal, senior),
         deal.waterfall.warnings,
         _warn_of_ends(deal, senior),
-        _warn_of_rates(inputs),
         _warn_of_tax(deal),
     )
     return tuple(dict.fromkeys(chain.from_iterable(parts)))
@@ -503,13 +498,6 @@ def _warn_of_ends(deal: _JoinedDeal, senior: _SeniorDebt) -> list[str]:
         warnings.append(f"sponsors refinance the balloon in {list_periods(balloons)}")
     if balloons and deal.inputs.case.sweep_share and deal.inputs.case.sweep_if_dscr_below:
         warnings.append("the sweep prepays instalments; the balloon stays to be refinanced")
-    return warnings
-
-
-def _warn_of_rates(inputs: DealInputs) -> list[str]:
-    warnings: list[str] = []
-    for facility, rates in zip(inputs.case.facilities, inputs.annual_rates, strict=True):
-        warnings += warn_of_high_rates(rates, facility.name)
     return warnings
 
 

@@ -50,15 +50,19 @@ class _PeriodMovements(msgspec.Struct):
     accrued_interest: float = 0.0
     premium: float = 0.0
     early_repayment: float = 0.0
+    rate: float = 0.0
     rate_years: float = 0.0
     years: float = 0.0
     ends_early: bool = False
     closing: float = 0.0
 
     def average_rate(self, fraction: float) -> float:
-        """Return the average annual rate, of a loan that ends early up to its end."""
+        """Return the average annual rate, of a loan that ends early up to its end.
+
+        A day that a 30/360 rule does not count makes a period of no years: its rate is the last.
+        """
         years = self.years if self.ends_early and self.years else fraction
-        return self.rate_years / years
+        return self.rate_years / years if years else self.rate
 
 
 def replay_loan(
@@ -219,6 +223,7 @@ class _LoanReplay:
         if self._base is None:
             self._saved_interest += self._advance * self._rate * stop.fraction
         self._movements[-1].interest += interest
+        self._movements[-1].rate = self._rate
         self._movements[-1].rate_years += self._rate * stop.fraction
         self._movements[-1].years += stop.fraction
 
@@ -264,7 +269,8 @@ class _LoanReplay:
             return
         self._add_to_balance(interest + self._deferred_interest)
         self._deferred_interest = 0.0
-        if actuals is not None:
+        # The level payment of planned terms has the capitalised interest in it already.
+        if actuals is not None or self._terms.profile != "annuity":
             self._relevel_instalments()
 
     def _pay_principal(self, stop: LoanStop) -> None:

@@ -24,7 +24,6 @@ from spawn.domain.finance.debt_sizing_case import (
 )
 from spawn.domain.finance.facilities.debt_stack import DebtStack, StackSizing
 from spawn.domain.finance.facilities.facility_result import (
-    FacilitySchedule,
     build_facility_schedules,
 )
 from spawn.domain.finance.facilities.facility_terms import (
@@ -49,7 +48,7 @@ from spawn.domain.finance.limits import (
     FieldChecker,
     reject_overflow,
 )
-from spawn.domain.finance.period_lists import list_periods, warn_of_high_rates
+from spawn.domain.finance.period_lists import list_periods
 from spawn.domain.finance.sizing.sizing_equity import add_equity
 from spawn.domain.finance.sizing.sizing_result import SizingResult, SizingRow
 from spawn.domain.finance.time_base.period_schedule import (
@@ -231,7 +230,7 @@ def _build_result(inputs: _StackCase, sizing: StackSizing, total: float | None) 
         equity=None if total is None else total - debt,
         gearing=None if total is None else debt / total,
         conventions=_conventions(inputs),
-        warnings=schedule.warnings + _warn_of_facilities(inputs, sizing, schedules, rows),
+        warnings=schedule.warnings + _warn_of_facilities(inputs, sizing, rows),
         facilities=schedules,
     )
     if total is None:
@@ -269,11 +268,8 @@ def _build_rows(
     premium = _sum_series([each.premium for each in extras], periods)
     early_repayment = _sum_series([each.early_repayment for each in extras], periods)
     fractions, cfads = schedule.accrual_fractions, inputs.case.cfads
-    scale = ROUNDING_NOISE * max(balances)
-    rates: list[float] = []
-    for t in range(periods):
-        is_owed = balances[t] > scale
-        rates.append(interest[t] / balances[t] if is_owed else rates[-1] if rates else 0.0)
+    annual_rates = _average_annual_rates(inputs, balances, interest)
+    rates = [rate * tau for rate, tau in zip(annual_rates, fractions, strict=False)]
     ratios = compute_dscrs(cfads[:periods], service, max(balances))
     llcr = compute_life_cover_ratios(cfads[:periods], rates, balances[:-1])
     project_cash_flow = inputs.case.project_cash_flow or cfads
@@ -284,7 +280,7 @@ def _build_rows(
             period=t + 1,
             date=schedule.dates[t + 1] if schedule.dates else None,
             accrual_fraction=fractions[t],
-            annual_rate=rates[t] / fractions[t],
+            annual_rate=annual_rates[t],
             cfads=cfads[t],
             opening_balance=balances[t],
             interest=interest[t],
@@ -305,6 +301,23 @@ def _build_rows(
     )
 
 
+def _average_annual_rates(
+    inputs: _StackCase, balances: Sequence[float], interest: Sequence[float]
+) -> list[float]:
+    """Return the average annual rates on the balance; where nothing is owed the last one holds.
+
+    It holds too where a day count leaves a period without a day.
+    """
+    scale = ROUNDING_NOISE * max(balances)
+    rates: list[float] = []
+    for t, tau in enumerate(inputs.schedule.accrual_fractions[: inputs.periods]):
+        if balances[t] > scale and tau:
+            rates.append(interest[t] / balances[t] / tau)
+        else:
+            rates.append(rates[-1] if rates else inputs.stack.annual_rates[0][0])
+    return rates
+
+
 def _achieved_dscr(inputs: _StackCase, sizing: StackSizing) -> tuple[float, ...] | None:
     """Return the DSCR at which the sculpted debt repays, per period of its tenor."""
     index = inputs.stack.sculpted_index
@@ -317,7 +330,6 @@ def _achieved_dscr(inputs: _StackCase, sizing: StackSizing) -> tuple[float, ...]
 def _warn_of_facilities(
     inputs: _StackCase,
     sizing: StackSizing,
-    schedules: Sequence[FacilitySchedule],
     rows: Sequence[SizingRow],
 ) -> tuple[str, ...]:
     warnings = [text for repayment in sizing.repayments for text in repayment.warnings]
@@ -330,8 +342,6 @@ def _warn_of_facilities(
     if uncovered:
         periods = list_periods(uncovered)
         warnings.append(f"the DSCR is below 1: CFADS do not cover debt service in {periods}")
-    for each in schedules:
-        warnings += warn_of_high_rates((row.annual_rate for row in each.rows), each.name)
     return tuple(warnings)
 
 

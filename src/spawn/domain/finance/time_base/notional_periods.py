@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import date
 from functools import lru_cache
-from itertools import pairwise
+from itertools import pairwise, product, starmap
 from typing import Final, NamedTuple
 
 from spawn.domain.errors import InvalidInput
@@ -34,7 +34,14 @@ _YEAR_MONTHS: Final = 12
 _MAX_MONTHS: Final = 120
 _SINGLE_PERIOD: Final = 2
 _SATURDAY: Final = 5
+_LAST_ROLL_DAY: Final = 31
 _CALENDARS: Final = (BusinessCalendar(base="weekends"), BusinessCalendar(base="target"))
+_RULES: Final = (
+    BusinessDayRule.FOLLOWING,
+    BusinessDayRule.MODIFIED_FOLLOWING,
+    BusinessDayRule.PRECEDING,
+    BusinessDayRule.MODIFIED_PRECEDING,
+)
 
 
 def infer_months_per_period(dates: Sequence[date]) -> int | None:
@@ -103,9 +110,9 @@ def count_icma_periods(dates: Sequence[date], frequency: int) -> IcmaPeriods:
     """
     months = _YEAR_MONTHS // frequency
     anchor = 1 if len(dates) > _SINGLE_PERIOD else 0
-    roll_day = _find_moved_roll_day(dates)
-    if roll_day is not None:
-        grid = _Grid(_find_regular(roll_day, dates[anchor]) or dates[anchor], roll_day, months)
+    roll = _find_moved_roll(dates)
+    if roll is not None:
+        grid = _Grid(roll.find_regular(dates[anchor]) or dates[anchor], roll.day, months)
         grid.set_moved(dates)
     else:
         grid = _Grid(dates[anchor], _find_roll_day(dates), months)
@@ -178,30 +185,42 @@ class _Grid:
         return _clip_day(month, self._roll_day)
 
 
-def _find_moved_roll_day(dates: Sequence[date]) -> int | None:
-    """Return a day of the month from which business days explain every date, None without one.
+class _MovedRoll(NamedTuple):
+    """A day of the month and the way in which its dates move to business days."""
 
-    Of several the one that most dates are on. The calendars are weekends and TARGET, the rules
-    following and modified following.
-    """
-    candidates = sorted({day.day for day in dates}, reverse=True)
-    explained = [each for each in candidates if all(_find_regular(each, day) for day in dates)]
-    if not explained:
+    day: int
+    rule: BusinessDayRule
+    calendar: BusinessCalendar
+
+    def find_regular(self, day: date) -> date | None:
+        """Return the date of the roll day that a date is, or that was moved to it."""
+        month = day.replace(day=1)
+        # A first of the month moves back into the month before, a last one into the next.
+        for step in (0, -1, 1):
+            unmoved = _clip_day(add_months(month, step), self.day)
+            if day in {unmoved, adjust_to_business_day(unmoved, self.rule, self.calendar)}:
+                return unmoved
         return None
-    return max(explained, key=lambda roll_day: _count_exact(dates, roll_day))
 
 
-def _find_regular(roll_day: int, day: date) -> date | None:
-    """Return the date of a roll day that a date is, or that business days moved to it."""
-    regular = _clip_day(day, roll_day)
-    if day == regular:
-        return regular
-    for unmoved in (regular, _clip_day(add_months(day.replace(day=1), -1), roll_day)):
-        for calendar in _CALENDARS:
-            for rule in (BusinessDayRule.FOLLOWING, BusinessDayRule.MODIFIED_FOLLOWING):
-                if day == adjust_to_business_day(unmoved, rule, calendar):
-                    return unmoved
-    return None
+def _find_moved_roll(dates: Sequence[date]) -> _MovedRoll | None:
+    """Return the roll day, rule and calendar that explain every date, None without any.
+
+    Of several the one that most dates are on. The calendars are weekends and TARGET.
+    """
+    # No date may be on the last day of the month, which business days move into the next one.
+    candidates = [*_list_candidates(dates), _LAST_ROLL_DAY]
+    explained = [
+        roll
+        for roll in starmap(_MovedRoll, product(candidates, _RULES, _CALENDARS))
+        if all(roll.find_regular(day) for day in dates)
+    ]
+    return max(explained, key=lambda roll: _count_exact(dates, roll.day), default=None)
+
+
+def _list_candidates(dates: Sequence[date]) -> list[int]:
+    """Return the days of the month of the dates, the latest first."""
+    return sorted({day.day for day in dates}, reverse=True)
 
 
 def _count_exact(dates: Sequence[date], roll_day: int) -> int:
@@ -215,5 +234,4 @@ def _clip_day(day: date, roll_day: int) -> date:
 def _find_roll_day(dates: Sequence[date]) -> int:
     """Return the day of the month that explains most dates, a clipped month end included."""
     regular = dates[1:-1] or dates
-    candidates = sorted({day.day for day in regular}, reverse=True)
-    return max(candidates, key=lambda roll_day: _count_exact(regular, roll_day))
+    return max(_list_candidates(regular), key=lambda roll_day: _count_exact(regular, roll_day))

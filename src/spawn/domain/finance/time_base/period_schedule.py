@@ -309,7 +309,10 @@ def _from_payment_dates(
         convention,
         date_roll.accrual_dates[: count + 1],
         frequency=frequency,
-        notional_periods=date_roll.notional_periods[:count] if frequency else None,
+        # Under ACT/365L the leap days of the period itself decide, in a stub too.
+        notional_periods=date_roll.notional_periods[:count]
+        if convention is DayCount.ACT_ACT_ICMA
+        else None,
         calendar=date_terms.calendar,
     )
     return PeriodSchedule(
