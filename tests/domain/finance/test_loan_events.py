@@ -419,6 +419,15 @@ def test_a_part_of_an_annual_coupon_counts_over_the_days_of_the_coupon() -> None
     assert result.rows[0].interest == pytest.approx(expected, rel=1e-14)
 
 
+def test_negative_interest_is_paid_where_it_would_take_the_balance_below_zero() -> None:
+    result = loan(
+        principal=100.0, annual_rates=-0.02, instalment=200.0, capitalise_until=QUARTERS[3]
+    )
+    assert [row.closing_balance for row in result.rows] == [0.0] * 8
+    assert result.rows[0].payment == pytest.approx(100.0 * (1.0 - 0.02 * 90 / 365))
+    assert result.total_capitalised == 0.0
+
+
 def test_a_stub_counts_over_its_own_leap_days() -> None:
     # 220 days without a 29 February; the coupon that would end in May 2024 has one.
     start, end = date(2023, 5, 18), date(2023, 12, 24)

@@ -235,9 +235,9 @@ class _LoanReplay:
         for index in stop.prepayments:
             self._prepay(index)
         capitalisations = self._capitalisations.get(stop.day, ())
-        if stop.capitalises:
+        if stop.capitalises and not self._is_exhausted:
             self._capitalise_by_terms(stop)
-        elif stop.pays_interest:
+        elif stop.pays_interest or stop.capitalises:
             self._pay_interest(sum(map(_take_due_part, capitalisations)))
         for one in capitalisations:
             self._capitalise(one)
@@ -248,6 +248,11 @@ class _LoanReplay:
             self._relevel_instalments()
         for repayment in self._repayments.get(stop.day, ()):
             self._repay(repayment)
+
+    @property
+    def _is_exhausted(self) -> bool:
+        """Whether negative interest exceeds the balance: it is paid, for no balance is negative."""
+        return self._actuals is None and self._balance + self._accrued_interest < 0.0
 
     def _pay_interest(self, capitalisation: float) -> None:
         """Pay what has accrued, less what was capitalised as it fell due."""

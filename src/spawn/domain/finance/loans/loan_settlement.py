@@ -100,7 +100,12 @@ class _RunningSum:
         self._settled = _round(0.0, minor_units)
 
     def add(self, amount: float) -> Decimal:
-        """Settle an amount, with what rounding has left over of the earlier ones."""
+        """Settle an amount, with what rounding has left over of the earlier ones.
+
+        Nothing settles as nothing; the next amount takes what is left over.
+        """
+        if not amount:
+            return _round(0.0, self._minor_units)
         self._exact += amount
         part = _round_sum(self._exact, self._minor_units) - self._settled
         self._settled += part
@@ -133,6 +138,12 @@ def _settle_cumulatively(loan: LoanSchedule, minor_units: int) -> tuple[MinorUni
         accrued, premium = accruals.add(row.accrued_interest), premiums.add(row.premium)
         other = accrued + premium + deferrals.add(_exact_deferral(row))
         interest = payment - principal + capitalised - other
+        if interest and float(interest) * row.interest <= 0.0:  # rounding alone has made it
+            if row.premium:
+                premium, interest = premiums.settle_other(premium, premium + interest), _ZERO
+            elif row.accrued_interest:
+                accrued, interest = accruals.settle_other(accrued, accrued + interest), _ZERO
+            interest = interest.quantize(payment)
         parts = _Parts(interest, capitalised, principal, drawn, payment, accrued, premium)
         rows.append(_build_row(row, balance, parts, closing))
         balance = closing
