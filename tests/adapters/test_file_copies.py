@@ -75,6 +75,40 @@ async def test_all_copies_together_are_bounded(
         await write(copies, "c", "3", body=b"3" * 11)
 
 
+async def test_a_client_that_writes_on_removes_no_copy_of_another(
+    copies: FileCopies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_copies, "MAX_COPY_BYTES", 10)
+    other = await write(copies, "b", "1", body=b"1" * 3)
+    for number in range(8):
+        await write(copies, "a", str(number), body=b"%d" % number * 4)
+        assert copies.find(("b", "1")) == [other]
+    assert [len(copies.find(("a", str(number)))) for number in range(8)] == [0] * 7 + [1]
+
+
+async def test_clients_that_fill_the_queue_leave_places_to_others(
+    copies: FileCopies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_copies, "WAIT_S", 0.0)
+    may_end = asyncio.Event()
+
+    async def slow_file() -> AsyncGenerator[bytes]:
+        await may_end.wait()
+        yield b"a"
+
+    for client in ("a", "b", "c", "d", "e"):
+        for number in range(file_copies.MAX_CLIENT_COPIES):
+            with pytest.raises(Overloaded):
+                await copies.write((client, str(number)), HERE, slow_file)
+    with pytest.raises(Overloaded, match="still being written"):
+        await copies.write(("good", "1"), HERE, slow_file)
+    for number in range(file_copies.MAX_WAITING):
+        with pytest.raises(Overloaded):
+            await copies.write((f"client {number}", "1"), HERE, slow_file)
+    assert len(copies._writings) == file_copies.MAX_WAITING
+    may_end.set()
+
+
 async def test_equal_bytes_are_one_copy_level_with_the_later_position(copies: FileCopies) -> None:
     first = await write(copies, "a", "1")
     later = await copies.write(("a", "1"), Position(1, 9), lambda: file_of(b"a", b"bc"))
@@ -105,13 +139,30 @@ async def test_clients_that_ask_at_once_share_one_writing_which_outlives_them(
             await copies.write(("a", str(number)), HERE, slow_file)
     with pytest.raises(Overloaded, match="Other files"):
         await copies.write(("a", "another"), HERE, slow_file)
-    assert openings == file_copies.MAX_WRITINGS
+    assert openings == 1
     monkeypatch.setattr(file_copies, "WAIT_S", 20.0)
     may_end.set()
     copy = await copies.write(("a", "1"), HERE, slow_file)
     assert await read(copy) == b"begin end"
+    assert await read(await copies.write(("a", "4"), HERE, slow_file)) == b"begin end"
+    assert openings == file_copies.MAX_CLIENT_COPIES
+
+
+async def test_the_files_of_a_client_are_not_written_before_those_of_another(
+    copies: FileCopies,
+) -> None:
+    may_end = asyncio.Event()
+
+    async def slow_file() -> AsyncGenerator[bytes]:
+        await may_end.wait()
+        yield b"a"
+
+    slow = [asyncio.create_task(copies.write(("a", str(n)), HERE, slow_file)) for n in range(4)]
+    await asyncio.sleep(0)
     other = await copies.write(("b", "1"), HERE, lambda: file_of(b"b"))
-    assert (await read(other), openings) == (b"b", file_copies.MAX_CLIENT_COPIES)
+    assert await read(other) == b"b"
+    may_end.set()
+    assert [await read(copy) for copy in await asyncio.gather(*slow)] == [b"a"] * 4
 
 
 async def test_idle_copies_go_and_a_full_disk_is_reported(

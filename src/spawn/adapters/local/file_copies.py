@@ -9,11 +9,13 @@ import hashlib
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
 from time import monotonic
 from typing import IO, Final
+from weakref import WeakValueDictionary
 
 from spawn.adapters.encryption.sealed_files import EphemeralCipher
 from spawn.domain.errors import Conflict, Overloaded, StorageFull
@@ -40,7 +42,10 @@ WAIT_S: Final = 20.0
 MAX_COPIES: Final = 16
 MAX_CLIENT_COPIES: Final = 4
 MAX_WRITINGS: Final = 2
-"""Files that are written at a time; others wait."""
+"""Files that are written at a time, of different clients; others wait."""
+
+MAX_WAITING: Final = 64
+"""Files that are written or wait; beyond `MAX_COPIES` only the first one of a client does."""
 
 MAX_COPY_BYTES: Final = 4 * 1024 * 1024 * 1024
 """Bytes of all copies together."""
@@ -113,7 +118,7 @@ class FileCopy:
 
 
 class FileCopies:
-    """Copies of files, bounded in number and bytes; the least recently used ones give way.
+    """Copies of files, bounded in number and bytes; those of who has most give way.
 
     They are encrypted on the disk if `is_encrypted`.
     """
@@ -124,6 +129,7 @@ class FileCopies:
         self._copies: list[FileCopy] = []
         self._writings: dict[CopyKey, asyncio.Task[FileCopy]] = {}
         self._slots = asyncio.Semaphore(MAX_WRITINGS)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._removal: asyncio.TimerHandle | None = None
 
     def find(self, key: CopyKey) -> list[FileCopy]:
@@ -166,7 +172,8 @@ class FileCopies:
             Overloaded: too many of the client, or of all, wait already.
         """
         own_count = sum(other[0] == key[0] for other in self._writings)
-        if own_count >= MAX_CLIENT_COPIES or len(self._writings) >= MAX_COPIES:
+        most_own = MAX_CLIENT_COPIES if len(self._writings) < MAX_COPIES else 1
+        if own_count >= most_own or len(self._writings) >= MAX_WAITING:
             raise Overloaded("Other files are being written: try again later.")
 
     async def close(self) -> None:
@@ -188,7 +195,9 @@ class FileCopies:
     async def _write(
         self, key: CopyKey, position: Position, read_file: Callable[[], AsyncGenerator[bytes]]
     ) -> FileCopy:
-        async with self._slots:
+        # One at a time for each client: the large ones of one would delay those of all others.
+        turn = self._turns.setdefault(key[0], asyncio.Lock())
+        async with turn, self._slots:
             cipher = EphemeralCipher() if self._is_encrypted else None
             file, digest, size = await self._write_file(key, read_file, cipher)
         copy = FileCopy(key, position, file, f'"{digest[:32]}"', size, cipher)
@@ -264,7 +273,17 @@ class FileCopies:
             len(self._copies) >= MAX_COPIES
             or size + sum(copy.size_bytes for copy in self._copies) > MAX_COPY_BYTES
         ):
-            self._remove(min(self._copies, key=lambda copy: copy.used_at_s))
+            self._remove(self._choose_superfluous(key[0], size))
+
+    def _choose_superfluous(self, client: str, size: int) -> FileCopy:
+        """Return the least recently used copy of who has most bytes, with one more of a client.
+
+        If the oldest of all gave way, a client that writes on would remove what others read.
+        """
+        held_bytes = Counter({client: size})
+        for copy in self._copies:
+            held_bytes[copy.key[0]] += copy.size_bytes
+        return max(self._copies, key=lambda copy: (held_bytes[copy.key[0]], -copy.used_at_s))
 
     def _remove(self, copy: FileCopy) -> None:
         self._copies.remove(copy)
