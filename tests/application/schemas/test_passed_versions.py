@@ -168,3 +168,16 @@ async def test_what_a_decision_made_adoptable_is_adopted_without_a_restart(
     verdicts = [[o.verdict for o in result.outcomes] for result in results]
     assert verdicts == [[QUARANTINED] * 2, [RefreshVerdict.UNCHANGED] * 2, [ADOPTED]]
     assert (await get_schema_health(dependencies, POLICY)).problem == ""
+
+
+async def test_a_document_without_columns_hides_all_by_a_decision_only(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    """It is valid, and as likely the placeholder of a server as the end of three columns."""
+    project = await begin(dependencies, fake_registry, AA, "two", "three", aa="PRECIOUS")
+    fake_registry.documents[2] = fake_registry.latest = b'{"columns": []}'
+    result = await refresh_schema(dependencies, POLICY)
+    assert "version 2 has no columns, and version 1 has 3" in result.detail
+    assert await attributes(dependencies, project) == {"aa": "PRECIOUS"}
+    await approve_schema(dependencies, POLICY, STEWARD, version=2, reason="all moved elsewhere")
+    assert await attributes(dependencies, project) == {}

@@ -135,6 +135,7 @@ UNREAD = {
     "a JSON text": b'"maintenance"',
     "an error": b'{"error": "forbidden"}',
     "another schema": b'{"id": "another", "version": 2, "columns": []}',
+    "a number beyond a double": b'{"version": 2, "columns": [{"name": "bb", "default": 1e400}]}',
 }
 
 

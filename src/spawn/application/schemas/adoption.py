@@ -403,7 +403,10 @@ class Adoption:
             raise Conflict(violation)
         try:
             read_schema(
-                self._record.document, default_version=self._version, kind=self._policy.kind
+                self._record.document,
+                default_version=self._version,
+                schema_id=self._policy.schema_id,
+                kind=self._policy.kind,
             )
         except InvalidInput as error:
             raise Conflict(f"The document is invalid: {error.detail[:500]}") from None

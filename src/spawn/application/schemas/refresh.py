@@ -417,13 +417,14 @@ class _Walk:
     async def _quarantine(
         self, invalid: InvalidSchemaDocument, number: int | None
     ) -> RefreshResult:
-        """Quarantine an invalid document; one that is no JSON has no fingerprint to record."""
+        """Quarantine an invalid document.
+
+        Raises:
+            InvalidSchemaDocument: it has no fingerprint to record, since it is no JSON.
+        """
         fingerprint = _find_fingerprint(invalid.document)
-        if fingerprint is None and number is None:
-            raise invalid
         if fingerprint is None:
-            detail = f"version {number} is unusable: {invalid.detail}"
-            return self._note(RefreshResult(RefreshVerdict.QUARANTINED, detail))
+            raise invalid
         result = await quarantine_invalid_document(
             self._dependencies, self._policy, invalid, self._actor, number
         )

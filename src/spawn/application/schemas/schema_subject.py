@@ -34,6 +34,11 @@ def find_foreign_subject(document: bytes, schema: Schema, active: Schema | None)
         return f"version {schema.version} says of itself that it {statement}"
     names = {name for column in schema.columns for name in (column.name, *column.aliases)}
     own_names = CORE_ATTRIBUTES[schema.kind].by_name.keys()
+    if not names and active is not None and active.version and len(active.columns) >= _MIN_NAMES:
+        return (
+            f"version {schema.version} has no columns, and version {active.version} has"
+            f" {len(active.columns)}: approve it if all are to be hidden"
+        )
     if not names or names & (own_names | _list_known_names(active)):
         return ""
     is_large = active is not None and min(len(names), len(active.columns)) >= _MIN_NAMES

@@ -22,7 +22,11 @@ from spawn.application.schemas.activation import (
 )
 from spawn.domain.errors import InvalidInput, MalformedBody, SpawnError
 from spawn.domain.json_tokens import parse_object
-from spawn.domain.schemas.document_parser import InvalidSchemaDocument, restore_schema
+from spawn.domain.schemas.document_parser import (
+    InvalidSchemaDocument,
+    compute_fingerprint,
+    restore_schema,
+)
 from spawn.ports.schemas import Provenance, SchemaRecord, SchemaState
 
 _OF_ANOTHER = frozenset({"other_version", "other_schema"})
@@ -32,11 +36,13 @@ def is_version_document(invalid: InvalidSchemaDocument) -> bool:
     """Return whether an invalid document is a version of the schema, though a bad one.
 
     A page of a proxy, an error as an object, and the document of another version or schema say
-    nothing about the version that was requested.
+    nothing about the version that was requested. One without a fingerprint, such as with a number
+    beyond a double, could not be recorded as passed over.
     """
     if _OF_ANOTHER & {error.code for error in invalid.errors}:
         return False
     try:
+        compute_fingerprint(invalid.document)
         return "columns" in parse_object(invalid.document)
     except (MalformedBody, InvalidInput):
         return False
