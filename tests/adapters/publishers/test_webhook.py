@@ -500,7 +500,11 @@ class TestTls:
         assert f"host: hooks.example:{port}".encode() in receiver.heads[-1].lower()
 
     @pytest.mark.parametrize(
-        ("host", "is_trusted"), [("hooks.example", False), ("x.example", True)]
+        ("host", "is_trusted", "reason"),
+        [
+            ("hooks.example", False, "self-signed certificate"),
+            ("x.example", True, "Hostname mismatch, certificate is not valid for 'x.example'"),
+        ],
     )
     async def test_a_receiver_with_another_certificate_gets_no_event(
         self,
@@ -510,16 +514,18 @@ class TestTls:
         host: str,
         *,
         is_trusted: bool,
+        reason: str,
     ) -> None:
         receiver = TlsReceiver(tmp_path)
+        reason = f"cannot be reached: its certificate is not accepted: {reason}."
         if is_trusted:
             monkeypatch.setenv("SSL_CERT_FILE", str(receiver.certificate))
         async with receiver.listening() as port:
             url = f"https://{host}:{port}/a"
             publisher = await open_publisher(url, options=publisher_options)
-            with pytest.raises(Unavailable):
+            with pytest.raises(Unavailable, match=reason):
                 await publisher.publish([an_entry(1)])
-            with pytest.raises(Unavailable):
+            with pytest.raises(Unavailable, match=reason):
                 await publisher.probe()
             await publisher.close()
         assert receiver.heads == []

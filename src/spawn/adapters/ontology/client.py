@@ -24,7 +24,11 @@ from tenacity import (
 )
 
 from spawn.adapters.ontology.circuit_breaker import CircuitBreaker, CircuitLimits
-from spawn.adapters.publishers.http_client import DirectTransport, create_ssl_context
+from spawn.adapters.publishers.http_client import (
+    DirectTransport,
+    create_ssl_context,
+    describe_unreachable,
+)
 from spawn.domain.errors import NotFound, RegistryError
 from spawn.domain.schemas.document_parser import MAX_DOCUMENT_BYTES
 
@@ -122,7 +126,7 @@ class RegistryClient:
             except TimeoutError:
                 raise TransientRegistryError(self._timeout_detail) from None
             except httpx.TransportError as error:
-                detail = f"the registry cannot be reached: {_describe_error(error)}"
+                detail = f"the registry cannot be reached: {describe_unreachable(error)}"
                 raise TransientRegistryError(detail) from None
             except httpx.InvalidURL:
                 raise RegistryError("the registry redirects to a malformed address") from None
@@ -183,8 +187,3 @@ def _parse_max_age_s(response: httpx.Response) -> float:
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port
-
-
-def _describe_error(error: httpx.TransportError) -> str:
-    """Return the kind of error in words; the texts of transports carry addresses and vary."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()

@@ -1,5 +1,8 @@
 """HTTP transport, delivery order and Retry-After for publishers over HTTP."""
 
+import os
+import re
+import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
@@ -77,6 +80,25 @@ async def post_in_order(
             blocked = "It waits for an earlier event of the same batch that failed."
             return [first, *(DeliveryFailure(later, blocked) for later in entries[number + 1 :])]
     return ()
+
+
+def describe_unreachable(failure: BaseException) -> str:
+    """Return why there was no response: what the certificate or the system says, in one phrase.
+
+    Texts of transports contain addresses and vary; without a cause it is the kind of error.
+    """
+    cause: BaseException | None = failure
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"its certificate is not accepted: {cause.verify_message.rstrip('.')}"
+        if isinstance(cause, ssl.SSLError):
+            return f"TLS failed: {(cause.reason or 'unknown').replace('_', ' ').lower()}"
+        if isinstance(cause, socket.gaierror):
+            return "its name has no address"
+        if isinstance(cause, OSError) and cause.errno is not None:
+            return os.strerror(cause.errno).lower()
+        cause = cause.__cause__ or cause.__context__
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(failure).__name__).lower()
 
 
 def parse_retry_after_s(value: str | None, now: datetime) -> float:

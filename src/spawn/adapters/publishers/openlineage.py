@@ -15,6 +15,7 @@ from spawn import __version__
 from spawn.adapters.publishers.http_client import (
     DirectTransport,
     create_ssl_context,
+    describe_unreachable,
     parse_retry_after_s,
     post_in_order,
     send_request,
@@ -98,7 +99,7 @@ class OpenLineagePublisher:
             detail = f"The collector did not respond within {self._timeout_s:g} s."
             raise Unavailable(detail, retry_after_s=0) from None
         except (httpx.HTTPError, ssl.SSLError, OSError) as failure:
-            detail = f"The collector cannot be reached: {type(failure).__name__}."
+            detail = f"The collector cannot be reached: {describe_unreachable(failure)}."
             raise Unavailable(detail, retry_after_s=0) from None
         return _classify_response(response)
 
@@ -129,7 +130,7 @@ class OpenLineagePublisher:
             async with asyncio.timeout(self._timeout_s):
                 await send_request(self._http, self._http.build_request("OPTIONS", self._url))
         except (TimeoutError, httpx.HTTPError, ssl.SSLError, OSError) as failure:
-            detail = f"{self._url.host} cannot be reached: {type(failure).__name__}."
+            detail = f"{self._url.host} cannot be reached: {describe_unreachable(failure)}."
             raise Unavailable(detail) from None
         return f"posted to {self._url.host}"
 

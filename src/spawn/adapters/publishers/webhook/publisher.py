@@ -19,6 +19,7 @@ from spawn.adapters.embedded.options import PublisherOptions
 from spawn.adapters.publishers.http_client import (
     DirectTransport,
     create_ssl_context,
+    describe_unreachable,
     parse_retry_after_s,
     post_in_order,
     send_request,
@@ -103,7 +104,7 @@ class WebhookPublisher:
             detail = f"The receiver did not respond within {self._timeout_s:g} s."
             raise Unavailable(detail, retry_after_s=0) from None
         except (httpx.HTTPError, ssl.SSLError, OSError) as failure:
-            detail = f"The receiver cannot be reached: {type(failure).__name__}."
+            detail = f"The receiver cannot be reached: {describe_unreachable(failure)}."
             raise Unavailable(detail, retry_after_s=0) from None
         return _classify_response(response)
 
@@ -141,7 +142,7 @@ class WebhookPublisher:
                 )
                 writer.close()
         except (TimeoutError, ssl.SSLError, OSError) as failure:
-            detail = f"{host}:{self._port} cannot be reached: {type(failure).__name__}."
+            detail = f"{host}:{self._port} cannot be reached: {describe_unreachable(failure)}."
             raise Unavailable(detail) from None
         return f"posted to {self.delivery_options.name}"
 
