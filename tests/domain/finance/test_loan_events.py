@@ -419,6 +419,26 @@ def test_a_part_of_an_annual_coupon_counts_over_the_days_of_the_coupon() -> None
     assert result.rows[0].interest == pytest.approx(expected, rel=1e-14)
 
 
+def test_one_payment_is_level_with_and_without_events() -> None:
+    for fields in ({}, {"grace_periods": 7}, {"balloon": 100.0}):
+        terms = {"profile": "annuity", "dates": QUARTERS[-9 if "grace_periods" in fields else -2 :]}
+        reset = RateReset(date=QUARTERS[-2] + timedelta(5), annual_rate=0.06)
+        plain, replayed = loan(**terms | fields), loan(**terms | fields, rate_resets=(reset,))
+        assert plain.level_payment == pytest.approx(replayed.level_payment, rel=1e-14)
+
+
+def test_a_solved_payment_repays_the_loan_where_it_does_not_cover_the_interest_at_first() -> None:
+    # At 600 % a long period before a short one pays less than its interest.
+    dates = (QUARTERS[0], QUARTERS[4], QUARTERS[5])
+    fields: dict[str, Any] = {"profile": "annuity", "dates": dates, "annual_rates": 6.0}
+    reset = RateReset(date=QUARTERS[0] + timedelta(5), annual_rate=6.0)
+    plain, replayed = loan(**fields), loan(**fields, rate_resets=(reset,))
+    for row, other in zip(plain.rows, replayed.rows, strict=True):
+        assert row.payment == pytest.approx(other.payment)
+    assert plain.rows[0].principal < 0.0
+    assert replayed.warnings == ("the payment does not cover the interest in period 1",)
+
+
 def test_negative_interest_is_paid_where_it_would_take_the_balance_below_zero() -> None:
     result = loan(
         principal=100.0, annual_rates=-0.02, instalment=200.0, capitalise_until=QUARTERS[3]

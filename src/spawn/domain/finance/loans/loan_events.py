@@ -279,10 +279,16 @@ class _LoanReplay:
             self._relevel_instalments()
 
     def _pay_principal(self, stop: LoanStop) -> None:
-        due = self._balance if self._is_last else self._take_advance(self._regular_principal())
+        if self._is_last:
+            due = self._balance
+            if self._terms.profile == "annuity" and self.first_level_payment is None:
+                self.first_level_payment = self._payment or due - self._balloon + self._due_interest
+        else:
+            due = self._take_advance(self._regular_principal())
         if due < -ROUNDING_NOISE * max(self._balance, 1.0):
             self._growing_periods.append(stop.period)
-            if not self._terms.allow_negative_amortisation:
+            # A payment that is solved repays the loan all the same: its rows are warned of.
+            if self._terms.payment is not None and not self._terms.allow_negative_amortisation:
                 raise Infeasible.at(
                     "/allow_negative_amortisation",
                     "negative_amortisation",
@@ -310,6 +316,11 @@ class _LoanReplay:
         return self._balance + self._advance
 
     @property
+    def _due_interest(self) -> float:
+        """The interest of the payment at a stop, if nothing had been repaid early."""
+        return self._accrued_interest + self._saved_interest
+
+    @property
     def _is_balloon_alone(self) -> bool:
         """Whether all of the balance is a part of the balloon, which is due on the last date."""
         return bool(self._balloon) and self._scheduled_balance <= self._balloon
@@ -323,7 +334,7 @@ class _LoanReplay:
                 self._payment = self._solve_level_payment(self._index, has_accrued=True)
             if self.first_level_payment is None:
                 self.first_level_payment = self._payment
-            return self._payment - self._accrued_interest - self._saved_interest
+            return self._payment - self._due_interest
         if self._terms.custom_shares is not None:
             period = self._stops[self._index].period
             shares = self._terms.custom_shares[period - 1 :]
@@ -340,7 +351,7 @@ class _LoanReplay:
         and its fall per unit of A. `has_accrued` says that the interest up to `first` is in.
         """
         balance, balance_fall = self._scheduled_balance, 0.0
-        interest, interest_fall = self._accrued_interest + self._saved_interest, 0.0
+        interest, interest_fall = self._due_interest, 0.0
         for stop in self._stops[first:]:
             if not has_accrued:
                 growth = self._rate_at(stop) * stop.fraction

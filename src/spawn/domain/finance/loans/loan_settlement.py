@@ -142,7 +142,7 @@ def _settle_cumulatively(loan: LoanSchedule, minor_units: int) -> tuple[MinorUni
             if row.premium:
                 premium, interest = premiums.settle_other(premium, premium + interest), _ZERO
             elif row.accrued_interest:
-                accrued, interest = accruals.settle_other(accrued, accrued + interest), _ZERO
+                payment, interest = payments.settle_other(payment, payment - interest), _ZERO
             interest = interest.quantize(payment)
         parts = _Parts(interest, capitalised, principal, drawn, payment, accrued, premium)
         rows.append(_build_row(row, balance, parts, closing))

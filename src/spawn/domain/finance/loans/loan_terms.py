@@ -317,7 +317,7 @@ def _check_events(checker: FieldChecker, terms: LoanTerms, schedule: PeriodSched
     if terms.accrued_interest is not None:
         checker.require_amount("/accrued_interest", terms.accrued_interest)
     if terms.rate_resets is not None and isinstance(terms.annual_rates, tuple):
-        detail = "annual_rates has a rate per period; give the first rate and the resets"
+        detail = "the rate is given per period; give the first one and the resets"
         checker.reject("/rate_resets", "ambiguous", detail)
     if terms.principal_dates is not None and terms.grace_periods:
         checker.reject("/grace_periods", "ambiguous", "principal_dates say when principal begins")
