@@ -238,6 +238,43 @@ async def test_a_stream_that_acknowledges_nothing_gets_no_event(
     await client.close()
 
 
+async def test_a_stream_that_is_deleted_while_it_is_used_is_created_again(
+    server: NatsServer, publisher_options: PublisherOptions
+) -> None:
+    client, context = await server.context()
+    url = f"{server.url}/desk.events#stream={STREAM}"
+    publisher = await open_publisher(url, options=publisher_options)
+    assert not await publisher.publish([an_entry(1)])
+    await context.delete_stream(STREAM)
+    (failure,) = await publisher.publish([an_entry(2)])
+    assert "No stream accepts" in failure.reason
+    assert not await publisher.publish([an_entry(2)])
+    assert (await context.stream_info(STREAM)).state.messages == 1
+    await publisher.close()
+    await client.close()
+
+
+@pytest.mark.parametrize("stream", ["", f"#stream={STREAM}"])
+async def test_a_stream_that_ends_to_acknowledge_gets_an_event_once(
+    server: NatsServer, publisher_options: PublisherOptions, stream: str
+) -> None:
+    client, context = await server.context()
+    config = StreamConfig(name=STREAM, subjects=["desk.events.>"])
+    await context.add_stream(config)
+    publisher = await open_publisher(f"{server.url}/desk.events{stream}", options=publisher_options)
+    assert not await publisher.publish([an_entry(1)])
+    await context.update_stream(config.evolve(no_ack=True))
+    (failure,) = await publisher.publish([an_entry(2)])
+    assert "no response within" in failure.reason
+    with pytest.raises(Unavailable, match="acknowledges nothing"):
+        await publisher.publish([an_entry(2)])
+    await context.update_stream(config.evolve(no_ack=False))
+    assert not await publisher.publish([an_entry(2)])
+    assert (await context.stream_info(STREAM)).state.messages == 2
+    await publisher.close()
+    await client.close()
+
+
 @pytest.mark.parametrize(
     ("members", "risk"),
     [

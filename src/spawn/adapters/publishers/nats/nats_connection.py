@@ -72,6 +72,7 @@ class NatsConnection:
         self._connecting = asyncio.Lock()
         self._closing: set[asyncio.Task[None]] = set()
         self._words = ""
+        self._is_suspect = True
         self._deadlines: dict[str, set[asyncio.Timeout]] = {}
         self._denials: dict[str, str] = {}
 
@@ -82,17 +83,33 @@ class NatsConnection:
             Unavailable: the server cannot be reached, or does not accept this client.
         """
         async with self._connecting:
-            if self._client is None or not self._client.is_connected:
+            if self._client is not None and not self._client.is_connected:
                 await self._disconnect()
+            if self._client is None or self._is_suspect:
                 self._words = ""
                 try:
-                    self._client = await self._connect()
+                    client = self._client or await self._connect()
+                    self._client = client
+                    await self._prepare_stream(client)
                 except InvalidInput as failure:
                     raise Unavailable(failure.errors[0].detail, retry_after_s=0) from None
                 except (*CLIENT_ERRORS, ValueError) as failure:
                     detail = f"The NATS server cannot be used: {self.describe(failure)}."
                     raise Unavailable(detail, retry_after_s=0) from None
+                self._is_suspect = False
             return self._client.jetstream(timeout=self._timeout_s)
+
+    def suspect_stream(self) -> None:
+        """Look at the stream again before it is used: it did not acknowledge an event."""
+        self._is_suspect = True
+
+    async def _prepare_stream(self, client: Client) -> None:
+        """Create the named stream if it is missing, and check that it acknowledges events."""
+        context = client.jetstream(timeout=self._timeout_s)
+        if self._url.stream is None:
+            await self._check_matching_stream(context)
+        else:
+            await self._create_missing_stream(context, self._url.stream)
 
     async def _connect(self) -> Client:
         """Connect to one of the servers, in random order."""
@@ -123,12 +140,6 @@ class NatsConnection:
                     connect_timeout=max(1, round(timeout_s)),
                     error_cb=self._note_error,
                 )
-                context = client.jetstream(timeout=self._timeout_s)
-                if self._url.stream is not None:
-                    await self._create_missing_stream(context, self._url.stream)
-            if self._url.stream is None:
-                # Outside of the deadline: a server that is silent here may still store events.
-                await self._check_matching_stream(context)
         except BaseException:
             # Not awaited: a connection whose handshake failed takes until the timeout to close.
             closing = asyncio.create_task(_close_client(client))

@@ -124,8 +124,10 @@ class NatsPublisher:
                     subject, body, stream=self._url.stream, headers=headers
                 )
         except nats.js.errors.NoStreamResponseError:
+            self._connection.suspect_stream()
             return f"No stream accepts {subject}.", False
         except CLIENT_ERRORS as failure:
+            self._connection.suspect_stream()
             self._note_attempt(event_id)
             reason = self._connection.describe(failure, subject)
             is_rejected = getattr(failure, "err_code", None) == _TOO_LARGE_CODE
