@@ -194,6 +194,15 @@ def test_icma_without_a_reference_counts_one_period_that_business_days_move(
     assert count_days("ACT/ACT ICMA", moved).year_fraction == 1 / frequency
 
 
+def test_a_frequency_of_zero_is_none_of_the_reference() -> None:
+    start, end = date(2026, 1, 15), date(2026, 7, 15)
+    period = AccrualPeriod(
+        start=start, end=end, reference_start=start, reference_end=end, frequency=0
+    )
+    codes = error_codes(lambda: count_days("ACT/ACT ICMA", period))
+    assert codes == {"/frequency": "out_of_range"}
+
+
 def test_a_part_under_act_365l_counts_over_the_days_of_its_coupon_period() -> None:
     part = AccrualPeriod(
         start=date(2023, 12, 31),

@@ -525,6 +525,10 @@ def test_invalid_facilities_name_each_field() -> None:
     assert codes(facility("u", commitment=1.0, profile="balloon")) == {
         "/facilities/0/balloon": "required"
     }
+    falling = RateReset(date=date(2027, 3, 1), annual_rate=-0.01)
+    assert codes(facility("u", commitment=1.0, rate_resets=(falling,))) == {
+        "/facilities/0/rate_resets/0/annual_rate": "out_of_range"
+    }
     assert codes(facility("u", commitment=1.0, payment=-1.0)) == {
         "/facilities/0/payment": "not_positive"
     }

@@ -330,6 +330,10 @@ def test_a_payment_below_the_interest_grows_the_balance_where_it_is_allowed() ->
             },
             {"/termination/date": "out_of_order"},
         ),
+        (
+            {"termination": LoanTransfer(date=QUARTERS[2], price=-1.0)},
+            {"/termination/price": "out_of_range"},
+        ),
         ({"instalment": 100.0, "balloon": 9.0}, {"/balloon": "not_applicable"}),
         (
             {

@@ -134,6 +134,13 @@ def error_codes(response: httpx.Response) -> dict[str, str]:
         ("debt-sizing", DATED, {"day_count": "ACT/361"}, "/day_count", "unknown_day_count"),
         ("schedule", LOAN, {"day_count": "30/365"}, "/day_count", "unknown_day_count"),
         ("day-count", DAYS, {"day_count": "lunar"}, "/day_count", "unknown_day_count"),
+        (
+            "day-count",
+            DAYS,
+            {"day_count": "ACT/ACT ICMA", "frequency": 5},
+            "/frequency",
+            "out_of_range",
+        ),
         ("schedule", LOAN, {"profile": "magic"}, "/profile", "not_in_enum"),
         ("schedule", LOAN, {"currency_code": "XXQ"}, "/currency_code", "unknown_currency"),
         ("schedule", LOAN, {"currency_code": "XAU"}, "/currency_code", "no_minor_unit"),

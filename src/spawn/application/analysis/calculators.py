@@ -271,11 +271,13 @@ def _check_day_count_fields(case: DayCountCase, convention: DayCount) -> None:
     has_no_use = f"has no use under {convention.value}"
     if case.frequency is not None and convention not in _FIELDS_OF_CONVENTIONS["frequency"]:
         checker.reject("/frequency", "not_applicable", has_no_use)
+    elif case.frequency is not None and case.frequency not in _FREQUENCIES:
+        checker.reject("/frequency", "out_of_range", "must divide 12")
     for index, period in enumerate(case.periods[:MAX_PERIODS]):
         for name, conventions in _FIELDS_OF_CONVENTIONS.items():
             if getattr(period, name) is not None and convention not in conventions:
                 checker.reject(f"/periods/{index}/{name}", "not_applicable", has_no_use)
-        frequency = period.frequency or case.frequency
+        frequency = period.frequency if period.frequency is not None else case.frequency
         if frequency is not None and frequency in _FREQUENCIES:
             _check_reference(checker, f"/periods/{index}", period, frequency, convention)
     if convention is DayCount.BUS_252 and case.calendar is None:

@@ -153,6 +153,10 @@ def check_repayment(
     for name in ("principal_floor", "target_basis"):
         if getattr(facility, name) is not None:
             checker.reject(f"{pointer}/{name}", "not_applicable", "serves sculpted debt")
+    for index, reset in enumerate(getattr(facility, "rate_resets", None) or ()):
+        if reset.annual_rate < 0.0:  # as the rate before it
+            place = f"{pointer}/rate_resets/{index}/annual_rate"
+            checker.reject(place, "out_of_range", "must not be negative")
     checker.require_amount(f"{pointer}/balloon", facility.balloon, low=0.0)
 
 

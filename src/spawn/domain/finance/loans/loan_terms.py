@@ -348,7 +348,9 @@ def _check_amounts_of_events(checker: FieldChecker, terms: LoanTerms) -> None:
     for name in ("take_over", "termination"):
         transfer: LoanTransfer | None = getattr(terms, name)
         if transfer is not None and transfer.price is not None:
-            checker.require_amount(f"/{name}/price", transfer.price)
+            # A buyer may be paid to take a loan over; a borrower is not paid to end one.
+            low = 0.0 if name == "termination" else -MAX_AMOUNT
+            checker.require_amount(f"/{name}/price", transfer.price, low=low)
 
 
 def _check_days_of_events(checker: FieldChecker, terms: LoanTerms, start: date, end: date) -> None:

@@ -373,7 +373,9 @@ def _resolve_icma_reference(period: AccrualPeriod, pointer: str) -> tuple[int, t
         raise InvalidInput.at(
             f"{pointer}/start", "out_of_range", f"years run from {FIRST_YEAR} to {LAST_YEAR}"
         )
-    frequency = period.frequency or _MONTHS // max(round(_MONTHS * (end - start).days / 365), 1)
+    frequency = period.frequency
+    if frequency is None:
+        frequency = _MONTHS // max(round(_MONTHS * (end - start).days / 365), 1)
     _check_frequency(frequency, pointer)
     if period.reference_start is None and not is_notional_period(start, end, frequency):
         detail = (
