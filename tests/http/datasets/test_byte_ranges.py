@@ -245,8 +245,8 @@ def test_what_may_write_a_copy_or_sends_the_whole_counts_as_an_export(
 ) -> None:
     with start(rate_limit=40.0, rate_limit_exports=0.1).client() as client:
         headers = {"range": byte_range, **PLAIN}
-        statuses = [client.get(PARQUET, headers=headers).status_code for _ in range(20)]
-        assert 429 in statuses
+        # The first 429 ends it: the server pauses before it reads more of that connection.
+        assert any(client.get(PARQUET, headers=headers).status_code == 429 for _ in range(20))
 
 
 def test_a_part_of_an_edition_that_may_be_the_whole_counts_as_an_export(start: Start) -> None:
