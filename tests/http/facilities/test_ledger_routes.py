@@ -295,6 +295,18 @@ def test_the_balance_of_a_loan_that_is_drawn_below_its_balloon_can_be_read(
     assert principal == ["0.00"] * 19 + ["100000.00"]
 
 
+def test_the_schedule_has_the_accrued_interest_of_the_opening_position(
+    client: httpx.Client,
+) -> None:
+    ledger = LedgerClient(client, repayment={"profile": "straight_line"})
+    ledger.record("opening", "2020-06-30", "900000.00", accrued_interest="8000.00")
+    rows = ledger.read("schedule", on="2020-06-30").json()["rows"]
+    assert [row["accrued_interest"] for row in rows] == ["8000.00"] + ["0.00"] * (len(rows) - 1)
+    for row in rows:
+        parts = (Decimal(row[name]) for name in ("interest", "accrued_interest", "principal"))
+        assert Decimal(row["payment"]) == sum(parts)
+
+
 def test_a_balance_needs_no_schedule(client: httpx.Client) -> None:
     ledger = LedgerClient(client, repayment={"profile": "annuity"})
     ledger.record("opening", "2020-06-30", "900000.00", accrued_interest="80000.00")

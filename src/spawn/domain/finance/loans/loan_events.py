@@ -287,8 +287,9 @@ class _LoanReplay:
             due = self._take_advance(self._regular_principal())
         if due < -ROUNDING_NOISE * max(self._balance, 1.0):
             self._growing_periods.append(stop.period)
-            # A payment that is solved repays the loan all the same: its rows are warned of.
-            if self._terms.payment is not None and not self._terms.allow_negative_amortisation:
+            # A payment that is solved for a plan repays the loan all the same, and is warned of.
+            is_planned = self._terms.payment is None and self._actuals is None
+            if not (is_planned or self._terms.allow_negative_amortisation):
                 raise Infeasible.at(
                     "/allow_negative_amortisation",
                     "negative_amortisation",
@@ -411,6 +412,8 @@ class _LoanReplay:
             return
         self._balance -= amount
         self._movements[-1].principal += amount
+        if kind == "prepayment":
+            self._movements[-1].early_repayment += amount
         self._receive(kind, amount)
         if fact.effect is None:
             self._due_principal += amount
