@@ -1,6 +1,7 @@
 """One client can neither use up the places of the others nor make them wait behind its own."""
 
 import asyncio
+from time import monotonic
 
 import pytest
 
@@ -133,6 +134,27 @@ class TestTurns:
         with pytest.raises(Overloaded):
             await HeldPlace("a").take_slot(slots)
         assert running(await hold(slots, "b", 1)) == 1
+
+
+class TestLargeBodies:
+    async def test_those_of_one_client_follow_one_another_beside_another_client(self) -> None:
+        slots = RequestSlots(64)
+        size = request_slots.LARGE_BYTES_S // 20
+        for client in ("good", "hostile"):
+            await HeldPlace(client).take_slot(slots)
+        begin_s = monotonic()
+        for _ in range(3):
+            await HeldPlace("hostile").take_slot(slots, size)
+        assert monotonic() - begin_s >= 2 / 20
+        assert slots.find_delay_s("good", size) == 0.0
+        assert 0.0 < slots.find_delay_s("good", size) <= 1 / 20
+
+    async def test_a_client_alone_and_small_bodies_wait_for_nothing(self) -> None:
+        slots = RequestSlots(64)
+        assert [slots.find_delay_s("a", 2**30) for _ in range(3)] == [0.0] * 3
+        for client in ("a", "b"):
+            await HeldPlace(client).take_slot(slots, request_slots.LARGE_BODY_BYTES)
+        assert slots._next_large_s == {}
 
 
 class TestAdmission:

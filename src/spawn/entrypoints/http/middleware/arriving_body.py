@@ -58,7 +58,7 @@ class ArrivingBody:
             self._check_rate()
         elif self._slots is not None:
             slots, self._slots = self._slots, None
-            await self._place.take_slot(slots)
+            await self._place.take_slot(slots, self._bytes)
         return message
 
     def _remaining_s(self) -> float:

@@ -268,11 +268,13 @@ class EdgeMiddleware:
             Overloaded: there is none.
         """
         traffic, path = self._traffic, scope["path"]
-        if scope["method"] in _SAFE_METHODS or BODY_COMPLETE in scope:
+        headers = get_request_context(scope).headers
+        has_whole_body = BODY_COMPLETE in scope and b"transfer-encoding" not in headers
+        if scope["method"] in _SAFE_METHODS or has_whole_body:
             if budget == EXPORTS:
                 place.take(traffic.exports)
             else:
-                await place.take_slot(self._slots)
+                await place.take_slot(self._slots, int(headers.get(b"content-length", b"0")))
             return receive
         is_upload = path.startswith(UNBOUNDED_PATHS)
         place.take(traffic.uploads if is_upload else traffic.bodies)
