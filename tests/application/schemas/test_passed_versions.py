@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests.application.conftest import open_engine_dependencies
 from tests.application.fake_registry import POLICY, FakeRegistry, pinned_policy
@@ -21,11 +23,20 @@ from tests.application.schemas.test_refresh import (
     begin,
 )
 
+from spawn.adapters.local.clock import SystemClock
 from spawn.application.dependencies import Dependencies
 from spawn.application.schemas.activation import RefreshResult, RefreshVerdict, get_schema_health
 from spawn.application.schemas.adoption import approve_schema, check_schema, reject_schema
 from spawn.application.schemas.refresh import MAX_WALK, refresh_forever, refresh_schema
 from spawn.domain.errors import NotFound
+
+
+class EarlierClock(SystemClock):
+    """A clock that was set back by an hour."""
+
+    def now(self) -> datetime:
+        return super().now() - timedelta(hours=1)
+
 
 BAD_COLUMNS: dict[str, dict[str, Any]] = {
     "invalid": {"name": "Bad name", "type": "integer"},
@@ -181,3 +192,14 @@ async def test_a_document_without_columns_hides_all_by_a_decision_only(
     assert await attributes(dependencies, project) == {"aa": "PRECIOUS"}
     await approve_schema(dependencies, POLICY, STEWARD, version=2, reason="all moved elsewhere")
     assert await attributes(dependencies, project) == {}
+
+
+async def test_health_names_a_blocked_version_although_the_clock_went_back(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    await begin(dependencies, fake_registry, AA)
+    set_back = msgspec.structs.replace(dependencies, clock=EarlierClock())
+    fake_registry.serve(2, BAD_COLUMNS["incompatible"])
+    await refresh_schema(set_back, POLICY)
+    problem = (await get_schema_health(set_back, POLICY)).problem
+    assert problem.startswith("version 2 is quarantined: ")

@@ -294,9 +294,14 @@ def _describe_problem(
 
 
 def needs_attention(record: SchemaRecord, active: SchemaRecord) -> bool:
-    """Return whether a version failed or was quarantined after the active one, undecided."""
+    """Return whether a version failed or was quarantined after the active one, undecided.
+
+    One with a higher number comes after it by any clock; clocks go back, and a decision dates a
+    version from the time at which it began to wait.
+    """
     is_undecided = record.state in {SchemaState.QUARANTINED, SchemaState.FAILED}
-    return is_undecided and record.recorded_at >= active.recorded_at
+    is_later = record.schema.version > active.schema.version
+    return is_undecided and (is_later or record.recorded_at >= active.recorded_at)
 
 
 async def has_data(dependencies: Dependencies, kind: str) -> bool:
