@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.http.imports.case_player import POLL_S
 
 MAPPINGS = "/v1/ops/import-mappings"
 IMPORTS = "/v1/ops/imports"
@@ -31,7 +32,7 @@ async def ended(client: httpx.AsyncClient, answer: httpx.Response) -> dict[str, 
         job: dict[str, Any] = (await client.get(answer.headers["Location"])).json()
         if job["status"] not in {"queued", "running"}:
             return job
-        await asyncio.sleep(0)  # the job runs on this very loop
+        await asyncio.sleep(POLL_S)  # the job runs on this very loop
 
 
 async def put_mapping(client: httpx.AsyncClient, **changes: Any) -> httpx.Response:
