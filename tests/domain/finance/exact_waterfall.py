@@ -59,8 +59,18 @@ def divide(cash: Fraction, claims: list[Fraction]) -> list[Fraction]:
 
 
 Row = dict[str, Fraction | bool]
-EVERYTHING = ("cash", "trapped", "dsra")
 JUNIOR = ("cash", "trapped")
+
+
+@dataclass
+class Reserve:
+    """A further reserve: its targets and uses by period, and what it may pay."""
+
+    name: str
+    targets: list[Fraction]
+    uses: list[Fraction]
+    is_ring_fenced: bool
+    outlives_debt: bool
 
 
 class ExactRun:
@@ -70,6 +80,10 @@ class ExactRun:
         self.case = case
         self.debts: list[Debt] = case["debts"]
         self.pots = {"cash": ZERO, "trapped": ZERO, "dsra": case["dsra"]}
+        self.reserves: list[Reserve] = [reserve for reserve, _ in case["reserves"]]
+        self.pots |= {reserve.name: balance for reserve, balance in case["reserves"]}
+        self.is_credit: bool = case["is_credit"]
+        self.bank = self.bank_interest = ZERO
         self.mezz, self.pik, self.late = case["mezz"], ZERO, ZERO
         self.is_locked = False
 
@@ -80,6 +94,22 @@ class ExactRun:
             self.pots[name] -= part
             amount -= part
         return amount
+
+    def take_everything(self, t: int, amount: Fraction) -> Fraction:
+        """Return what cash and all reserves cannot pay; the bank is owed what it pays."""
+        amount, before = self.take(amount, JUNIOR), self.pots["dsra"]
+        amount = self.take(amount, ("dsra",))
+        if self.is_credit:
+            self.bank += before - self.pots["dsra"]
+        for reserve in self.reserves:
+            held_back = self.target_of(reserve, t) if reserve.is_ring_fenced else ZERO
+            part = min(amount, max(self.pots[reserve.name] - held_back, ZERO))
+            self.pots[reserve.name] -= part
+            amount -= part
+        return amount
+
+    def target_of(self, reserve: Reserve, t: int) -> Fraction:
+        return reserve.targets[t] if self.owed or reserve.outlives_debt else ZERO
 
     @property
     def owed(self) -> Fraction:
@@ -102,7 +132,7 @@ class ExactRun:
                 principal + debt.overdue_principal,
             )
         total = sum((sum(pair, ZERO) for pair in claims.values()), ZERO)
-        unpaid = self.take(total, EVERYTHING)
+        unpaid = self.take_everything(t, total)
         left, repaid = total - unpaid, ZERO
         for ranked in self.ranks:
             paid = divide(left, [claims[id(debt)][0] for debt in ranked])
@@ -117,13 +147,22 @@ class ExactRun:
                 debt.balance -= payment
         return scheduled, unpaid, repaid
 
-    def fill_reserve(self) -> None:
-        target = self.case["dsra_target"] if self.owed else ZERO
-        need = max(target - self.pots["dsra"], ZERO)
-        self.pots["dsra"] += need - self.take(need, JUNIOR)
-        excess = max(self.pots["dsra"] - target, ZERO)
-        self.pots["dsra"] -= excess
-        self.pots["cash"] += excess
+    def fill_reserves(self, t: int) -> None:
+        """Empty every reserve into cash down to its target, then fill them by rank."""
+        dsra_target = self.case["dsra_target"] if self.owed else ZERO
+        targets = {} if self.is_credit else {"dsra": dsra_target}
+        targets |= {reserve.name: self.target_of(reserve, t) for reserve in self.reserves}
+        for name, target in targets.items():
+            excess = max(self.pots[name] - target, ZERO)
+            self.pots[name] -= excess
+            self.pots["cash"] += excess
+        if self.is_credit:
+            self.bank_interest = self.take(self.bank_interest, JUNIOR)
+            self.bank = self.take(self.bank, JUNIOR)
+            self.pots["dsra"] = max(dsra_target - self.bank, ZERO)
+        for name, target in targets.items():
+            need = target - self.pots[name]
+            self.pots[name] += need - self.take(need, JUNIOR)
 
     def pay_mezzanine(self, t: int) -> None:
         short = self.take(self.mezz * self.case["mezz_rate"], JUNIOR)
@@ -152,10 +191,14 @@ class ExactRun:
 
     def pay_period(self, t: int) -> Row:
         cfads = self.case["cfads"][t]
-        self.pots["cash"] = max(cfads, ZERO)
-        loss = self.take(max(-cfads, ZERO), EVERYTHING)
+        if self.is_credit:
+            self.bank_interest += (self.bank + self.bank_interest) * self.case["draw_rate"]
+        fee = self.pots["dsra"] * self.case["fee_rate"]
+        costs = sum((self.take(each.uses[t], (each.name,)) for each in self.reserves), ZERO)
+        self.pots["cash"] = max(cfads - fee - costs, ZERO)
+        loss = self.take_everything(t, max(fee + costs - cfads, ZERO))
         scheduled, unpaid, repaid = self.pay_senior(t)
-        self.fill_reserve()
+        self.fill_reserves(t)
         self.pay_mezzanine(t)
         dscr = cfads / scheduled if scheduled else None
         swept = self.sweep(t, dscr)
@@ -171,6 +214,8 @@ class ExactRun:
             "senior_principal_paid": repaid,
             "senior_close": sum((debt.balance for debt in self.debts), ZERO),
             "dsra_close": self.pots["dsra"],
+            "dsra_owed_close": self.bank + self.bank_interest,
+            "reserve_close": sum((self.pots[each.name] for each in self.reserves), ZERO),
             "mezz_close": self.mezz,
             "sweep": swept,
             "distribution": ZERO if is_held else free,

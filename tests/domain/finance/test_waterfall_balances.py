@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.domain.finance.error_codes import error_codes
-from tests.domain.finance.exact_waterfall import Debt, run_exactly
+from tests.domain.finance.exact_waterfall import Debt, Reserve, run_exactly
 from tests.searches import scale
 
 from spawn.domain.finance.waterfall.cash_waterfall import run_waterfall
@@ -65,6 +65,37 @@ def draw_case(source: random.Random) -> dict[str, Any]:
     }
 
 
+def draw_reserves(source: random.Random, periods: int) -> tuple[ReserveTerms, ...]:
+    """Return up to three reserves whose targets rise and fall."""
+
+    def series(high: float) -> tuple[float, ...]:
+        return tuple(
+            source.choice([0.0, round(source.uniform(0.0, high), 2)]) for _ in "x" * periods
+        )
+
+    return tuple(
+        ReserveTerms(
+            name=f"reserve {number}",
+            target=series(20.0),
+            opening_balance=round(source.uniform(0.0, 20.0), 2),
+            uses=series(8.0) if source.random() < 0.5 else None,
+            is_ring_fenced=source.random() < 0.5,
+            outlives_debt=source.random() < 0.5,
+        )
+        for number in range(source.randint(0, 3))
+    )
+
+
+def draw_reserved_case(source: random.Random) -> dict[str, Any]:
+    """Return a random waterfall with further reserves, and a letter of credit in some cases."""
+    fields = draw_case(source)
+    fields["reserves"] = draw_reserves(source, len(fields["cfads"]))
+    if source.random() < 0.4:
+        fields |= {"dsra_form": "letter_of_credit", "months_per_period": 12}
+        fields |= {"dsra_fee_rate": 0.02, "dsra_draw_rate": 0.07}
+    return fields
+
+
 def to_exact(fields: dict[str, Any]) -> dict[str, Any]:
     """Return the same case in fractions."""
 
@@ -81,7 +112,25 @@ def to_exact(fields: dict[str, Any]) -> dict[str, Any]:
         )
         for each in fields["tranches"]
     ]
+    periods = len(fields["cfads"])
+    reserves = [
+        (
+            Reserve(
+                name=each.name,
+                targets=exact(each.target),
+                uses=exact(each.uses or (0.0,) * periods),
+                is_ring_fenced=each.is_ring_fenced,
+                outlives_debt=each.outlives_debt,
+            ),
+            Fraction(each.opening_balance),
+        )
+        for each in fields.get("reserves", ())
+    ]
     return {
+        "reserves": reserves,
+        "is_credit": fields.get("dsra_form") == "letter_of_credit",
+        "fee_rate": Fraction(fields.get("dsra_fee_rate", 0.0)),
+        "draw_rate": Fraction(fields.get("dsra_draw_rate", 0.0)),
         "cfads": exact(fields["cfads"]),
         "debts": debts,
         "dsra": Fraction(fields["dsra_open"]),
@@ -114,6 +163,90 @@ def test_three_hundred_random_cases_equal_exact_fractions() -> None:
                     differences.append((number, row.period, name, float(value), row))
     assert differences == []
     assert min(sweeps, shortfalls, repaid) > scale(300) / 3
+
+
+def test_three_hundred_cases_with_reserves_equal_exact_fractions() -> None:
+    """Reserves whose targets fall release cash to those that are short before any distribution."""
+    source = random.Random(20260601)
+    differences = []
+    passed_on = owed_to_banks = 0
+    for number in range(scale(300)):
+        fields = draw_reserved_case(source)
+        result = run(**fields)
+        for row, expected in zip(result.rows, run_exactly(to_exact(fields)), strict=True):
+            passed_on += row.reserve_release > 0.0 < row.dsra_topup
+            owed_to_banks += row.dsra_owed_close > 0.0
+            for name, value in expected.items():
+                if abs(float(value) - getattr(row, name)) > 1e-9:
+                    differences.append((number, row.period, name, float(value), row))
+            if row.distribution > 0.0 and "dsra_form" not in fields:
+                assert row.dsra_close >= row.dsra_target - 1e-9
+            assert row.distribution == 0.0 or row.dsra_owed_close == 0.0
+    assert differences == []
+    assert min(passed_on, owed_to_banks) > scale(300) / 10
+
+
+@pytest.mark.parametrize(
+    ("fields", "closes", "distribution"),
+    [
+        # Each period lacks 1, which the DSRA pays: 2 of the 8 that are released refill it.
+        ({"dsra_open": 5.0, "cfads": (10.0,) * 3}, [4.0, 5.0, 0.0], 6.0),
+        ({"dsra_open": 0.0, "cfads": (11.0,) * 3}, [0.0, 5.0, 0.0], 3.0),
+    ],
+)
+def test_a_released_reserve_fills_the_reserve_before_it(
+    fields: dict[str, Any], closes: list[float], distribution: float
+) -> None:
+    terms = ReserveTerms(target=(8.0, 0.0, 0.0), opening_balance=8.0, is_ring_fenced=True)
+    rows = run(
+        **fields,
+        dsra_target=5.0,
+        senior_open=30.0,
+        senior_principal=(10.0,) * 3,
+        senior_interest=(1.0,) * 3,
+        reserves=(terms,),
+    ).rows
+    assert [row.dsra_close for row in rows] == closes
+    assert rows[1].distribution == distribution
+
+
+def test_a_released_reserve_repays_the_bank_of_a_letter_of_credit() -> None:
+    rows = run(
+        cfads=(5.0, 11.0, 11.0),
+        senior_open=30.0,
+        senior_principal=(10.0,) * 3,
+        senior_interest=(1.0,) * 3,
+        dsra_form="letter_of_credit",
+        dsra_target=6.0,
+        dsra_draw_rate=0.1,
+        months_per_period=12,
+        reserves=(ReserveTerms(target=(7.0, 0.0, 0.0), opening_balance=7.0, is_ring_fenced=True),),
+    ).rows
+    assert [row.dsra_owed_close for row in rows] == pytest.approx([6.0, 0.0, 0.0])
+    assert rows[1].dsra_topup == pytest.approx(6.6)
+    assert rows[1].distribution == pytest.approx(0.4)
+
+
+def test_a_second_reserve_fills_the_first_one() -> None:
+    reserves = (
+        ReserveTerms(target=5.0),
+        ReserveTerms(target=0.0, opening_balance=8.0, is_ring_fenced=True),
+    )
+    row = run(
+        cfads=(11.0,), senior_principal=(10.0,), senior_interest=(1.0,), reserves=reserves
+    ).rows[0]
+    assert (row.reserve_close, row.distribution) == (5.0, 3.0)
+
+
+def test_a_ring_fenced_reserve_without_debt_pays_costs_before_it_is_released() -> None:
+    row = run(
+        cfads=(-5.0,),
+        senior_open=0.0,
+        senior_principal=(0.0,),
+        senior_interest=(0.0,),
+        reserves=(ReserveTerms(target=8.0, opening_balance=8.0, is_ring_fenced=True),),
+    ).rows[0]
+    assert (row.operating_shortfall, row.distribution) == (0.0, 3.0)
 
 
 @given(st.integers(0, 10**6), st.booleans(), st.sampled_from(["cash", "letter_of_credit"]))

@@ -38,19 +38,28 @@ class ReserveAccount(msgspec.Struct, kw_only=True):
             self.bank_claim += payment
         return payment
 
-    def adjust(self, target: float, cash: "CashAccounts") -> None:
-        """Top the balance up to its target, or release what is above it."""
+    def release_excess(self, target: float, cash: "CashAccounts") -> None:
+        """Release what is above the target of a reserve in cash."""
         if self.is_credit:
-            self.topup = cash.spend(self.bank_claim + self.interest_claim)
+            return
+        self.release = max(self.balance - target, 0.0)
+        self.balance -= self.release
+        cash.cash += self.release
+
+    def top_up(self, target: float, cash: "CashAccounts") -> None:
+        """Top the balance up to its target, or repay what was drawn of a letter of credit."""
+        if self.is_credit:
+            claim = self.bank_claim + self.interest_claim
+            self.topup = cash.spend(claim)
             interest_paid = min(self.topup, self.interest_claim)
             self.interest_claim -= interest_paid
-            self.bank_claim -= self.topup - interest_paid
+            # What is paid in full leaves nothing, also by rounding.
+            rest = self.bank_claim - (self.topup - interest_paid)
+            self.bank_claim = rest if self.topup < claim else 0.0
             self.balance = max(target - self.bank_claim, 0.0)
             return
         self.topup = cash.spend(max(target - self.balance, 0.0))
-        self.release = max(self.balance - target, 0.0)
-        self.balance += self.topup - self.release
-        cash.cash += self.release
+        self.balance += self.topup
 
 
 class CashAccounts(msgspec.Struct, kw_only=True):

@@ -1,10 +1,11 @@
 """Cash-flow waterfall: the order in which each period's cash pays the claims.
 
 Order: negative CFADS and the fee of a letter of credit; senior interest and principal, by rank;
-DSRA top-up, or release above its target; further reserves; mezzanine interest, its shortfall
-capitalised (PIK), the repayment of capitalised interest, mezzanine principal; a sweep of a share
-of the remaining cash; then a distribution, unless it is locked up or an amount is unpaid, in which
-case the cash is trapped until both are cured.
+DSRA top-up or the repayment of a letter of credit; further reserves; mezzanine interest, its
+shortfall capitalised (PIK), the repayment of capitalised interest, mezzanine principal; a sweep of
+a share of the remaining cash; then a distribution, unless it is locked up or an amount is unpaid,
+in which case the cash is trapped until both are cured. What reserves release above their targets
+is cash before the first top-up.
 
 A shortfall of costs or of senior debt service draws on locked-up cash, then on the DSRA, then on
 the further reserves; only the rest is unpaid. Locked-up cash also pays every other claim that
@@ -190,8 +191,10 @@ class _WaterfallRun:
     def _reserve_floors(self, t: int) -> list[float]:
         """Return the balance of each reserve that serves its own uses alone."""
         return [
-            _value_at(terms.target, t) if terms.is_ring_fenced else 0.0
-            for terms in self.inputs.case.reserves
+            target if terms.is_ring_fenced else 0.0
+            for target, terms in zip(
+                self._reserve_targets(t), self.inputs.case.reserves, strict=True
+            )
         ]
 
     def _pay_senior(self, t: int) -> _SeniorService:
@@ -208,18 +211,32 @@ class _WaterfallRun:
         )
 
     def _fill_reserves(self, t: int) -> float:
-        """Bring the DSRA and the other reserves to their targets; return that of the DSRA."""
-        case, is_repaid = self.inputs.case, self.is_debt_repaid
+        """Bring the DSRA and the other reserves to their targets; return that of the DSRA.
+
+        Each reserve releases its excess before any is topped up: what a junior reserve releases
+        belongs to the reserves that are short before it belongs to the sponsors.
+        """
+        case, accounts = self.inputs.case, self.accounts
         target = self.inputs.dsra_targets[t]
         if case.dsra_months is not None:
             target = self._service_ahead(t + 1)
-        if is_repaid:
+        if self.is_debt_repaid:
             target = 0.0
-        self.accounts.dsra.adjust(target, self.accounts)
-        for reserve, terms in zip(self.accounts.reserves, case.reserves, strict=True):
-            is_released = is_repaid and not terms.outlives_debt
-            reserve.adjust(0.0 if is_released else _value_at(terms.target, t), self.accounts)
+        reserves = [(accounts.dsra, target)]
+        reserves += zip(accounts.reserves, self._reserve_targets(t), strict=True)
+        for reserve, its_target in reserves:
+            reserve.release_excess(its_target, accounts)
+        for reserve, its_target in reserves:
+            reserve.top_up(its_target, accounts)
         return target
+
+    def _reserve_targets(self, t: int) -> list[float]:
+        """Return the targets of the reserves; without senior debt some are released."""
+        is_repaid = self.is_debt_repaid
+        return [
+            0.0 if is_repaid and not terms.outlives_debt else _value_at(terms.target, t)
+            for terms in self.inputs.case.reserves
+        ]
 
     def _pay_mezzanine(self, t: int) -> _MezzanineService:
         """Pay interest, capitalise the rest, repay capitalised interest, then principal."""
