@@ -444,3 +444,15 @@ def test_a_contract_within_the_concession_has_no_warning() -> None:
     case: Json = {"period_count": 4, "concession_periods": 3}
     lines = [sale(contract_periods=2, merchant_price=5.0, first_period=2)]
     assert build(**case, revenues=lines).warnings == ()
+
+
+@pytest.mark.parametrize("end", [date(2020, 1, 1), date(2026, 12, 31), date(2036, 12, 31)])
+@pytest.mark.parametrize("noun", ["contract", "concession"])
+def test_an_end_outside_the_periods_is_named(noun: str, end: date) -> None:
+    fields: Json = {"dates": [date(2026, 12, 31), date(2027, 12, 31)], "revenues": [sale()]}
+    pointer = f"/{noun}_end"
+    if noun == "contract":
+        fields["revenues"], pointer = [sale(contract_end=end)], "/revenues/0/contract_end"
+    else:
+        fields["concession_end"] = end
+    assert error_codes(lambda: build(**fields)) == {pointer: "out_of_range"}

@@ -194,8 +194,10 @@ class LineChecker:
         if days is None or payment_days is None:
             detail = f"needs periods with dates; give {noun}_periods instead"
             self._checker.reject(f"{pointer}/{noun}_end", "not_applicable", detail)
-        elif not days[0] < end <= (last := max(days[-1], payment_days[-1])):
-            detail = f"must be after {days[0]} and at most {last}"
+            return
+        first, last = days[0], max(days[-1], payment_days[-1])
+        if not first < end <= last:
+            detail = f"must be after {first} and at most {last}"
             self._checker.reject(f"{pointer}/{noun}_end", "out_of_range", detail)
 
     def _check_one_of(self, pointer: str, values: dict[str, object]) -> None:
