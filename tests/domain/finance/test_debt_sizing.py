@@ -226,6 +226,23 @@ def test_growing_balances_are_rejected_unless_allowed() -> None:
     assert_consistent(allowed)
 
 
+@pytest.mark.parametrize("last", [0.0, 0.2, 1.4])
+def test_a_balance_that_grows_in_the_last_period_before_its_balloon_is_rejected(
+    last: float,
+) -> None:
+    """Interest of the last period is 20 x 6 % at least, above what its CFADS carry."""
+    growing = SizingCase(
+        cfads=(20.0,) * 9 + (last,), annual_rates=0.06, target_dscr=1.25, balloon=20.0
+    )
+    code = {"/allow_negative_amortisation": "negative_amortisation"}
+    assert error_codes(lambda: size_debt(growing)) == code
+    allowed = size_debt(msgspec.structs.replace(growing, allow_negative_amortisation=True))
+    assert "negative amortisation in period 10" in allowed.warnings
+    assert allowed.rows[-1].principal < 20.0
+    enough = msgspec.structs.replace(growing, cfads=(20.0,) * 9 + (1.5,))
+    assert size_debt(enough).rows[-1].principal == pytest.approx(20.0)
+
+
 def test_a_loss_is_lent_against_only_where_the_floor_is_lifted() -> None:
     fields: dict[str, Any] = {
         "cfads": (10.0, -2.0, 10.0),

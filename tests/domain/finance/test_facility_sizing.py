@@ -494,6 +494,17 @@ def test_a_floor_under_principal_replaces_a_growing_balance() -> None:
     assert "t: the principal is at its floor in period 1" in lower.warnings
 
 
+def test_a_balance_that_grows_in_the_last_period_before_its_balloon_is_rejected() -> None:
+    cfads = (20.0,) * 5 + (0.2,)
+    terms: dict[str, Any] = {"target_dscr": 1.25, "balloon": 20.0}
+    assert error_codes(lambda: size(facility("t", **terms), cfads=cfads)) == {
+        "/facilities/0/principal_floor": "negative_amortisation"
+    }
+    allowed = size(facility("t", **terms, allow_negative_amortisation=True), cfads=cfads)
+    assert allowed.warnings == ("t: negative amortisation in period 6",)
+    assert allowed.rows[-1].principal < 20.0
+
+
 def test_a_cap_on_gearing_counts_every_lender() -> None:
     bank = facility("bank", commitment=10.0, upfront_fee=0.01)
     result = size(

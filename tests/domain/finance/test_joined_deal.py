@@ -199,6 +199,7 @@ def assert_lawful(deal: DealResult) -> None:
     senior = [each for each in deal.facilities if each.kind == "senior"]
     for each in senior:
         assert each.repaid_total == pytest.approx(each.drawn_total, abs=close)
+        assert min(row.repaid for row in each.rows) >= -close
         assert each.closing_balance == pytest.approx(0.0, abs=close)
     # what sponsors receive is all the cash that nobody else received
     flows = sum(deal.sponsor_cash_flow)
@@ -382,6 +383,20 @@ def test_a_floor_under_principal_limits_the_debt() -> None:
     # the interest of the first period takes all that the target leaves
     assert rows[0].interest == pytest.approx(2.0 / 1.3, rel=1e-12)
     assert "term: the principal is at its floor in periods 5, 6" in result.warnings
+
+
+@pytest.mark.parametrize("periods", [1, 10])
+def test_no_deal_repays_more_than_was_drawn(periods: int) -> None:
+    """CFADS of the last period are below the interest of the balloon."""
+    fields: dict[str, Any] = {
+        "construction_cost": (100.0,),
+        "cfads": (20.0,) * (periods - 1) + (0.2,),
+        "months_per_period": 12,
+        "dsra_months": 12,
+    }
+    term = facility("term", target_dscr=1.25, balloon=10.0)
+    codes = error_codes(lambda: model_deal(DealCase(**fields, facilities=(term,))))
+    assert codes == {"/facilities/0/principal_floor": "negative_amortisation"}
 
 
 def test_a_tax_is_paid_on_the_income_after_the_interest_of_the_deal() -> None:

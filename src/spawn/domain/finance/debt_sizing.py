@@ -337,8 +337,9 @@ def _check_amortisation(
     inputs: SizingInputs, debt: float, principal: list[float]
 ) -> tuple[str, ...]:
     """Reject a growing balance, or warn of it where the case allows it."""
+    regular_principal = [*principal[:-1], principal[-1] - inputs.case.balloon]
     growing_periods = [
-        t + 1 for t, repayment in enumerate(principal) if repayment < -ROUNDING_NOISE * debt
+        t + 1 for t, repayment in enumerate(regular_principal) if repayment < -ROUNDING_NOISE * debt
     ]
     if not growing_periods:
         return ()

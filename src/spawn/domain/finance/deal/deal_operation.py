@@ -103,7 +103,7 @@ def _build_tranche(inputs: DealInputs, index: int, repayment: Repayment) -> Seni
     facility, periods = inputs.stack_facilities[index], inputs.operating_periods
     principal = list(repayment.principal)
     principal[-1] -= repayment.balloon
-    scheduled = [max(amount, 0.0) for amount in principal]
+    scheduled = [max(amount, 0.0) for amount in principal]  # below zero by rounding alone
     has_balloon = repayment.balloon > 0.0
     return SeniorTranche(
         opening_balance=sum(scheduled),

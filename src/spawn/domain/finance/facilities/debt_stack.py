@@ -61,6 +61,18 @@ class Repayment(NamedTuple):
     annual_rates: Sequence[float] | None = None
     extras: "PaymentExtras | None" = None
 
+    @property
+    def balances_before_balloon(self) -> list[float]:
+        """The balances; the last one is what the balloon repays."""
+        return [*self.balances[:-1], self.balloon]
+
+    @property
+    def growing_periods(self) -> list[int]:
+        """The periods, from 1, whose payment is below the interest, the balloon apart."""
+        balances = self.balances_before_balloon
+        noise = ROUNDING_NOISE * max(balances)
+        return [t for t in range(1, len(balances)) if balances[t] > balances[t - 1] + noise]
+
 
 class PaymentExtras(NamedTuple):
     """Payments by period beside interest and scheduled principal, of a loan with events."""
@@ -236,7 +248,7 @@ class DebtStack:
             numbers = [self.periods_before + number for number in sizing.short_periods]
             detail = f"its interest is above what CFADS allow in {list_periods(numbers)}; lower it"
             raise Infeasible.at(f"{pointer}/balloon", "exceeds_debt", detail)
-        self._check_growth(index, sizing.repayments[index].balances)
+        self._check_growth(index, sizing.repayments[index])
         self._check_floor(index, sizing.repayments[index])
 
     def _no_room_error(
@@ -370,10 +382,9 @@ class DebtStack:
     def _check_floor(self, index: int, repayment: Repayment) -> None:
         """Reject a floor that the debt, or the cash of a period, is too small for."""
         facility = self._facilities[index]
-        floor, balances = facility.principal_floor, [*repayment.balances]
+        floor, balances = facility.principal_floor, repayment.balances_before_balloon
         if not floor:
             return
-        balances[-1] = repayment.balloon
         below = [
             self.periods_before + t + 1
             for t in range(facility.grace_periods, len(balances) - 1)
@@ -384,18 +395,13 @@ class DebtStack:
             pointer = f"/facilities/{self._places[index]}/principal_floor"
             raise Infeasible.at(pointer, "exceeds_debt", detail)
 
-    def _check_growth(self, index: int, balances: Sequence[float]) -> None:
+    def _check_growth(self, index: int, repayment: Repayment) -> None:
         facility = self._facilities[index]
         if facility.allow_negative_amortisation:
             return
-        noise = ROUNDING_NOISE * balances[0]
-        growing = [
-            self.periods_before + t
-            for t in range(1, len(balances))
-            if balances[t] > balances[t - 1] + noise
-        ]
+        growing = [self.periods_before + t for t in repayment.growing_periods]
         if growing and facility.principal_floor is not None:
-            detail = f"is above the debt of {balances[0]:.10g}; lower it"
+            detail = f"is above the debt of {repayment.balances[0]:.10g}; lower it"
             pointer = f"/facilities/{self._places[index]}/balloon"
             raise Infeasible.at(pointer, "exceeds_debt", detail)
         if growing:

@@ -352,8 +352,7 @@ def warn_of_sculpting(
     index = stack.sculpted_index
     if index is None:
         return []
-    name, balances = facilities[index].name, sizing.repayments[index].balances
-    first = stack.periods_before
+    name, first = facilities[index].name, stack.periods_before
     warnings: list[str] = []
     if sizing.floor_periods:
         periods = list_periods([first + number for number in sizing.floor_periods])
@@ -361,8 +360,7 @@ def warn_of_sculpting(
     if sizing.exceeded_periods:
         periods = list_periods([first + number for number in sizing.exceeded_periods])
         warnings.append(f"{name}: the service ahead exceeds CFADS / target DSCR in {periods}")
-    noise = ROUNDING_NOISE * max(balances)
-    growing = [t for t in range(1, len(balances)) if balances[t] > balances[t - 1] + noise]
+    growing = sizing.repayments[index].growing_periods
     if growing:
         periods = list_periods([first + t for t in growing])
         warnings.append(f"{name}: negative amortisation in {periods}")
