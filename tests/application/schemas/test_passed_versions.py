@@ -25,6 +25,7 @@ from tests.application.schemas.test_refresh import (
 
 from spawn.adapters.local.clock import SystemClock
 from spawn.application.dependencies import Dependencies
+from spawn.application.schemas import activation
 from spawn.application.schemas.activation import RefreshResult, RefreshVerdict, get_schema_health
 from spawn.application.schemas.adoption import approve_schema, check_schema, reject_schema
 from spawn.application.schemas.refresh import MAX_WALK, refresh_forever, refresh_schema
@@ -81,6 +82,21 @@ async def test_a_rename_that_was_passed_over_hides_no_values(
     result = await refresh_schema(dependencies, POLICY)
     assert [o.verdict for o in result.outcomes][1:] == [QUARANTINED, ADOPTED]
     assert await attributes(dependencies, project) == {successor["name"]: "PRECIOUS"}
+
+
+async def test_a_rename_that_found_no_room_among_the_records_hides_no_values(
+    dependencies: Dependencies, fake_registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activation, "MAX_WAITING", 1)
+    project = await begin(dependencies, fake_registry, AA, aa="PRECIOUS")
+    fake_registry.serve(2, AA, BAD_COLUMNS["invalid"])
+    for number, bad_column in enumerate(BAD_COLUMNS.values(), 3):
+        fake_registry.serve(number, BB, bad_column)
+    fake_registry.serve(6, CC)
+    result = await refresh_schema(dependencies, POLICY)
+    assert [o.verdict for o in result.outcomes] == [QUARANTINED] * 5
+    assert "version 3, which is not adopted, renames aa to bb" in result.outcomes[-1].detail
+    assert await attributes(dependencies, project) == {"aa": "PRECIOUS"}
 
 
 async def test_a_decision_may_hide_the_values_of_a_rename_that_was_passed_over(

@@ -6,7 +6,7 @@ administrator may approve or reject a quarantined version. The number never goes
 decision takes back a jump. The module `refresh` finds the versions.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Final
 
@@ -333,11 +333,21 @@ async def judge_schema(
 
 
 class Adoption:
-    """Adoption or quarantine of one version."""
+    """Adoption or quarantine of one version.
+
+    `passed_versions` were read before it and not adopted; some may have found no room among the
+    records.
+    """
 
     def __init__(
-        self, dependencies: Dependencies, policy: SchemaPolicy, record: SchemaRecord, actor: str
+        self,
+        dependencies: Dependencies,
+        policy: SchemaPolicy,
+        record: SchemaRecord,
+        actor: str,
+        passed_versions: Iterable[PassedVersion] = (),
     ) -> None:
+        self._passed_versions = passed_versions
         self._dependencies = dependencies
         self._policy = policy
         self._record = record
@@ -361,7 +371,9 @@ class Adoption:
             self._record.schema, self._policy, records, active, is_empty=is_empty
         ) or find_foreign_subject(self._record.document, self._record.schema, active.schema)
         if not (violation or is_empty):
-            violation = _describe_left_behind(self._record.schema, records, active.schema)
+            violation = _describe_left_behind(
+                self._record.schema, records, active.schema, self._passed_versions
+            )
         if violation:
             return await self._quarantine(violation)
         if is_empty:
@@ -560,21 +572,24 @@ def _find_number_violation(
     return ""
 
 
-def _describe_left_behind(schema: Schema, records: list[SchemaRecord], active: Schema) -> str:
+def _describe_left_behind(
+    schema: Schema,
+    records: list[SchemaRecord],
+    active: Schema,
+    passed_versions: Iterable[PassedVersion] = (),
+) -> str:
     """Return which values a version would hide since it follows one that was not adopted."""
-    documents = {
-        record.schema.version: record.document
+    by_number = {passed.version: passed for passed in passed_versions} | {
+        record.schema.version: build_passed_version(record.schema.version, record.document)
         for record in records
-        if active.version < record.schema.version < schema.version
-        and record.schema.id == schema.id
-        and record.state not in ADOPTED
+        if record.schema.id == schema.id and record.state not in ADOPTED
     }
-    passed_versions = [
-        PassedVersion(version, aliases_by_name)
-        for version in sorted(documents)
-        if (aliases_by_name := read_column_aliases(documents[version]))
+    between = [
+        by_number[number]
+        for number in sorted(by_number)
+        if active.version < number < schema.version and by_number[number].aliases_by_name
     ]
-    left_behind = find_left_behind(active, passed_versions, schema)
+    left_behind = find_left_behind(active, between, schema)
     if left_behind is None:
         return ""
     name, passed, new_name = left_behind.name, left_behind.version, left_behind.new_name
@@ -583,6 +598,11 @@ def _describe_left_behind(schema: Schema, records: list[SchemaRecord], active: S
         f" {schema.version} follows it: the values of {name} would be hidden. Publish it with the"
         f" alias {name}, or approve it if they may be"
     )
+
+
+def build_passed_version(version: int, document: bytes) -> PassedVersion:
+    """Return what a document that is not adopted says of renames."""
+    return PassedVersion(version, read_column_aliases(document))
 
 
 def _has_other_content(schema: Schema, records: list[SchemaRecord]) -> bool:

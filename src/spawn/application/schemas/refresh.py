@@ -29,6 +29,7 @@ from spawn.application.schemas.activation import (
 )
 from spawn.application.schemas.adoption import (
     Adoption,
+    build_passed_version,
     quarantine_invalid_document,
     withdraw_unpublished,
 )
@@ -49,6 +50,7 @@ from spawn.domain.schemas.document_parser import (
     find_stated_version,
     read_schema,
 )
+from spawn.domain.schemas.evolution.column_mapping import PassedVersion
 from spawn.ports.schemas import FetchedSchema, SchemaRecord, SchemaState
 
 REFRESH_INTERVAL_S: Final = 60.0
@@ -161,6 +163,7 @@ class _Walk:
         self._numbers: tuple[int, ...] | None = None
         self._unread: int | None = None
         self._unread_reason = ""
+        self._passed_versions: list[PassedVersion] = []
         self._outcomes: list[VersionOutcome] = []
         self._results: list[RefreshResult] = []
 
@@ -391,8 +394,11 @@ class _Walk:
         before = (await self._dependencies.active_schema(kind)).schema.version
         self._fingerprints[schema.version] = schema.fingerprint
         candidate = self._build_candidate(msgspec.structs.replace(fetched_schema, schema=schema))
-        adoption = Adoption(self._dependencies, self._policy, candidate, self._actor)
+        adoption = Adoption(
+            self._dependencies, self._policy, candidate, self._actor, self._passed_versions
+        )
         result = await adoption.adopt_or_quarantine(should_retry=self._should_retry)
+        self._pass_over(schema.version, candidate.document)
         if result.verdict is RefreshVerdict.ADOPTED:
             # What is quarantined after it was compared with an earlier version.
             self._should_retry = True
@@ -429,7 +435,13 @@ class _Walk:
             self._dependencies, self._policy, invalid, self._actor, number
         )
         self._fingerprints[-1 - len(self._fingerprints) if number is None else number] = fingerprint
+        if number is not None:
+            self._pass_over(number, invalid.document)
         return self._note(result)
+
+    def _pass_over(self, number: int, document: bytes) -> None:
+        """Keep what later versions are compared with; once one is adopted, it is not looked at."""
+        self._passed_versions.append(build_passed_version(number, document))
 
     def _note(self, result: RefreshResult) -> RefreshResult:
         self._results.append(result)
