@@ -62,7 +62,7 @@ class TestPlaces:
         assert places.take("token:2001:db8::/64")
         for site in (*held, "2001:db8:1::/64", "token:2001:db8::/64"):
             places.release(site)
-        assert (places.in_use, places._held) == (0, {})
+        assert (places.in_use, places._held, places._held_by_networks) == (0, {}, {})
 
     def test_a_client_that_released_all_leaves_no_trace(self) -> None:
         places = SharedPlaces(1)
@@ -111,10 +111,14 @@ class TestTurns:
 
     async def test_turns_end_with_the_contention(self, monkeypatch: pytest.MonkeyPatch) -> None:
         slots = RequestSlots(64)
-        await hold(slots, "good", 1)
+        good = await hold(slots, "good", 1)
         hostile = await hold(slots, "hostile", 40)
         monkeypatch.setattr(request_slots, "monotonic", lambda: float("inf"))
         hostile[0].result().release()
+        await asyncio.sleep(0)
+        assert running(hostile) == TURNS + 1  # the other client has a request still
+        good[0].result().release()
+        hostile[1].result().release()
         await asyncio.sleep(0)
         assert running(hostile) == 40
 

@@ -14,7 +14,7 @@ TURNS: Final = 4
 CONTENTION_S: Final = 1.0
 """Time for which two clients count as concurrent after both had a request."""
 
-LARGE_BODY_BYTES: Final = 16 * 1024
+LARGE_BODY_BYTES: Final = 4 * 1024
 """Size beyond which a body keeps the event loop busy: 1 MiB of small values took 0.2 to 0.4 s."""
 
 LARGE_BYTES_S: Final = 512 * 1024
@@ -107,7 +107,8 @@ class RequestSlots(SharedPlaces):
             del self._waiting[client]
 
     def _is_contended(self) -> bool:
-        return monotonic() < self.contended_until_s
+        # A request that lasts longer than the time of contention must not lose its turns by it.
+        return len(self._held) > 1 or monotonic() < self.contended_until_s
 
     def adapt(self, lag_s: float) -> None:
         """Adapt the number of slots to the delay of the event loop, measured at intervals."""

@@ -25,6 +25,7 @@ class SharedPlaces:
         self.resize(places)
         self.in_use = self.rejections = 0
         self._held: dict[str, int] = {}
+        self._held_by_networks: dict[str, int] = {}
 
     def resize(self, places: int) -> None:
         """Change the number of places; those that are held stay held."""
@@ -50,24 +51,25 @@ class SharedPlaces:
     def release(self, client: str) -> None:
         """Release a place that was taken."""
         self.in_use -= 1
-        self._reduce(client)
+        _reduce(self._held, client)
         if client.endswith(SITE_SUFFIX) and (network := find_network(client)):
-            self._reduce(network)
+            _reduce(self._held_by_networks, network)
 
     def _take_of_network(self, site: str, most_places: int) -> bool:
         """Count a place for the network of a site; return False if it holds too many."""
         network = find_network(site)
         if network is None:
             return True
-        held_places = self._held.get(network, 0)
+        held_places = self._held_by_networks.get(network, 0)
         if held_places >= most_places:
             return False
-        self._held[network] = held_places + 1
+        self._held_by_networks[network] = held_places + 1
         return True
 
-    def _reduce(self, holder: str) -> None:
-        places = self._held[holder] - 1
-        if places:
-            self._held[holder] = places
-        else:
-            del self._held[holder]
+
+def _reduce(held: dict[str, int], holder: str) -> None:
+    places = held[holder] - 1
+    if places:
+        held[holder] = places
+    else:
+        del held[holder]
