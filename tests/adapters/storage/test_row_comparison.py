@@ -28,6 +28,8 @@ from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, 
 
 __all__ = ["sample"]
 
+pytestmark = pytest.mark.xdist_group("row comparison")
+
 COUNT = 120
 """Projects, of which the sample at the opening reads fifty."""
 

@@ -29,7 +29,7 @@ from spawn.domain.principal import Principal
 from spawn.domain.projects.project import PROJECT_KIND, ProjectStatus
 from spawn.domain.query import Query
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("sample book")]
 
 DEMO = Principal(id="demo")
 PROJECTS = 90

@@ -13,7 +13,7 @@ from tests.http.schemas.test_live_adoption import GRADE, UNITS, Ontology
 from spawn.application.schemas.activation import SchemaPolicy
 from spawn.entrypoints.http.facilities.routes import EXAMPLE
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.xdist_group("facility schema")]
 
 SCHEMAS = "/v1/governance/schemas"
 LABEL = {"name": "green_label", "type": "string(40)"}
