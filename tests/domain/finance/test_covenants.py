@@ -115,3 +115,10 @@ def test_invalid_terms_name_each_field() -> None:
     assert error_codes(lambda: run_covenant_tests(late, (Decimal(1),))) == {
         "/waivers/0": "out_of_range"
     }
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_waivers_of_one_test_waive_what_any_of_them_does(order: int) -> None:
+    waivers = (WaiverRange(first=1, last=3), WaiverRange(first=2, last=2, lockup=True))[::order]
+    waived = msgspec.structs.replace(TERMS, waivers=waivers)
+    assert states(1.0, 1.0, 1.0, 1.0, terms=waived) == ["LOCKUP", "OK", "LOCKUP", "DEFAULT"]

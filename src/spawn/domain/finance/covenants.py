@@ -7,7 +7,7 @@ level; a default is sticky until it is waived. Source: the covenants of a facili
 events of default continue until the lenders waive them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Literal
 
@@ -23,7 +23,8 @@ _MAX_WAIVERS = 200
 class WaiverRange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A lender consent that covers the tests `first` to `last`, counted from 1.
 
-    It waives a default, new or continuing, and with `lockup` also a lock-up.
+    It waives a default, new or continuing, and with `lockup` also a lock-up. Several waivers may
+    cover one test, in any order.
     """
 
     first: int
@@ -88,9 +89,9 @@ def run_covenant_tests(terms: CovenantTerms, ratios: tuple[Decimal | None, ...])
     in_force: Literal["OK", "LOCKUP", "DEFAULT"] = "OK"
     tests: list[CovenantTest] = []
     for number, ratio in enumerate(ratios, start=1):
-        waiver = next((w for w in terms.waivers if w.first <= number <= w.last), None)
+        waivers = [waiver for waiver in terms.waivers if waiver.first <= number <= waiver.last]
         state_before = in_force
-        in_force, is_waived = _next_state(terms, release_level, ratio, state_before, waiver)
+        in_force, is_waived = _next_state(terms, release_level, ratio, state_before, waivers)
         tests.append(
             CovenantTest(
                 test=number,
@@ -154,20 +155,23 @@ def _next_state(
     release_level: Decimal,
     ratio: Decimal | None,
     state_before: Literal["OK", "LOCKUP", "DEFAULT"],
-    waiver: WaiverRange | None,
+    waivers: Sequence[WaiverRange],
 ) -> tuple[Literal["OK", "LOCKUP", "DEFAULT"], bool]:
-    """Return the state after a test, and whether a waiver changed it."""
+    """Return the state after a test, and whether a waiver changed it.
+
+    Several `waivers` of one test waive what any of them does.
+    """
     is_breach = (
         ratio is not None and terms.default_below is not None and ratio < terms.default_below
     )
     is_default = is_breach or state_before == "DEFAULT"
-    if is_default and waiver is None:
+    if is_default and not waivers:
         return "DEFAULT", False
     # After a waived default the lock-up is still tested, against the release level.
     was_locked = is_default or state_before == "LOCKUP"
     level = release_level if was_locked else terms.lockup_below
     is_locked = was_locked if ratio is None else ratio < level
-    if is_locked and waiver is not None and waiver.lockup:
+    if is_locked and any(waiver.lockup for waiver in waivers):
         return "OK", True
     return ("LOCKUP" if is_locked else "OK"), is_default
 
