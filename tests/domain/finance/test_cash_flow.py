@@ -456,3 +456,21 @@ def test_an_end_outside_the_periods_is_named(noun: str, end: date) -> None:
     else:
         fields["concession_end"] = end
     assert error_codes(lambda: build(**fields)) == {pointer: "out_of_range"}
+
+
+@pytest.mark.parametrize(("life", "is_idle"), [(3.0, True), (7.0, True), (8.0, False)])
+def test_an_asset_that_is_used_up_before_the_first_period_is_warned_of(
+    life: float,
+    is_idle: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    old = {"name": "old", "cost": 90.0, "life_years": life, "start_date": date(2019, 12, 31)}
+    result = build(
+        dates=[date(2026, 12, 31), date(2027, 12, 31)],
+        revenues=[sale()],
+        tax={"rate": 0.25, "assets": [{"name": "new", "cost": 1.0, "life_years": 5.0}, old]},
+    )
+    text = (
+        "/tax/assets/1/start_date: the life of old ends before the first period, so that nothing "
+        "of it is deducted"
+    )
+    assert (text in result.warnings) == is_idle

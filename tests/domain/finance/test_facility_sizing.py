@@ -558,3 +558,22 @@ def test_invalid_facilities_name_each_field() -> None:
         "/max_gearing": "exceeds_debt"
     }
     assert codes(facility("u", share=1.0, upfront_fee=1.0), uses=USES) == {"/uses": "no_solution"}
+
+
+def test_terms_without_a_use_are_warned_of_as_in_a_sizing_of_one_debt() -> None:
+    """The project has less cash than the debt is sized on, and no reserve bears the interest."""
+    fields: dict[str, Any] = {
+        "project_cash_flow": (9.8, 10.0, 10.3, 10.6, 9.0, 10.2),
+        "reserve_interest_rate": 0.02,
+        "uses": FundingUses(capex=45.0),
+    }
+    several = size(facility("t", target_dscr=1.3), **fields)
+    one = size_debt(
+        SizingCase(cfads=CFADS, months_per_period=6, annual_rates=0.055, target_dscr=1.3, **fields)
+    )
+    assert several.warnings == one.warnings
+    assert [text.split(" ")[0] for text in one.warnings[:2]] == [
+        "reserve_interest_rate",
+        "project_cash_flow",
+    ]
+    assert "in periods 2, 5" in one.warnings[1]

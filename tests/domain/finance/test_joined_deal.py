@@ -243,8 +243,9 @@ def assert_rows_add_up(deal: DealResult) -> None:
             sum(state.interest for state in states), abs=close
         )
     vat = [row for f in deal.facilities if f.kind == "vat" for row in f.rows]
+    by_period = {row.period: row for row in rows}
     for taxed in deal.tax_rows or ():
-        row = rows[taxed.period - 1]
+        row = by_period[taxed.period]
         of_vat = sum(each.interest for each in vat if each.period == row.period)
         paid = row.senior_interest + row.mezzanine_interest + of_vat
         assert taxed.interest == pytest.approx(paid, abs=close)
@@ -408,7 +409,8 @@ def test_a_tax_is_paid_on_the_income_after_the_interest_of_the_deal() -> None:
     for row, paid in zip(result.rows[5:], result.tax_rows, strict=True):
         assert row.tax_paid == paid.tax_paid
         assert row.senior_interest == pytest.approx(paid.interest, abs=1e-9)
-        assert row.cfads == pytest.approx(result.cfads[paid.period - 1] - paid.tax_paid)
+        assert row.period == paid.period  # periods of the deal, after 4 of construction
+        assert row.cfads == pytest.approx(result.cfads[paid.period - 5] - paid.tax_paid)
     income = sum(max(row.taxable_income, 0.0) for row in result.tax_rows)
     assert result.total_tax == pytest.approx(0.25 * income)
     ratios = {round(row.dscr, 9) for row in result.rows if row.dscr is not None}
@@ -718,3 +720,31 @@ def test_a_tax_by_the_year_on_moved_dates_is_warned_of() -> None:
     assert any("off the roll day" in text for text in model_deal(case).warnings)
     by_period = msgspec.structs.replace(case, tax=TaxTerms(rate=0.2))
     assert not any("off the roll day" in text for text in model_deal(by_period).warnings)
+
+
+def test_an_asset_that_is_used_up_in_construction_is_warned_of() -> None:
+    days = tuple(date(2026 + year, 12, 31) for year in range(4))
+    early = DepreciableAsset(name="early", cost=9.0, life_years=1.0, start_date=days[0])
+    result = model_deal(
+        DealCase(
+            construction_cost=(100.0,),
+            cfads=(60.0, 60.0),
+            dates=days,
+            facilities=(facility("term", commitment=50.0, profile="annuity"),),
+            tax=TaxTerms(rate=0.25, assets=(early,)),
+        )
+    )
+    assert [row.depreciation for row in result.tax_rows or ()] == [0.0, 0.0]
+    assert [row.period for row in result.tax_rows or ()] == [2, 3]
+    assert any(text.startswith("/tax/assets/0/start_date: ") for text in result.warnings)
+
+
+def test_a_deal_without_equity_is_warned_of() -> None:
+    cfads = tuple(40.0 for _ in range(40))
+    result = deal(cfads=cfads)
+    assert result.equity == pytest.approx(0.0, abs=1e-9)
+    assert result.equity_irr.rate is None
+    text = "sponsors pay nothing in"
+    assert any(warning.startswith(text) for warning in result.warnings)
+    capped = deal(cfads=cfads, max_gearing=0.8)
+    assert not any(warning.startswith(text) for warning in capped.warnings)

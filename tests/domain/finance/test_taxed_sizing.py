@@ -338,3 +338,11 @@ def test_a_tax_of_the_whole_cash_leaves_no_debt() -> None:
     assert error_codes(lambda: size(tax={"rate": 1.0, "is_interest_deductible": False})) == {
         "/cfads": "no_debt_capacity"
     }
+
+
+def test_an_asset_that_is_used_up_before_the_first_period_is_warned_of() -> None:
+    days = [date(2026 + year, 12, 31) for year in range(6)]
+    old = {"name": "old", "cost": 90.0, "life_years": 3.0, "start_date": date(2020, 1, 1)}
+    result = size(dates=days, tax={"rate": 0.25, "assets": [PLANT, old]})
+    text = "the life of old ends before the first period, so that nothing of it is deducted"
+    assert result.warnings == (f"/tax/assets/1/start_date: {text}",)

@@ -6,11 +6,12 @@ from itertools import pairwise
 from typing import Final, Protocol
 
 from spawn.domain.finance.coverage_ratios import is_below
-from spawn.domain.finance.debt_sizing_case import SizingInputs
+from spawn.domain.finance.debt_sizing_case import SizingCase, SizingInputs
 from spawn.domain.finance.debt_sizing_scenarios import ScenarioCoverage
 from spawn.domain.finance.limits import ROUNDING_NOISE
 from spawn.domain.finance.period_lists import list_periods, warn_of_moved_dates
 from spawn.domain.finance.returns.rates_of_return import RateOutcome
+from spawn.domain.finance.tax.tax_terms import warn_of_idle_assets
 
 _EXCEEDANCE_NAME: Final = re.compile(r"[Pp]([0-9]{1,2}(?:\.[0-9]{1,4})?)")
 
@@ -49,6 +50,8 @@ def warn_of_coverage(inputs: SizingInputs, rows: Sequence[CoveredPeriod]) -> tup
     tax = inputs.case.tax
     if tax is not None and tax.assessment == "year":
         warnings += warn_of_moved_dates(inputs.case.dates)
+    if inputs.taxed_project is not None:
+        warnings += warn_of_idle_assets(inputs.taxed_project.base)
     return tuple(warnings)
 
 
@@ -90,19 +93,31 @@ def warn_of_unused_terms(inputs: SizingInputs) -> tuple[str, ...]:
     warnings: list[str] = []
     if case.cap_basis != "fixed_point" and case.max_gearing is None and case.share_of_cost is None:
         warnings.append("cap_basis has no use without max_gearing")
-    if case.reserve_interest_rate and not inputs.reserve_months:
-        warnings.append("reserve_interest_rate has no use without dsra_months")
+    warnings += warn_of_reserve_interest(case, inputs.reserve_months)
+    warnings += warn_of_project_cash(inputs.cfads, inputs.project_cash_flow)
+    return tuple(warnings)
+
+
+def warn_of_reserve_interest(case: SizingCase, reserve_months: Sequence[float]) -> Iterator[str]:
+    """Warn of an interest on a reserve that the case does not have."""
+    if case.reserve_interest_rate and not reserve_months:
+        yield "reserve_interest_rate has no use without dsra_months"
+
+
+def warn_of_project_cash(
+    cfads: Sequence[float], project_cash_flow: Sequence[float]
+) -> Iterator[str]:
+    """Warn of periods in which the project has less cash than the debt is sized on."""
     low_periods = [
         number
         for number, (cash, project_cash) in enumerate(
-            zip(inputs.cfads, inputs.project_cash_flow, strict=False), start=1
+            zip(cfads, project_cash_flow, strict=False), start=1
         )
         if project_cash < cash - ROUNDING_NOISE * abs(cash)
     ]
     if low_periods:
         text = f"project_cash_flow is below the CFADS in {list_periods(low_periods)}"
-        warnings.append(f"{text}: equity receives less than the debt is sized on")
-    return tuple(warnings)
+        yield f"{text}: equity receives less than the debt is sized on"
 
 
 def warn_of_funding(debt: float, total_uses: float) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ period; their increase is cash that is not yet there. Source of the order of the
 E. R. Yescombe, Principles of Project Finance.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from operator import add, mul, sub
 from typing import NamedTuple
@@ -33,7 +33,7 @@ from spawn.domain.finance.cash_flow.cash_flow_warnings import warn_of_idle_terms
 from spawn.domain.finance.cash_flow.price_index import apply_index
 from spawn.domain.finance.limits import expand_per_period, reject_overflow
 from spawn.domain.finance.tax.income_tax import TaxRow, compute_tax
-from spawn.domain.finance.tax.tax_terms import resolve_tax_base
+from spawn.domain.finance.tax.tax_terms import resolve_tax_base, warn_of_idle_assets
 from spawn.domain.finance.time_base.period_bounds import floor_years
 from spawn.domain.finance.time_base.period_schedule import PeriodSchedule, shares_ahead
 
@@ -340,6 +340,11 @@ def _compute_tax_rows(inputs: CashFlowInputs, ebitda: Series) -> tuple[TaxRow, .
     return compute_tax(resolve_tax_base(inputs.case.tax, inputs.bounds), ebitda, interest)
 
 
+def _warn_of_tax(inputs: CashFlowInputs) -> Iterator[str]:
+    if inputs.case.tax is not None:
+        yield from warn_of_idle_assets(resolve_tax_base(inputs.case.tax, inputs.bounds))
+
+
 def _build_result(
     inputs: CashFlowInputs,
     rows: tuple[CashFlowRow, ...],
@@ -366,6 +371,7 @@ def _build_result(
             *inputs.schedule.warnings,
             *warn_of_losses(rows),
             *warn_of_idle_terms(inputs, inputs.case.dates),
+            *_warn_of_tax(inputs),
         ),
         tax_rows=tax_rows,
     )

@@ -12,6 +12,8 @@ from itertools import accumulate, chain, pairwise
 from math import fsum
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from spawn.domain.finance.construction.construction_result import (
     ConstructionRow,
     FacilityDraws,
@@ -57,6 +59,7 @@ from spawn.domain.finance.limits import ROUNDING_NOISE, reject_overflow
 from spawn.domain.finance.period_lists import list_periods, warn_of_moved_dates
 from spawn.domain.finance.sizing.facility_sizing import warn_of_sculpting
 from spawn.domain.finance.sizing.sizing_equity import find_equity_rate
+from spawn.domain.finance.tax.tax_terms import warn_of_idle_assets
 from spawn.domain.finance.waterfall.waterfall_result import WaterfallResult
 
 
@@ -162,7 +165,7 @@ def _build_result(deal: _JoinedDeal) -> DealResult:
         cfads=inputs.cfads,
         rows=rows,
         facilities=_build_facilities(deal),
-        tax_rows=deal.tax.rows or None,
+        tax_rows=tuple(replace(row, period=first + row.period) for row in deal.tax.rows) or None,
         total_tax=None if deal.taxes is None else fsum(deal.taxes),
         tax_iterations=deal.tax.iterations or None,
         sponsors=_share_flows(inputs.case, flows),
@@ -461,6 +464,7 @@ def _list_warnings(deal: _JoinedDeal, senior: _SeniorDebt) -> tuple[str, ...]:
         (text for each in deal.funding.sizing.repayments for text in each.warnings),
         mezzanine,
         warn_of_sculpting(inputs.stack_facilities, inputs.stack, deal.funding.sizing),
+        _warn_of_equity(deal),
         _warn_of_operation(deal, senior),
         deal.waterfall.warnings,
         _warn_of_ends(deal, senior),
@@ -512,7 +516,20 @@ def _warn_of_tax(deal: _JoinedDeal) -> list[str]:
     if assets > cost * (1.0 + ROUNDING_NOISE) and not has_later_costs:
         text = f"the assets of the tax cost {assets:.10g}, above the funded cost of {cost:.10g}"
         warnings.append(text)
+    if deal.inputs.tax_base is not None:
+        warnings += warn_of_idle_assets(deal.inputs.tax_base)
     return warnings
+
+
+def _warn_of_equity(deal: _JoinedDeal) -> list[str]:
+    """Warn of a deal whose sponsors pay nothing in because no cap limits the debt."""
+    paid_in = fsum(row.equity_draw for row in deal.construction)
+    paid_in += fsum(loan.balances[0] for loan in deal.loans.values())
+    total = deal.funding.total_uses
+    if deal.inputs.case.max_gearing is not None or paid_in > ROUNDING_NOISE * total:
+        return []
+    text = "sponsors pay nothing in, so that their return has no rate"
+    return [f"{text}: the other facilities fund the whole cost; set max_gearing to cap the debt"]
 
 
 def _conventions(deal: _JoinedDeal) -> dict[str, str]:

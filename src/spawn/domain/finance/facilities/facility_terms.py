@@ -18,7 +18,7 @@ MAX_FACILITIES: Final = 20
 """Facilities of one case."""
 
 MAX_FACILITY_PERIODS: Final = 12_000
-"""Periods times facilities of one case, which a deal with tax takes about two seconds for."""
+"""Periods times facilities of one case: a deal with tax and sweep takes up to four seconds."""
 
 LENDER_KINDS: Final = frozenset({"senior", "mezzanine"})
 """Kinds that count as debt in the gearing; the others are the sponsors' or are bridged."""

@@ -22,6 +22,10 @@ from spawn.domain.finance.debt_sizing_case import (
     check_funding_uses,
     check_project_cash_flow,
 )
+from spawn.domain.finance.debt_sizing_warnings import (
+    warn_of_project_cash,
+    warn_of_reserve_interest,
+)
 from spawn.domain.finance.facilities.debt_stack import DebtStack, StackSizing
 from spawn.domain.finance.facilities.facility_result import (
     build_facility_schedules,
@@ -342,6 +346,10 @@ def _warn_of_facilities(
     if uncovered:
         periods = list_periods(uncovered)
         warnings.append(f"the DSCR is below 1: CFADS do not cover debt service in {periods}")
+    warnings += warn_of_reserve_interest(inputs.case, inputs.reserve_months)
+    warnings += warn_of_project_cash(
+        inputs.case.cfads, inputs.case.project_cash_flow or inputs.case.cfads
+    )
     return tuple(warnings)
 
 

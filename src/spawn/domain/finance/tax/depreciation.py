@@ -24,6 +24,8 @@ MAX_LIFE_YEARS = 200
 MAX_ASSETS = 50
 """Depreciable assets of a case, at most."""
 
+_NOISE_YEARS: Final = 1e-9
+
 _METHOD_FIELDS: Final = {
     "straight_line": frozenset({"life_years", "residual_value"}),
     "declining_balance": frozenset(
@@ -137,6 +139,13 @@ def compute_depreciation(
         for t, part in enumerate(_spread(deductions, ages, life)):
             total[t] += part
     return tuple(total)
+
+
+def is_used_up_before(asset: DepreciableAsset, bounds: PeriodBounds) -> bool:
+    """Whether the life of an asset with a cost ends before the first period."""
+    life = asset.life_years or len(asset.shares_by_year or ())
+    end = _find_start(asset, bounds) + life
+    return asset.cost > asset.residual_value and end <= bounds.years[0] + _NOISE_YEARS
 
 
 def list_yearly_deductions(asset: DepreciableAsset) -> list[float]:

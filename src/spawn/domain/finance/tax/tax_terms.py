@@ -1,6 +1,6 @@
 """Terms of a corporate income tax, their checks, and what of them needs no interest."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Final, Literal, NamedTuple
 
@@ -17,6 +17,7 @@ from spawn.domain.finance.tax.depreciation import (
     DepreciableAsset,
     check_asset,
     compute_depreciation,
+    is_used_up_before,
 )
 from spawn.domain.finance.time_base.period_bounds import PeriodBounds, floor_years
 
@@ -57,7 +58,7 @@ class TaxBase(NamedTuple):
 
     `assessments` are the indices of the periods of each assessment, in order; the tax falls due at
     the last of them. `deductions` are depreciation and others of each assessment, `end_years` its
-    time.
+    time. `idle_assets` are the places of assets whose life ends before the first period.
     """
 
     terms: TaxTerms
@@ -68,6 +69,7 @@ class TaxBase(NamedTuple):
     deductions: tuple[float, ...]
     end_years: tuple[float, ...]
     lengths_years: tuple[float, ...]
+    idle_assets: tuple[int, ...]
 
     @property
     def periods(self) -> int:
@@ -134,7 +136,17 @@ def resolve_tax_base(terms: TaxTerms, bounds: PeriodBounds) -> TaxBase:
         lengths_years=tuple(
             bounds.years[group[-1] + 1] - bounds.years[group[0]] for group in groups
         ),
+        idle_assets=tuple(
+            number for number, asset in enumerate(terms.assets) if is_used_up_before(asset, bounds)
+        ),
     )
+
+
+def warn_of_idle_assets(base: TaxBase) -> Iterator[str]:
+    """Warn of assets that are used up before the first period."""
+    for number in base.idle_assets:
+        text = f"the life of {base.terms.assets[number].name} ends before the first period"
+        yield f"/tax/assets/{number}/start_date: {text}, so that nothing of it is deducted"
 
 
 def _group_by_year(bounds: PeriodBounds) -> list[range]:
