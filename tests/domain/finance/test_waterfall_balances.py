@@ -671,3 +671,18 @@ def test_a_ratio_at_a_level_is_not_below_it() -> None:
     for cash in (0.33, 0.3 * 1.1):
         assert not run(cfads=(cash,), **terms, lockup_below=1.1).rows[0].locked_up
     assert run(cfads=(0.3299999,), **terms, lockup_below=1.1).rows[0].locked_up
+
+
+def test_a_letter_of_credit_that_is_owed_at_the_end_is_warned_of() -> None:
+    result = run(
+        cfads=(5.0, 11.0),
+        senior_open=20.0,
+        senior_principal=(10.0, 10.0),
+        senior_interest=(1.0, 1.0),
+        dsra_form="letter_of_credit",
+        dsra_target=6.0,
+        dsra_draw_rate=0.1,
+        months_per_period=12,
+    )
+    assert result.rows[-1].dsra_owed_close == pytest.approx(6.6)
+    assert result.warnings == ("at the end 6.6 is owed to the bank of the letter of credit",)

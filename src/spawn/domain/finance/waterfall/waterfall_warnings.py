@@ -108,11 +108,15 @@ def _warn_of_ends(inputs: WaterfallInputs, last: WaterfallRow) -> list[str]:
         "the mezzanine": last.mezz_close,
         "senior debt": last.senior_close or 0.0,
     }
-    return [
+    warnings = [
         f"at the end {amount:.10g} of {name} is left"
         for name, amount in amounts.items()
         if amount > ROUNDING_NOISE * scale
     ]
+    if last.dsra_owed_close > ROUNDING_NOISE * scale:
+        amount = f"{last.dsra_owed_close:.10g}"
+        warnings.append(f"at the end {amount} is owed to the bank of the letter of credit")
+    return warnings
 
 
 def _list_debts(inputs: WaterfallInputs) -> Iterator[_ScheduledDebt]:
