@@ -295,3 +295,17 @@ async def test_the_active_version_has_a_view_without_successor(dependencies: Dep
     assert older.schema == active
     assert older.superseded_at is not None
     assert (await get_version_view(dependencies, newer.version)).schema == newer
+
+
+async def test_the_values_of_a_version_are_described_once_for_each_active_one(
+    dependencies: Dependencies,
+) -> None:
+    first = (await dependencies.active_schema()).schema
+    day = datetime(2030, 1, 1, tzinfo=UTC)
+    await revise_capacity(dependencies, day, type="decimal(14,3)")
+    values = (await get_version_view(dependencies, first.version)).value_schema
+    assert [c.type.precision for c in values.columns if c.name == "capacity_mw"] == [14]
+    again = await get_version_view(dependencies, first.version)
+    assert again.value_schema is values
+    await revise_capacity(dependencies, day, description="Rated.")
+    assert (await get_version_view(dependencies, first.version)).value_schema is not values

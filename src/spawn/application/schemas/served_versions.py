@@ -33,6 +33,9 @@ _VERSION_NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,8}")
 MAX_PLANS: Final = 1_024
 """Maximum migration plans cached."""
 
+MAX_VALUE_SCHEMAS: Final = 256
+"""Maximum versions whose value schemas are cached."""
+
 
 class SchemaVersionView(msgspec.Struct, frozen=True, kw_only=True):
     """An adopted schema version that responses use, with its path to the active one.
@@ -156,11 +159,30 @@ async def _build_version_view(
     successor = find_record(records, newer.fingerprint, newer.version)
     return SchemaVersionView(
         schema=schema,
-        values=_build_value_schema(schema, active.schema, plans),
+        values=_get_value_schema(schema, active.schema, plans),
         plans=plans,
         superseded_at=None if successor is None else successor.recorded_at,
         sunset_on=sunset_on,
     )
+
+
+_value_schemas: dict[tuple[str, int], tuple[Schema, Schema, Schema]] = {}
+
+
+def _get_value_schema(schema: Schema, active: Schema, plans: tuple[MigrationPlan, ...]) -> Schema:
+    """Return the value schema of a version, built once while the same version is active.
+
+    With hundreds of columns it takes longer to build than most requests.
+    """
+    key = (schema.kind, schema.version)
+    known_schema, known_active, values = _value_schemas.get(key, (None, None, schema))
+    if known_schema is schema and known_active is active:
+        return values
+    if len(_value_schemas) >= MAX_VALUE_SCHEMAS:
+        _value_schemas.clear()
+    values = _build_value_schema(schema, active, plans)
+    _value_schemas[key] = (schema, active, values)
+    return values
 
 
 def _build_value_schema(schema: Schema, active: Schema, plans: tuple[MigrationPlan, ...]) -> Schema:
