@@ -1,9 +1,10 @@
 """The schedule of periods: one statement of time, and what contradicts it."""
 
-from datetime import date
+from datetime import date, timedelta
 from itertools import pairwise, product
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -34,6 +35,7 @@ pytestmark = pytest.mark.core
 TARGET = BusinessCalendar(base="target")
 WEEKENDS = BusinessCalendar(base="weekends")
 YEARS = range(2020, 2030)
+DAY = timedelta(days=1)
 
 
 def resolve(periods: int | None = None, **fields: Any) -> PeriodSchedule:
@@ -383,6 +385,95 @@ def test_dates_that_no_business_day_explains_are_stubs() -> None:
         frequency=2,
     )
     assert schedule.stubs == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("texts", "fractions"),
+    [
+        # 14 February 2026 is a Saturday, 25 March 2035 a Sunday: no rule moves them so far.
+        (
+            ("2026-02-10", "2026-02-14", "2026-05-14", "2026-08-14", "2026-11-14"),
+            (4 / (4 * 92), 0.25, 0.25, 0.25),
+        ),
+        (
+            ("2026-02-14", "2026-05-14", "2026-08-14", "2026-11-14", "2026-11-18"),
+            (0.25, 0.25, 0.25, 4 / (4 * 92)),
+        ),
+        (("2035-03-28", "2035-04-25", "2035-05-25", "2035-06-25"), (28 / 31 / 12, 1 / 12, 1 / 12)),
+        # The 13th is the Friday before, but the 14th itself is the regular date.
+        (
+            ("2026-02-13", "2026-02-14", "2026-05-14", "2026-08-14"),
+            (1 / (4 * 92), 0.25, 0.25),
+        ),
+        # A holiday that neither weekends nor TARGET have moved Friday 5 June.
+        (
+            ("2026-01-30", "2026-02-05", "2026-03-05", "2026-04-07", "2026-05-05", "2026-06-08")
+            + ("2026-07-06",),
+            (6 / 31 / 12, 1 / 12, 1 / 12, 1 / 12, 1 / 12, 1 / 12),
+        ),
+    ],
+)
+def test_an_end_that_no_business_day_moves_there_is_a_stub(
+    texts: tuple[str, ...], fractions: tuple[float, ...]
+) -> None:
+    schedule = resolve(
+        dates=days(*texts), day_count="ACT/ACT ICMA", frequency=round(1 / fractions[1])
+    )
+    assert schedule.accrual_fractions == pytest.approx(fractions, abs=1e-15)
+    assert schedule.stubs == ((len(fractions),) if texts[0] == "2026-02-14" else (1,))
+
+
+def test_two_dates_of_one_regular_date_are_no_period() -> None:
+    alone = days("2026-02-13", "2026-02-14")
+    assert codes(dates=alone, day_count="ACT/ACT ICMA", frequency=4) == {"/dates/1": "off_roll"}
+    inside = days("2026-01-15", "2026-02-16", "2026-02-18", "2026-03-15", "2026-04-15")
+    assert codes(dates=inside, day_count="ACT/ACT ICMA", frequency=12) == {"/dates/2": "off_roll"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "number", "fraction"),
+    [
+        (
+            {"start": "2026-02-10", "end": "2026-08-31", "frequency": "monthly", "roll_day": 31},
+            1,
+            18 / 28 / 12,
+        ),
+        ({"start": "2025-10-31", "end": "2026-03-10", "frequency": "monthly"}, 5, 10 / 31 / 12),
+        (
+            {"start": "2026-01-20", "end": "2027-01-31", "roll_day": 31, "front_stub": "long"},
+            1,
+            11 / 92 / 4 + 0.25,
+        ),
+        (
+            {"start": "2026-01-20", "end": "2027-02-10", "first_regular_date": "2026-12-31"},
+            1,
+            70 / 90 / 4 + 0.75,
+        ),
+        # The neighbours of Saturday 28 February on a 31st, both moved: 30 January and 31 March.
+        (
+            {
+                "start": "2026-02-10",
+                "end": "2026-08-31",
+                "frequency": "monthly",
+                "roll_day": 31,
+                "rule": "modified_following",
+                "calendar": WEEKENDS,
+            },
+            1,
+            17 / 28 / 12,
+        ),
+    ],
+)
+def test_the_notional_periods_of_a_stub_return_to_the_roll_day_after_a_short_month(
+    fields: dict[str, Any], number: int, fraction: float
+) -> None:
+    terms = msgspec.convert({"frequency": "quarterly", **fields}, PaymentDateTerms)
+    schedule = resolve(payment_dates=terms, day_count="ACT/ACT ICMA")
+    assert schedule.accrual_fractions[number - 1] == pytest.approx(fraction, abs=1e-15)
+    assert number in schedule.stubs
+    start, end = (schedule.accrual_dates or ())[number - 1 : number + 1]
+    parts = [schedule.count_part(number, start, inner) for inner in (start + DAY, end)]
+    assert parts[0] + schedule.count_part(number, start + DAY, end) == pytest.approx(parts[1])
 
 
 @given(

@@ -101,8 +101,12 @@ def is_clipped(terms: PaymentDateTerms) -> bool:
     if add_months(terms.start, months) == first:
         return True
     if terms.end_of_month:
-        return terms.start < last_of_month(add_months(first, -months))
-    return last.day != first.day
+        is_long = terms.end > last_of_month(add_months(last, months))
+        return is_long or terms.start < last_of_month(add_months(first, -months))
+    # A stub is shorter than two periods, so that its notional periods end within these.
+    around = [add_months(first, step * months) for step in (-2, -1)]
+    around += [add_months(last, step * months) for step in (1, 2)]
+    return any(day.day != first.day for day in (last, *around))
 
 
 def test_icma_coupons_of_stubs_at_both_ends_equal_quantlib() -> None:

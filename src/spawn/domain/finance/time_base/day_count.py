@@ -9,7 +9,7 @@ from calendar import isleap
 from collections.abc import Callable
 from datetime import date
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -133,10 +133,12 @@ def count_days(
     period: AccrualPeriod,
     pointer: str = "",
     calendar: BusinessCalendar | None = None,
+    roll_day: int | None = None,
 ) -> PeriodLength:
     """Count the days and the year fraction of `period` under `convention`.
 
-    `calendar` has the business days of BUS/252.
+    `calendar` has the business days of BUS/252. `roll_day` is the day of the month of the notional
+    periods of ACT/ACT ICMA, by default that of the reference.
 
     Raises:
         InvalidInput: an unknown convention, an end before the start, an ICMA reference that
@@ -155,7 +157,7 @@ def count_days(
         days = count_business_days(start, end, calendar)
         return PeriodLength(days, days / 252.0)
     if rule is DayCount.ACT_ACT_ICMA:
-        return PeriodLength((end - start).days, _act_act_icma(period, pointer))
+        return PeriodLength((end - start).days, _act_act_icma(period, pointer, roll_day))
     if rule is DayCount.ACT_365L:
         return PeriodLength((end - start).days, _act_365l(period, pointer))
     if rule is DayCount.NL_365:
@@ -332,7 +334,7 @@ _ACTUAL_FRACTIONS: Final[dict[DayCount, Callable[[date, date], float]]] = {
 }
 
 
-def _act_act_icma(period: AccrualPeriod, pointer: str) -> float:
+def _act_act_icma(period: AccrualPeriod, pointer: str, roll_day: int | None) -> float:
     """Apply rule 251: days over (frequency x days of the notional period), summed over them.
 
     Each whole notional period in between counts 1/frequency, so that only the two at the ends are
@@ -341,14 +343,14 @@ def _act_act_icma(period: AccrualPeriod, pointer: str) -> float:
     frequency, reference = _resolve_icma_reference(period, pointer)
     if reference == (period.start, period.end):
         return 1.0 / frequency
-    months = _MONTHS // frequency
-    first_index = _notional_index(period.start, reference, months)
-    last_index = _notional_index(period.end, reference, months)
-    notional_start, notional_end = _notional_period(reference, months, first_index)
+    grid = _NotionalGrid(reference, _MONTHS // frequency, roll_day or _roll_day_of(reference))
+    first_index = grid.index_of(period.start)
+    last_index = grid.index_of(period.end)
+    notional_start, notional_end = grid.period_at(first_index)
     if first_index == last_index:
         return (period.end - period.start).days / (frequency * (notional_end - notional_start).days)
     head = (notional_end - period.start).days / (frequency * (notional_end - notional_start).days)
-    notional_start, notional_end = _notional_period(reference, months, last_index)
+    notional_start, notional_end = grid.period_at(last_index)
     tail = (period.end - notional_start).days / (frequency * (notional_end - notional_start).days)
     return head + (last_index - first_index - 1) / frequency + tail
 
@@ -396,26 +398,52 @@ def _check_frequency(frequency: int, pointer: str) -> None:
         raise InvalidInput.at(f"{pointer}/frequency", "out_of_range", "must divide 12")
 
 
-def _notional_index(day: date, reference: tuple[date, date], months: int) -> int:
-    """Return the index of the notional period that contains `day`; 0 is the reference period."""
-    start, end = reference
-    if start <= day < end:
-        return 0
-    anchor, index = (end, 1) if day >= end else (start, 0)
-    month_distance = _MONTHS * (day.year - anchor.year) + day.month - anchor.month
-    index += month_distance // months
-    # Within a month the day decides: the estimate is at most one period off.
-    while _notional_period(reference, months, index)[0] > day:
-        index -= 1
-    while _notional_period(reference, months, index)[1] <= day:
-        index += 1
-    return index
+def _roll_day_of(reference: tuple[date, date]) -> int | None:
+    """Return the day of the month that both dates are on, clipped in a shorter month."""
+    roll_day = max(day.day for day in reference)
+    return roll_day if all(_is_on_roll_day(day, roll_day) for day in reference) else None
 
 
-def _notional_period(reference: tuple[date, date], months: int, index: int) -> tuple[date, date]:
-    """Return the notional period `index` steps after the reference period, or before it."""
-    start, end = reference
-    if index == 0:
-        return start, end
-    anchor, step = (end, index - 1) if index > 0 else (start, index)
-    return add_months(anchor, months * step), add_months(anchor, months * (step + 1))
+def _is_on_roll_day(day: date, roll_day: int) -> bool:
+    return day.day == min(roll_day, count_month_days(day.year, day.month))
+
+
+class _NotionalGrid(NamedTuple):
+    """Notional periods on either side of a reference period, which has index 0.
+
+    Dates of the roll day return to it after a shorter month; others step by their own day.
+    """
+
+    reference: tuple[date, date]
+    months: int
+    roll_day: int | None
+
+    def index_of(self, day: date) -> int:
+        """Return the index of the notional period that contains a day."""
+        start, end = self.reference
+        if start <= day < end:
+            return 0
+        anchor, index = (end, 1) if day >= end else (start, 0)
+        month_distance = _MONTHS * (day.year - anchor.year) + day.month - anchor.month
+        index += month_distance // self.months
+        # Within a month the day decides: the estimate is at most one period off.
+        while self.period_at(index)[0] > day:
+            index -= 1
+        while self.period_at(index)[1] <= day:
+            index += 1
+        return index
+
+    def period_at(self, index: int) -> tuple[date, date]:
+        """Return the notional period `index` steps after the reference period, or before it."""
+        start, end = self.reference
+        if index == 0:
+            return start, end
+        anchor, step = (end, index - 1) if index > 0 else (start, index)
+        return self._move(anchor, step), self._move(anchor, step + 1)
+
+    def _move(self, day: date, periods: int) -> date:
+        moved = add_months(day, self.months * periods)
+        if periods and self.roll_day is not None and _is_on_roll_day(day, self.roll_day):
+            last = count_month_days(moved.year, moved.month)
+            return moved.replace(day=min(self.roll_day, last))
+        return moved

@@ -1,9 +1,9 @@
 """Regular periods inferred from a list of dates: their length, their grid and the stubs.
 
-A date off the grid by a few days counts as regular where business days may have moved it: one roll
-day explains all dates, others of the schedule are off the grid too, or its regular date falls on a
-weekend. Only the first
-and the last period may be stubs.
+A date off the roll day is regular where one business-day rule on weekends or TARGET explains it and
+the dates between the ends. Where none explains those, holidays of another calendar may have moved
+them by a few days; an end is regular where a rule explains it. Only the first and the last period
+may be stubs.
 """
 
 from calendar import monthrange
@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 from spawn.domain.errors import InvalidInput
 from spawn.domain.finance.time_base.business_calendar import (
+    NO_CALENDAR,
     BusinessCalendar,
     BusinessDayRule,
     adjust_to_business_day,
@@ -33,7 +34,6 @@ _GRID_TOLERANCE_DAYS: Final = 5
 _YEAR_MONTHS: Final = 12
 _MAX_MONTHS: Final = 120
 _SINGLE_PERIOD: Final = 2
-_SATURDAY: Final = 5
 _LAST_ROLL_DAY: Final = 31
 _CALENDARS: Final = (BusinessCalendar(base="weekends"), BusinessCalendar(base="target"))
 _RULES: Final = (
@@ -91,11 +91,12 @@ def list_moved_dates(dates: Sequence[date]) -> tuple[date, ...]:
 
 
 class IcmaPeriods(NamedTuple):
-    """Periods under ACT/ACT ICMA: fractions, notional periods, and the numbers of the stubs."""
+    """Periods under ACT/ACT ICMA: fractions, notional periods, stubs and the roll day."""
 
     fractions: tuple[float, ...]
     notional_periods: tuple[tuple[date, date], ...]
     stubs: tuple[int, ...]
+    roll_day: int
 
 
 def count_icma_periods(dates: Sequence[date], frequency: int) -> IcmaPeriods:
@@ -109,20 +110,13 @@ def count_icma_periods(dates: Sequence[date], frequency: int) -> IcmaPeriods:
             single period is not a whole number of notional ones.
     """
     months = _YEAR_MONTHS // frequency
-    anchor = 1 if len(dates) > _SINGLE_PERIOD else 0
-    roll = _find_moved_roll(dates)
-    if roll is not None:
-        grid = _Grid(roll.find_regular(dates[anchor]) or dates[anchor], roll.day, months)
-        grid.set_moved(dates)
-    else:
-        grid = _Grid(dates[anchor], _find_roll_day(dates), months)
-        grid.set_moved(dates[1:-1])
-    positions = [grid.position_of(day) for day in dates]
+    grid = _find_grid(dates, months)
+    positions = grid.place(dates)
     for index in range(1, len(dates) - 1):
         if positions[index] is None:
             detail = f"is off the grid of {frequency} payments a year; only an end may be a stub"
             raise InvalidInput.at(f"/dates/{index}", "off_roll", detail)
-    if len(dates) == _SINGLE_PERIOD and positions[1] is None:
+    if len(dates) == _SINGLE_PERIOD and None in positions:
         detail = "one period that is not a whole number of notional ones: give payment_dates"
         raise InvalidInput.at("/dates/1", "off_roll", detail)
     fractions: list[float] = []
@@ -140,11 +134,13 @@ def count_icma_periods(dates: Sequence[date], frequency: int) -> IcmaPeriods:
             notional_periods.append((grid.date_at(last - 1), end))
         else:
             notional_periods.append((start, grid.date_at((first or 0) + 1)))
-        fractions.append(_count_stub(start, end, notional_periods[-1], frequency))
-    return IcmaPeriods(tuple(fractions), tuple(notional_periods), tuple(stubs))
+        fractions.append(_count_stub(start, end, notional_periods[-1], frequency, grid.roll_day))
+    return IcmaPeriods(tuple(fractions), tuple(notional_periods), tuple(stubs), grid.roll_day)
 
 
-def _count_stub(start: date, end: date, notional: tuple[date, date], frequency: int) -> float:
+def _count_stub(
+    start: date, end: date, notional: tuple[date, date], frequency: int, roll_day: int
+) -> float:
     period = AccrualPeriod(
         start=start,
         end=end,
@@ -152,37 +148,7 @@ def _count_stub(start: date, end: date, notional: tuple[date, date], frequency: 
         reference_end=notional[1],
         frequency=frequency,
     )
-    return count_days(DayCount.ACT_ACT_ICMA, period).year_fraction
-
-
-class _Grid:
-    """The dates of a roll day, whole notional periods from an anchor."""
-
-    def __init__(self, anchor: date, roll_day: int, months: int) -> None:
-        self._anchor = anchor
-        self._roll_day = roll_day
-        self._months = months
-        self._is_moved = False
-
-    def set_moved(self, days: Sequence[date]) -> None:
-        """Note whether some of these regular dates have been moved off the grid."""
-        self._is_moved = any(day != self._clip(day) for day in days)
-
-    def date_at(self, position: int) -> date:
-        """Return the regular date so many notional periods from the anchor."""
-        return self._clip(add_months(self._anchor.replace(day=1), position * self._months))
-
-    def position_of(self, day: date) -> int | None:
-        """Return how many notional periods lie between anchor and date; None off the grid."""
-        position = round((day - self._anchor).days / (_MONTH_DAYS * self._months))
-        regular = self.date_at(position)
-        distance = abs((day - regular).days)
-        may_be_moved = self._is_moved or regular.weekday() >= _SATURDAY
-        is_regular = distance == 0 or (may_be_moved and distance <= _GRID_TOLERANCE_DAYS)
-        return position if is_regular else None
-
-    def _clip(self, month: date) -> date:
-        return _clip_day(month, self._roll_day)
+    return count_days(DayCount.ACT_ACT_ICMA, period, roll_day=roll_day).year_fraction
 
 
 class _MovedRoll(NamedTuple):
@@ -192,30 +158,118 @@ class _MovedRoll(NamedTuple):
     rule: BusinessDayRule
     calendar: BusinessCalendar
 
-    def find_regular(self, day: date) -> date | None:
-        """Return the date of the roll day that a date is, or that was moved to it."""
-        month = day.replace(day=1)
-        # A first of the month moves back into the month before, a last one into the next.
-        for step in (0, -1, 1):
-            unmoved = _clip_day(add_months(month, step), self.day)
-            if day in {unmoved, adjust_to_business_day(unmoved, self.rule, self.calendar)}:
-                return unmoved
+    def list_regular(self, day: date, *, is_unmoved_too: bool) -> list[date]:
+        """Return the dates of the roll day that business days move to a date.
+
+        With `is_unmoved_too` also the date itself where it is on the roll day.
+        """
+        return [
+            unmoved
+            for unmoved in _list_near_dates(day, self.day)
+            if adjust_to_business_day(unmoved, self.rule, self.calendar) == day
+            or (is_unmoved_too and unmoved == day)
+        ]
+
+
+def _list_near_dates(day: date, roll_day: int) -> list[date]:
+    """Return the dates of the roll day in the month of a date and in those beside it.
+
+    A first of the month moves back into the month before, a last one into the next.
+    """
+    month = day.replace(day=1)
+    return [_clip_day(add_months(month, step), roll_day) for step in (0, -1, 1)]
+
+
+class _Grid:
+    """The dates of a roll day, whole notional periods from a regular date.
+
+    The rolls are the ways in which business days may have moved them.
+    """
+
+    def __init__(
+        self, anchor: date, months: int, rolls: Sequence[_MovedRoll], *, is_tolerant: bool
+    ) -> None:
+        self.roll_day = rolls[0].day
+        self._anchor = anchor
+        self._months = months
+        self._rolls = rolls
+        self._is_tolerant = is_tolerant
+
+    def date_at(self, position: int) -> date:
+        """Return the regular date so many notional periods from the anchor."""
+        month = add_months(self._anchor.replace(day=1), position * self._months)
+        return _clip_day(month, self.roll_day)
+
+    def place(self, dates: Sequence[date]) -> list[int | None]:
+        """Return how many notional periods lie between anchor and date, None off the grid.
+
+        No two dates have one position: an end beside a regular date bounds a stub.
+        """
+        inner = range(1, len(dates) - 1)
+        positions = [
+            self._find_near(day) if self._is_tolerant and index in inner else self._find(day)
+            for index, day in enumerate(dates)
+        ]
+        for index in inner[1:]:
+            before, here = positions[index - 1], positions[index]
+            if before is not None and here is not None and here <= before:
+                positions[index] = None
+        if len(dates) > _SINGLE_PERIOD and positions[0] is not None:
+            positions[0] = positions[0] if positions[0] < (positions[1] or 0) else None
+        if positions[-1] is not None and positions[-1] <= (positions[-2] or 0):
+            positions[-1] = None
+        return positions
+
+    def _find(self, day: date) -> int | None:
+        """Return the position of a date that a roll explains."""
+        for roll in self._rolls:
+            for regular in roll.list_regular(day, is_unmoved_too=True):
+                position, rest = divmod(_count_months(self._anchor, regular), self._months)
+                if not rest:
+                    return position
         return None
 
+    def _find_near(self, day: date) -> int | None:
+        """Return the position of a date that a holiday of another calendar may have moved."""
+        position = round((day - self._anchor).days / (_MONTH_DAYS * self._months))
+        distance = abs((day - self.date_at(position)).days)
+        return position if distance <= _GRID_TOLERANCE_DAYS else None
 
-def _find_moved_roll(dates: Sequence[date]) -> _MovedRoll | None:
-    """Return the roll day, rule and calendar that explain every date, None without any.
 
-    Of several the one that most dates are on. The calendars are weekends and TARGET.
+def _count_months(start: date, end: date) -> int:
+    return _YEAR_MONTHS * (end.year - start.year) + end.month - start.month
+
+
+def _find_grid(dates: Sequence[date], months: int) -> _Grid:
+    """Return the grid of the dates between the ends, or of a single period.
+
+    One roll day, rule and calendar explain them, if any does. Of several it is the one that places
+    most ends, then the one that most dates are on. A schedule with a date on a closed day is not
+    moved at that date, so that such a rule comes second. The calendars are weekends and TARGET.
     """
+    inner = dates[1:-1] or dates[:1]
     # No date may be on the last day of the month, which business days move into the next one.
     candidates = [*_list_candidates(dates), _LAST_ROLL_DAY]
-    explained = [
-        roll
-        for roll in starmap(_MovedRoll, product(candidates, _RULES, _CALENDARS))
-        if all(roll.find_regular(day) for day in dates)
-    ]
-    return max(explained, key=lambda roll: _count_exact(dates, roll.day), default=None)
+    unmoved = [_MovedRoll(day, BusinessDayRule.UNADJUSTED, NO_CALENDAR) for day in candidates]
+    rolls = [*unmoved, *starmap(_MovedRoll, product(candidates, _RULES, _CALENDARS))]
+    for is_unmoved_too in (False, True):
+        grids = [
+            _Grid(anchors[0], months, (roll,), is_tolerant=False)
+            for roll in rolls
+            if (anchors := roll.list_regular(inner[0], is_unmoved_too=is_unmoved_too))
+            and all(roll.list_regular(day, is_unmoved_too=is_unmoved_too) for day in inner[1:])
+        ]
+        if grids:
+            return max(grids, key=lambda grid: _rate_grid(grid, dates))
+    roll_day = _find_roll_day(dates)
+    nearest = min(_list_near_dates(inner[0], roll_day), key=lambda day: abs(day - inner[0]))
+    any_rule = tuple(starmap(_MovedRoll, product((roll_day,), _RULES, _CALENDARS)))
+    return _Grid(nearest, months, any_rule, is_tolerant=True)
+
+
+def _rate_grid(grid: _Grid, dates: Sequence[date]) -> tuple[int, int]:
+    placed = sum(position is not None for position in grid.place(dates))
+    return placed, _count_exact(dates, grid.roll_day)
 
 
 def _list_candidates(dates: Sequence[date]) -> list[int]:

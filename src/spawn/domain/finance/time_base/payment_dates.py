@@ -109,7 +109,7 @@ class PaymentDates(msgspec.Struct, frozen=True, kw_only=True):
 
     `unadjusted_dates` are the same dates before the business-day rule; `notional_periods` are the
     regular periods that the periods are, or are parts of; `stubs` are the indices of the odd
-    periods, counted from 1.
+    periods, counted from 1. `roll_day` is the day of the month of the regular dates.
     """
 
     dates: tuple[date, ...]
@@ -118,6 +118,7 @@ class PaymentDates(msgspec.Struct, frozen=True, kw_only=True):
     stubs: tuple[int, ...]
     accrual: AccrualDates
     conventions: dict[str, str]
+    roll_day: int | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -185,6 +186,7 @@ def roll_payment_dates(terms: PaymentDateTerms) -> PaymentDates:
         stubs=tuple(n for n, period in enumerate(periods, start=1) if period.is_stub),
         accrual=terms.accrual or "adjusted",
         conventions=_conventions(terms),
+        roll_day=_find_roll_day(terms),
         warnings=tuple(warnings),
     )
 
@@ -198,31 +200,37 @@ def _accrual_notional(
     """Return the notional period between the kind of dates between which interest accrues.
 
     Of a stub between adjusted dates it is counted from the adjusted regular date, as in QuantLib.
+    Where the roll day is clipped at one of its ends, it runs between the adjusted dates of the
+    roll: a 31st is no month away from the 30th (ICMA rule 251).
     """
-    if terms.accrual == "unadjusted":
+    if terms.accrual == "unadjusted" or terms.rule is BusinessDayRule.UNADJUSTED:
         return period.notional
     if not period.is_stub:
         return adjusted_pair
-    if period.end == period.notional[1]:
+    start, end = period.notional
+    if period.end == end and _step_interval(terms, end, -1) == start:
         return _move_by_interval(terms, adjusted_pair[1], -1), adjusted_pair[1]
-    if unadjusted_start == period.notional[0]:
+    if unadjusted_start == start and _step_interval(terms, start, 1) == end:
         return adjusted_pair[0], _move_by_interval(terms, adjusted_pair[0], 1)
     first, last = (adjust_to_business_day(d, terms.rule, terms.calendar) for d in period.notional)
     return first, last
 
 
+def _step_interval(terms: PaymentDateTerms, day: date, direction: int) -> date:
+    """Return the date one interval away, before any move to a business day."""
+    if terms.months is None:
+        return day + timedelta(days=direction * (terms.interval_days or 1))
+    stepped = add_months(day, direction * terms.months)
+    is_month_end = terms.end_of_month and is_last_business_day(day, terms.calendar)
+    return last_of_month(stepped) if is_month_end else stepped
+
+
 def _move_by_interval(terms: PaymentDateTerms, day: date, direction: int) -> date:
     """Return the business day one interval away; the end of a month stays one where asked."""
-    if terms.months is None:
-        moved_day = day + timedelta(days=direction * (terms.interval_days or 1))
-        return adjust_to_business_day(moved_day, terms.rule, terms.calendar)
-    moved_day = add_months(day, direction * terms.months)
-    if terms.end_of_month and is_last_business_day(day, terms.calendar):
-        month_end = last_of_month(moved_day)
-        is_moving = terms.rule is not BusinessDayRule.UNADJUSTED
-        rule = BusinessDayRule.PRECEDING if is_moving else terms.rule
-        return adjust_to_business_day(month_end, rule, terms.calendar)
-    return adjust_to_business_day(moved_day, terms.rule, terms.calendar)
+    stepped = _step_interval(terms, day, direction)
+    keeps_month_end = terms.end_of_month and is_last_business_day(day, terms.calendar)
+    rule = BusinessDayRule.PRECEDING if keeps_month_end and terms.months else terms.rule
+    return adjust_to_business_day(stepped, rule, terms.calendar)
 
 
 def _check_terms(terms: PaymentDateTerms) -> None:
@@ -475,6 +483,18 @@ def _make_roll(terms: PaymentDateTerms, anchor: date) -> _Roll:
 def last_of_month(day: date) -> date:
     """Return the last calendar day of the month of `day`."""
     return day.replace(day=count_month_days(day.year, day.month))
+
+
+def _find_roll_day(terms: PaymentDateTerms) -> int | None:
+    """Return the day of the month on which the terms roll, None for an interval of days."""
+    if terms.months is None:
+        return None
+    anchor = terms.first_regular_date or terms.last_regular_date
+    if anchor is None:
+        anchor = terms.end if (terms.stub or "short_back").endswith("front") else terms.start
+    if terms.end_of_month and is_last_business_day(anchor, terms.calendar):
+        return _LAST_ROLL_DAY
+    return terms.roll_day or anchor.day
 
 
 def _conventions(terms: PaymentDateTerms) -> dict[str, str]:

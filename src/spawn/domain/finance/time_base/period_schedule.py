@@ -77,7 +77,7 @@ class PeriodSchedule(msgspec.Struct, frozen=True, kw_only=True):
     days of a contract or a tax year count on the last, so that no holiday moves them. `later_dates`
     and `later_unadjusted_dates` are those beyond the last period. `months_per_period` is the length
     of a regular period, None where no whole number of months is regular. `convention`, `frequency`,
-    `notional_periods` and `calendar` count parts of dated periods.
+    `notional_periods`, `roll_day` and `calendar` count parts of dated periods.
     """
 
     accrual_fractions: tuple[float, ...]
@@ -92,6 +92,7 @@ class PeriodSchedule(msgspec.Struct, frozen=True, kw_only=True):
     convention: DayCount | None = None
     frequency: int | None = None
     notional_periods: tuple[NotionalPeriod, ...] | None = None
+    roll_day: int | None = None
     calendar: BusinessCalendar | None = None
     conventions: dict[str, str] = msgspec.field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -154,7 +155,8 @@ class PeriodSchedule(msgspec.Struct, frozen=True, kw_only=True):
             frequency=self.frequency,
             maturity=self.accrual_dates[-1],
         )
-        return count_days(self.convention, period, calendar=self.calendar).year_fraction
+        length = count_days(self.convention, period, calendar=self.calendar, roll_day=self.roll_day)
+        return length.year_fraction
 
     def payment_times_years(self) -> list[float]:
         """Return years from the start to each payment: Act/365 of dates, or sums of accruals."""
@@ -313,6 +315,7 @@ def _from_payment_dates(
         notional_periods=date_roll.notional_periods[:count]
         if convention is DayCount.ACT_ACT_ICMA
         else None,
+        roll_day=date_roll.roll_day,
         calendar=date_terms.calendar,
     )
     return PeriodSchedule(
@@ -320,6 +323,7 @@ def _from_payment_dates(
         convention=convention,
         frequency=frequency,
         notional_periods=date_roll.notional_periods[:count],
+        roll_day=date_roll.roll_day,
         calendar=date_terms.calendar,
         day_count=convention.value,
         months_per_period=date_terms.months,
@@ -368,14 +372,14 @@ def _from_dates(terms: TimeTerms, dates: tuple[date, ...], periods: int | None) 
     checker.raise_errors()
     period_dates = dates if periods is None else dates[: periods + 1]
     months = infer_months_per_period(dates)
-    frequency, notional_periods = None, None
+    frequency, notional_periods, roll_day = None, None, None
     if convention.needs_frequency:
         frequency = _frequency_on_dates(terms, months, len(dates) - 1)
         months = _YEAR_MONTHS // frequency
     else:
         _check_months(terms, months, "dates")
     if convention is DayCount.ACT_ACT_ICMA and frequency is not None:
-        fractions, notional_periods, stubs = count_icma_periods(period_dates, frequency)
+        fractions, notional_periods, stubs, roll_day = count_icma_periods(period_dates, frequency)
     else:
         stubs = list_odd_periods(period_dates, months)
         fractions = count_fractions(
@@ -386,6 +390,7 @@ def _from_dates(terms: TimeTerms, dates: tuple[date, ...], periods: int | None) 
         convention=convention,
         frequency=frequency,
         notional_periods=notional_periods,
+        roll_day=roll_day,
         calendar=terms.calendar,
         day_count=convention.value,
         months_per_period=months,
@@ -490,6 +495,7 @@ def count_fractions(
     *,
     frequency: int | None = None,
     notional_periods: Sequence[NotionalPeriod] | None = None,
+    roll_day: int | None = None,
     calendar: BusinessCalendar | None = None,
 ) -> tuple[float, ...]:
     """Return the year fraction of each period; the last date is the maturity for 30E/360 ISDA."""
@@ -512,6 +518,7 @@ def count_fractions(
                 maturity=dates[-1],
             ),
             calendar=calendar,
+            roll_day=roll_day,
         ).year_fraction
         for (start, end), (reference_start, reference_end) in zip(
             pairwise(dates), references, strict=True
