@@ -215,6 +215,80 @@ def test_a_prepayment_shortens_the_loan_where_payments_stay() -> None:
     assert annuity.total_principal == pytest.approx(800.0)
 
 
+SHORTENING = {
+    "principal": 100.0,
+    "annual_rates": 0.06,
+    "dates": QUARTERS[:5],
+    "day_count": "30E/360",
+}
+
+
+@pytest.mark.parametrize("grace_periods", [0, 1])
+def test_a_prepayment_before_the_first_instalment_keeps_it_too(grace_periods: int) -> None:
+    terms = SHORTENING | {"grace_periods": grace_periods, "profile": "straight_line"}
+    early = Prepayment(date=date(2026, 2, 15), amount=40.0, effect="shorten")
+    plain = loan(**terms).rows[-1].principal
+    rows = loan(**terms, prepayments=(early,)).rows
+    left = 60.0
+    for row in rows[grace_periods:]:
+        due = min(plain, left)
+        assert row.principal - row.early_repayment == pytest.approx(due, abs=1e-9)
+        left -= due
+
+
+@pytest.mark.parametrize("grace", ["interest_only", "capitalised"])
+@pytest.mark.parametrize("grace_periods", [0, 1])
+@pytest.mark.parametrize("day", [date(2026, 2, 15), date(2026, 4, 15)])
+def test_a_prepayment_before_the_first_payment_of_an_annuity_keeps_it_too(
+    grace: str, grace_periods: int, day: date
+) -> None:
+    terms = SHORTENING | {"grace_periods": grace_periods, "profile": "annuity"}
+    terms |= {"grace": grace} if grace_periods else {}
+    early = Prepayment(date=day, amount=40.0, effect="shorten")
+    plain = loan(**terms)
+    result = loan(**terms, prepayments=(early,))
+    assert result.level_payment == pytest.approx(plain.level_payment)
+    paid = [row.payment for row in result.rows]
+    first = max(grace_periods, 1)
+    assert paid[first] == pytest.approx(plain.level_payment)
+    assert paid[-1] == pytest.approx(0.0, abs=1e-9)
+    assert sum(row.principal - row.capitalised for row in result.rows) == pytest.approx(100.0)
+
+
+def test_the_instalment_of_a_shorter_straight_line_loan_is_a_quarter_of_it() -> None:
+    early = Prepayment(date=date(2026, 2, 15), amount=40.0, effect="shorten")
+    rows = loan(**SHORTENING, prepayments=(early,)).rows
+    assert [row.principal for row in rows] == pytest.approx([65.0, 25.0, 10.0, 0.0])
+
+
+@pytest.mark.parametrize("effect", ["relevel", "keep_payment"])
+def test_a_reset_to_the_same_rate_leaves_a_shorter_annuity_as_it_is(effect: str) -> None:
+    terms = SHORTENING | {"profile": "annuity"}
+    early = Prepayment(date=QUARTERS[1], amount=40.0, effect="shorten")
+    plain = loan(**terms, prepayments=(early,))
+    reset = RateReset(date=date(2026, 5, 1), annual_rate=0.06)
+    result = loan(**terms, prepayments=(early,), rate_resets=(reset,), reset_effect=effect)
+    paid = [row.payment for row in result.rows]
+    assert paid == pytest.approx([row.payment for row in plain.rows], abs=1e-9)
+    assert paid == pytest.approx([65.944479, 25.944479, 10.296541, 0.0], abs=1e-6)
+    # At another rate the payment changes, and the end stays.
+    higher = RateReset(date=date(2026, 5, 1), annual_rate=0.09)
+    dearer = loan(**terms, prepayments=(early,), rate_resets=(higher,), reset_effect=effect)
+    assert dearer.rows[3].payment == pytest.approx(0.0, abs=1e-9)
+    assert (dearer.rows[1].payment > paid[1] + 0.01) == (effect == "relevel")
+
+
+def test_a_reset_to_the_same_rate_leaves_an_annuity_below_its_balloon_as_it_is() -> None:
+    terms: dict[str, Any] = SHORTENING | {"profile": "annuity", "annual_rates": 0.6}
+    terms |= {"balloon_share": 0.9}
+    terms["dates"] = (date(2026, 1, 15), date(2026, 4, 15), date(2027, 1, 15), date(2028, 1, 15))
+    plain = [row.payment for row in loan(**terms).rows]
+    assert plain == pytest.approx([35.935, 35.935, 125.935], abs=1e-3)
+    reset = RateReset(date=date(2027, 2, 1), annual_rate=0.6)
+    paid = [row.payment for row in loan(**terms, rate_resets=(reset,)).rows]
+    assert paid == pytest.approx(plain, abs=1e-9)
+
+
 def test_a_prepayment_on_a_payment_date_levels_the_rest_to_one_amount() -> None:
     prepayment = Prepayment(date=QUARTERS[2], amount=300.0)
     annuity = loan(profile="annuity", prepayments=(prepayment,))

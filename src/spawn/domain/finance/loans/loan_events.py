@@ -11,7 +11,7 @@ advance: the instalments are those of the loan without it, and the next ones are
 
 from collections.abc import Iterable
 from datetime import date
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -124,6 +124,13 @@ def _group_by_day(facts: Iterable[_Fact]) -> dict[date | None, list[_Fact]]:
     return by_day
 
 
+class _ShortenedEnd(NamedTuple):
+    """The stop at which a shortened loan ends, and the share of the level payment due there."""
+
+    stop: int
+    share: float
+
+
 class _LoanReplay:
     """A loan on its way from stop to stop, with the events and movements so far."""
 
@@ -154,6 +161,9 @@ class _LoanReplay:
             self._base = terms.interest_base_amount or terms.first_draw
         self._payment = terms.payment
         self._instalment = terms.instalment
+        self._keeps_payment = terms.payment is not None
+        self._has_early_repayment = False
+        self._shortened_end: _ShortenedEnd | None = None
         self._index = 0
         self._movements: list[_PeriodMovements] = []
         self._growing_periods: list[int] = []
@@ -246,6 +256,8 @@ class _LoanReplay:
         # The interest of a payment date is no part of the later payments.
         if any(one.effect != "shorten" for one in prepayments):
             self._relevel_instalments()
+        if any(one.effect == "shorten" for one in prepayments):
+            self._shortened_end = self._find_end()
         for repayment in self._repayments.get(stop.day, ()):
             self._repay(repayment)
 
@@ -323,7 +335,13 @@ class _LoanReplay:
 
     @property
     def _is_balloon_alone(self) -> bool:
-        """Whether all of the balance is a part of the balloon, which is due on the last date."""
+        """Whether all of the balance is a part of the balloon, which is due on the last date.
+
+        A level payment that was solved may pass below the balloon and grow up to it again.
+        """
+        is_solved = self._terms.profile == "annuity" and self._payment is not None
+        if is_solved and not (self._has_early_repayment or self._keeps_payment):
+            return False
         return bool(self._balloon) and self._scheduled_balance <= self._balloon
 
     def _regular_principal(self) -> float:
@@ -341,9 +359,55 @@ class _LoanReplay:
             shares = self._terms.custom_shares[period - 1 :]
             return (self._scheduled_balance - self._balloon) * shares[0] / (sum(shares) or 1.0)
         if self._instalment is None:
-            remaining = sum(stop.pays_principal for stop in self._stops[self._index :])
-            self._instalment = (self._scheduled_balance - self._balloon) / remaining
+            self._instalment = self._solve_instalment(self._index)
         return self._instalment
+
+    def _solve_instalment(self, first: int) -> float:
+        """Solve the instalment from stop `first` on that leaves the balloon at the end."""
+        remaining = sum(map(self._share_at, range(first, len(self._stops))))
+        return (self._scheduled_balance - self._balloon) / remaining
+
+    def _share_at(self, index: int) -> float:
+        """Return the share of a level payment or instalment that is due at a stop."""
+        end = self._shortened_end
+        if not self._stops[index].pays_principal:
+            return 0.0
+        if end is None or index < end.stop:
+            return 1.0
+        return end.share if index == end.stop else 0.0
+
+    def _find_end(self) -> _ShortenedEnd | None:
+        """Return the end of the loan if its level payment or instalment stays, None without one.
+
+        Payments that are levelled anew later end there too: a reset to the same rate changes none.
+        """
+        level = self._payment if self._terms.profile == "annuity" else self._instalment
+        if not level:
+            return None
+        balance, interest = self._scheduled_balance, self._due_interest
+        for index, stop in enumerate(self._stops[self._index + 1 :], start=self._index + 1):
+            interest += balance * self._rate_at(stop) * stop.fraction
+            joins = stop.capitalises or (stop.pays_principal and self._terms.profile == "annuity")
+            if joins:
+                balance += interest
+            if stop.pays_principal:
+                share = (balance - self._balloon) / level
+                if share <= 1.0 + ROUNDING_NOISE:
+                    return _ShortenedEnd(index, share) if share > 0.0 else None
+                balance -= level
+            if joins or stop.pays_interest:
+                interest = 0.0
+        return None
+
+    def _fix_instalments(self, first: int, *, has_accrued: bool) -> None:
+        """Level what a shorter loan keeps paying, where no payment date has levelled it yet."""
+        if self._is_last or self._is_balloon_alone or self._terms.profile == "bullet":
+            return
+        if self._terms.profile != "annuity":
+            if self._instalment is None:
+                self._instalment = self._solve_instalment(first)
+        elif self._payment is None:
+            self._payment = self._solve_level_payment(first, has_accrued=has_accrued)
 
     def _solve_level_payment(self, first: int, *, has_accrued: bool) -> float:
         """Solve the payment from stop `first` on that leaves the balloon at the end.
@@ -353,16 +417,17 @@ class _LoanReplay:
         """
         balance, balance_fall = self._scheduled_balance, 0.0
         interest, interest_fall = self._due_interest, 0.0
-        for stop in self._stops[first:]:
+        for index, stop in enumerate(self._stops[first:], start=first):
+            share = self._share_at(index)
             if not has_accrued:
                 growth = self._rate_at(stop) * stop.fraction
                 interest += balance * growth
                 interest_fall += balance_fall * growth
             has_accrued = False
             # A payment less its interest is principal; capitalised interest joins the balance.
-            joins = stop.pays_principal + stop.capitalises
+            joins = (share > 0.0) + stop.capitalises
             balance += joins * interest
-            balance_fall += joins * interest_fall + stop.pays_principal
+            balance_fall += joins * interest_fall + share
             if stop.pays_principal or stop.capitalises or stop.pays_interest:
                 interest = interest_fall = 0.0
         return (balance - self._balloon) / balance_fall
@@ -372,7 +437,10 @@ class _LoanReplay:
         if prepayment.amount > self._balance * (1.0 + ROUNDING_NOISE):
             detail = f"exceeds the balance of {self._balance:.10g} on {prepayment.date}"
             raise Infeasible.at(f"/prepayments/{index}/amount", "exceeds_debt", detail)
+        if prepayment.effect == "shorten":
+            self._fix_instalments(self._index, has_accrued=True)
         interest = self._accrued_interest * prepayment.amount / self._balance
+        self._has_early_repayment = True
         self._balance = max(self._balance - prepayment.amount, 0.0)
         self._accrued_interest -= interest
         self._movements[-1].principal += prepayment.amount
@@ -410,6 +478,9 @@ class _LoanReplay:
         amount = min(amount, self._balance)
         if amount <= (self._tolerance if fact.effect is None else 0.0):
             return
+        if fact.effect == "shorten":
+            self._fix_instalments(self._index + 1, has_accrued=False)
+        self._has_early_repayment = True
         self._balance -= amount
         self._movements[-1].principal += amount
         if kind == "prepayment":
@@ -420,6 +491,8 @@ class _LoanReplay:
             self._count_early(amount)
         elif fact.effect == "relevel":
             self._relevel_instalments()
+        else:
+            self._shortened_end = self._find_end()
         if self._balance <= self._tolerance:
             self._balance = self._advance = self._saved_interest = 0.0
 
@@ -455,6 +528,8 @@ class _LoanReplay:
 
     def _relevel(self) -> None:
         """Level the payments after this stop anew; an instalment follows at its next date."""
+        if self._shortened_end is not None and self._shortened_end.stop <= self._index:
+            self._shortened_end = None
         if self._terms.profile != "annuity":
             self._instalment = None
         elif self._is_balloon_alone:
@@ -504,6 +579,10 @@ class _LoanReplay:
         self._record("rate_reset", 0.0)
         if levels and effect == "relevel":
             self._relevel()
+        elif levels:
+            self._keeps_payment = True
+            if self._shortened_end is not None:
+                self._shortened_end = self._find_end()
 
     def _terminate(self, price: float | None) -> None:
         movements = self._movements[-1]
