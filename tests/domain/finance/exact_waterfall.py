@@ -21,6 +21,8 @@ class Debt:
     interest: list[Fraction]
     overdue_interest: Fraction = ZERO
     overdue_principal: Fraction = ZERO
+    balloon: Fraction = ZERO
+    balloon_period: int = 0
     original: list[Fraction] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -31,10 +33,38 @@ class Debt:
 
     def interest_of(self, t: int, regular: Fraction) -> Fraction:
         if self.rate is not None:
-            return self.rate * (regular + self.overdue_principal)
+            return self.rate * (regular + self.overdue_principal + self.open_balloon(t))
         return self.interest[t] * regular / self.original[t] if self.original[t] else ZERO
 
+    def open_balloon(self, t: int) -> Fraction:
+        return self.balloon if t < self.balloon_period else ZERO
+
+    def list_claims(self, t: int) -> list[tuple[bool, Fraction]]:
+        """Return what is due after `t` in its order; each is the balloon, or it is not."""
+        claims, left = list[tuple[bool, Fraction]](), self.balance - self.overdue_principal
+        for k in range(t, len(self.instalments)):
+            if k > t:
+                claims.append((False, min(self.instalments[k], left)))
+                left -= claims[-1][1]
+            if k == self.balloon_period - 1:
+                claims.append((True, self.balloon))
+        return [*claims, (False, left)]
+
     def cut(self, t: int, amount: Fraction, order: str) -> None:
+        """Take a prepayment off what is due after `t`, and the balloon in its place."""
+        part = ZERO
+        if order == "pro_rata" and self.open_balloon(t):
+            part = amount * self.balloon / (self.balance + self.balloon)
+        elif self.open_balloon(t):
+            left, claims = amount, self.list_claims(t)
+            for is_balloon, claim in claims if order == "next_first" else reversed(claims):
+                paid = min(left, claim)
+                left -= paid
+                part += paid if is_balloon else ZERO
+        self.balloon -= part
+        self.cut_instalments(t, amount - part, order)
+
+    def cut_instalments(self, t: int, amount: Fraction, order: str) -> None:
         """Take a prepayment off the instalments after `t`, and what no instalment repays."""
         regular = self.balance - self.overdue_principal
         self.balance -= amount
@@ -82,6 +112,7 @@ class ExactRun:
         self.pots = {"cash": ZERO, "trapped": ZERO, "dsra": case["dsra"]}
         self.reserves: list[Reserve] = [reserve for reserve, _ in case["reserves"]]
         self.pots |= {reserve.name: balance for reserve, balance in case["reserves"]}
+        self.payments = 0
         self.is_credit: bool = case["is_credit"]
         self.bank = self.bank_interest = ZERO
         self.mezz, self.pik, self.late = case["mezz"], ZERO, ZERO
@@ -113,12 +144,16 @@ class ExactRun:
 
     @property
     def owed(self) -> Fraction:
-        return sum((debt.balance + debt.overdue_interest for debt in self.debts), ZERO)
+        debts = sum((debt.balance + debt.overdue_interest for debt in self.debts), ZERO)
+        return debts + self.balloons(self.payments)
 
     @property
     def ranks(self) -> list[list[Debt]]:
         ranks = sorted({debt.rank for debt in self.debts})
         return [[debt for debt in self.debts if debt.rank == rank] for rank in ranks]
+
+    def balloons(self, t: int) -> Fraction:
+        return sum((debt.open_balloon(t) for debt in self.debts), ZERO)
 
     def pay_senior(self, t: int) -> tuple[Fraction, Fraction, Fraction]:
         """Return what is scheduled, unpaid and repaid."""
@@ -177,13 +212,14 @@ class ExactRun:
     def sweep(self, t: int, dscr: Fraction | None) -> Fraction:
         if dscr is None or dscr >= self.case["sweep_below"]:
             return ZERO
-        room = sum((debt.balance for debt in self.debts), ZERO) - self.case["floor"]
+        room = sum((debt.balance for debt in self.debts), ZERO) + self.balloons(t)
+        room -= self.case["floor"]
         share: Fraction = self.case["sweep_share"]
         amount: Fraction = min(share * self.pots["cash"], max(room, ZERO))
         self.pots["cash"] -= amount
         left = amount
         for ranked in self.ranks:
-            parts = divide(left, [debt.balance for debt in ranked])
+            parts = divide(left, [debt.balance + debt.open_balloon(t) for debt in ranked])
             left -= sum(parts, ZERO)
             for debt, part in zip(ranked, parts, strict=True):
                 debt.cut(t, part, self.case["order"])
@@ -198,6 +234,7 @@ class ExactRun:
         self.pots["cash"] = max(cfads - fee - costs, ZERO)
         loss = self.take_everything(t, max(fee + costs - cfads, ZERO))
         scheduled, unpaid, repaid = self.pay_senior(t)
+        self.payments += 1
         self.fill_reserves(t)
         self.pay_mezzanine(t)
         dscr = cfads / scheduled if scheduled else None
@@ -213,6 +250,7 @@ class ExactRun:
             "senior_unpaid": unpaid,
             "senior_principal_paid": repaid,
             "senior_close": sum((debt.balance for debt in self.debts), ZERO),
+            "balloons": self.balloons(t),
             "dsra_close": self.pots["dsra"],
             "dsra_owed_close": self.bank + self.bank_interest,
             "reserve_close": sum((self.pots[each.name] for each in self.reserves), ZERO),

@@ -5,6 +5,7 @@ from datetime import date
 from fractions import Fraction
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -87,12 +88,26 @@ def draw_reserves(source: random.Random, periods: int) -> tuple[ReserveTerms, ..
 
 
 def draw_reserved_case(source: random.Random) -> dict[str, Any]:
-    """Return a random waterfall with further reserves, and a letter of credit in some cases."""
+    """Return a random waterfall with reserves and balloons, and a letter of credit in some."""
     fields = draw_case(source)
-    fields["reserves"] = draw_reserves(source, len(fields["cfads"]))
+    periods = len(fields["cfads"])
+    fields["reserves"] = draw_reserves(source, periods)
+    fields["tranches"] = tuple(
+        msgspec.structs.replace(
+            tranche,
+            balloon=round(source.uniform(0.0, 60.0), 2),
+            balloon_period=source.randint(1, periods),
+        )
+        if tranche.annual_rates is not None and source.random() < 0.6
+        else tranche
+        for tranche in fields["tranches"]
+    )
+    fields["months_per_period"] = 12
     if source.random() < 0.4:
-        fields |= {"dsra_form": "letter_of_credit", "months_per_period": 12}
+        fields["dsra_form"] = "letter_of_credit"
         fields |= {"dsra_fee_rate": 0.02, "dsra_draw_rate": 0.07}
+    elif not any(tranche.annual_rates is not None for tranche in fields["tranches"]):
+        del fields["months_per_period"]
     return fields
 
 
@@ -109,6 +124,8 @@ def to_exact(fields: dict[str, Any]) -> dict[str, Any]:
             instalments=exact(each.principal),
             rate=None if each.annual_rates is None else Fraction(each.annual_rates),
             interest=exact(each.interest),
+            balloon=Fraction(each.balloon),
+            balloon_period=each.balloon_period or 0,
         )
         for each in fields["tranches"]
     ]
@@ -159,31 +176,34 @@ def test_three_hundred_random_cases_equal_exact_fractions() -> None:
             shortfalls += row.senior_unpaid > 0.0
             repaid += row.senior_close == 0.0
             for name, value in expected.items():
-                if abs(float(value) - getattr(row, name)) > 1e-9:
+                if name != "balloons" and abs(float(value) - getattr(row, name)) > 1e-9:
                     differences.append((number, row.period, name, float(value), row))
     assert differences == []
     assert min(sweeps, shortfalls, repaid) > scale(300) / 3
 
 
-def test_three_hundred_cases_with_reserves_equal_exact_fractions() -> None:
+def test_three_hundred_cases_with_reserves_and_balloons_equal_exact_fractions() -> None:
     """Reserves whose targets fall release cash to those that are short before any distribution."""
     source = random.Random(20260601)
     differences = []
-    passed_on = owed_to_banks = 0
+    passed_on = owed_to_banks = swept_balloons = 0
     for number in range(scale(300)):
         fields = draw_reserved_case(source)
         result = run(**fields)
         for row, expected in zip(result.rows, run_exactly(to_exact(fields)), strict=True):
             passed_on += row.reserve_release > 0.0 < row.dsra_topup
             owed_to_banks += row.dsra_owed_close > 0.0
+            balloons = [left[row.period - 1] for left in result.tranche_balloons]
+            swept_balloons += 0.0 < sum(balloons) < sum(t.balloon for t in fields["tranches"])
             for name, value in expected.items():
-                if abs(float(value) - getattr(row, name)) > 1e-9:
+                figure = sum(balloons) if name == "balloons" else getattr(row, name)
+                if abs(float(value) - figure) > 1e-9:
                     differences.append((number, row.period, name, float(value), row))
             if row.distribution > 0.0 and "dsra_form" not in fields:
                 assert row.dsra_close >= row.dsra_target - 1e-9
             assert row.distribution == 0.0 or row.dsra_owed_close == 0.0
     assert differences == []
-    assert min(passed_on, owed_to_banks) > scale(300) / 10
+    assert min(passed_on, owed_to_banks, swept_balloons) > scale(300) / 10
 
 
 @pytest.mark.parametrize(

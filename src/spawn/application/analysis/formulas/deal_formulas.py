@@ -72,7 +72,7 @@ def _explain_capacity(
         payments = [
             (row.scheduled_interest or 0.0) + (row.scheduled_principal or 0.0) for row in rows
         ]
-        payments[-1] -= repaid.balloon
+        payments[-1] -= repaid.scheduled_balloon
         rates = [row.annual_rate for row in rows]
         fractions = operation.accrual_fractions
         facilities.append(facility)

@@ -84,7 +84,8 @@ class DealFacilityResult(msgspec.Struct, frozen=True, kw_only=True):
     """A facility from its first draw to its last repayment.
 
     Repayments are as paid, with a sweep; the interest of mezzanine and shareholder loan is that
-    which accrues, with what is capitalised. `closing_balance` is that at the end of the project.
+    which accrues, with what is capitalised. `balloon` is what sponsors refinance,
+    `scheduled_balloon` that before any sweep. `closing_balance` is that at the end of the project.
     """
 
     name: str
@@ -96,6 +97,7 @@ class DealFacilityResult(msgspec.Struct, frozen=True, kw_only=True):
     capitalised_total: float
     repaid_total: float
     balloon: float
+    scheduled_balloon: float
     closing_balance: float
     rows: tuple[DealFacilityRow, ...]
 

@@ -2,13 +2,13 @@
 
 The funded cost is solved first (`deal_funding`); the waterfall then pays the debt that was drawn
 (`deal_operation`). Sponsors pay equity and shareholder loan in construction and receive the
-distributions; a balloon is refinanced by them. Sources equal uses in every period of construction
-and cash in equals cash out in every period of operation. Rows have what is paid; ratios are those
-of the debt as scheduled at close, which a sweep or a shortfall departs from.
+distributions; they refinance what a sweep leaves of a balloon. Sources equal uses in every period
+of construction and cash in equals cash out in every period of operation. Rows have what is paid;
+ratios are those of the debt as scheduled at close, which a sweep or a shortfall departs from.
 """
 
 from collections.abc import Iterable, Sequence
-from itertools import accumulate, chain, pairwise
+from itertools import chain, pairwise
 from math import fsum
 from typing import NamedTuple
 
@@ -85,7 +85,6 @@ class _SeniorDebt(NamedTuple):
     balances: list[float]
     interest: list[float]
     principal: list[float]
-    balloons: list[float]
     service: list[float]
     dscr: tuple[float | None, ...]
     llcr: tuple[float | None, ...]
@@ -182,7 +181,7 @@ def _sum_senior(deal: _JoinedDeal) -> _SeniorDebt:
     inputs, funding = deal.inputs, deal.funding
     periods = inputs.operating_periods
     balances = [0.0] * (periods + 1)
-    interest, principal, balloons = [0.0] * periods, [0.0] * periods, [0.0] * periods
+    interest, principal = [0.0] * periods, [0.0] * periods
     for index, repayment in enumerate(funding.sizing.repayments):
         if index == inputs.mezzanine:
             continue
@@ -190,7 +189,6 @@ def _sum_senior(deal: _JoinedDeal) -> _SeniorDebt:
             balances[t] += repayment.balances[t]
             interest[t] += repayment.interest[t]
             principal[t] += payment
-        balloons[len(repayment.principal) - 1] += repayment.balloon
     noise = ROUNDING_NOISE * max(balances)
     rates: list[float] = []
     for t in range(periods):
@@ -204,7 +202,6 @@ def _sum_senior(deal: _JoinedDeal) -> _SeniorDebt:
         balances=balances,
         interest=interest,
         principal=principal,
-        balloons=balloons,
         service=service,
         dscr=compute_dscrs(deal.cfads, service, max(balances)),
         llcr=(*llcr[:tenor], *rest),
@@ -264,12 +261,13 @@ def _list_operating_rows(deal: _JoinedDeal, senior: _SeniorDebt) -> list[DealRow
     dates = deal.inputs.schedule.dates
     rows: list[DealRow] = []
     cash_before = deal.funding.plan.reserve
-    balloons = list(accumulate(reversed(senior.balloons), initial=0.0))[::-1]
+    refinanced = _sum_refinanced(deal)
     for t, paid in enumerate(deal.waterfall.rows):
         period = paid.period
         loans = fsum(loan.balances[t + 1] for loan in deal.loans.values())
         junior = paid.mezz_close + deal.vat.balances[t + 1] + loans
-        senior_balance = (paid.senior_close or 0.0) + balloons[t + 1]
+        open_balloons = fsum(left[t] for left in deal.waterfall.tranche_balloons)
+        senior_balance = (paid.senior_close or 0.0) + open_balloons - refinanced[t]
         cash = paid.dsra_close + paid.trapped_close
         rows.append(
             DealRow(
@@ -285,7 +283,7 @@ def _list_operating_rows(deal: _JoinedDeal, senior: _SeniorDebt) -> list[DealRow
                 senior_interest=paid.senior_interest_paid,
                 senior_principal=paid.senior_principal_paid,
                 debt_service=paid.senior_paid,
-                balloon=senior.balloons[t],
+                balloon=refinanced[t],
                 senior_balance=senior_balance,
                 debt_balance=senior_balance + junior,
                 dscr=senior.dscr[t],
@@ -293,7 +291,7 @@ def _list_operating_rows(deal: _JoinedDeal, senior: _SeniorDebt) -> list[DealRow
                 plcr=senior.plcr[t],
                 dsra_balance=paid.dsra_close,
                 distribution=paid.distribution,
-                sponsor_cash_flow=paid.distribution - senior.balloons[t],
+                sponsor_cash_flow=paid.distribution - refinanced[t],
                 sweep=paid.sweep,
                 mezzanine_interest=paid.mezz_paid + paid.mezz_catch_up,
                 mezzanine_principal=paid.mezz_principal_paid,
@@ -308,6 +306,21 @@ def _list_operating_rows(deal: _JoinedDeal, senior: _SeniorDebt) -> list[DealRow
         )
         cash_before = cash
     return rows
+
+
+def _sum_refinanced(deal: _JoinedDeal) -> list[float]:
+    """Return what sweeps have left of the balloons, by the period that refinances it."""
+    amounts = [0.0] * deal.inputs.operating_periods
+    for index, repayment in enumerate(deal.funding.sizing.repayments):
+        if index != deal.inputs.mezzanine:
+            last = len(repayment.payments) - 1
+            amounts[last] += deal.waterfall.tranche_balloons[_tranche_of(deal, index)][last]
+    return amounts
+
+
+def _tranche_of(deal: _JoinedDeal, index: int) -> int:
+    """Return the place in the waterfall of a lender, which the mezzanine has none in."""
+    return index - (deal.inputs.mezzanine is not None and deal.inputs.mezzanine < index)
 
 
 def _project_flows(deal: _JoinedDeal) -> list[float]:
@@ -371,6 +384,7 @@ def _build_facility(deal: _JoinedDeal, place: int) -> DealFacilityResult:
         capitalised_total=fsum(row.capitalised for row in rows),
         repaid_total=fsum(row.repaid for row in rows),
         balloon=balloon,
+        scheduled_balloon=schedule.balloon if schedule and draws.kind == "senior" else 0.0,
         closing_balance=rows[-1].closing_balance,
         rows=tuple(rows),
     )
@@ -393,7 +407,9 @@ def _operate(deal: _JoinedDeal, place: int) -> tuple[LoanOperation, float]:
     index = inputs.lenders.index(place)
     if index == inputs.mezzanine:
         return _operate_mezzanine(deal), 0.0
-    return _operate_senior(deal, index), deal.funding.sizing.repayments[index].balloon
+    last = len(deal.funding.sizing.repayments[index].payments) - 1
+    balloon = deal.waterfall.tranche_balloons[_tranche_of(deal, index)][last]
+    return _operate_senior(deal, index), balloon
 
 
 def _find_schedule(deal: _JoinedDeal, place: int) -> Repayment | None:
@@ -412,14 +428,14 @@ def _value_at(values: Sequence[float], t: int) -> float:
 def _operate_senior(deal: _JoinedDeal, index: int) -> LoanOperation:
     """Return a senior facility as paid, over its tenor and as long as it is owed."""
     repayment = deal.funding.sizing.repayments[index]
-    tranche = index - (deal.inputs.mezzanine is not None and deal.inputs.mezzanine < index)
+    tranche = _tranche_of(deal, index)
     interest = deal.waterfall.tranche_interest[tranche]
     closing = [balance or 0.0 for balance in deal.waterfall.tranche_balances[tranche]]
     tenor, count = len(repayment.payments), len(closing)
     while count > tenor and not (closing[count - 2] or interest[count - 1]):
         count -= 1
     for t in range(tenor - 1):
-        closing[t] += repayment.balloon
+        closing[t] += deal.waterfall.tranche_balloons[tranche][t]
     balances = [repayment.balances[0], *closing[:count]]
     return LoanOperation(
         list(interest[:count]),
@@ -467,7 +483,7 @@ def _list_warnings(deal: _JoinedDeal, senior: _SeniorDebt) -> tuple[str, ...]:
         _warn_of_equity(deal),
         _warn_of_operation(deal, senior),
         deal.waterfall.warnings,
-        _warn_of_ends(deal, senior),
+        _warn_of_ends(deal),
         _warn_of_tax(deal),
     )
     return tuple(dict.fromkeys(chain.from_iterable(parts)))
@@ -490,18 +506,17 @@ def _warn_of_operation(deal: _JoinedDeal, senior: _SeniorDebt) -> list[str]:
     return [f"{text} in {list_periods(numbers)}" for text, numbers in groups.items() if numbers]
 
 
-def _warn_of_ends(deal: _JoinedDeal, senior: _SeniorDebt) -> list[str]:
+def _warn_of_ends(deal: _JoinedDeal) -> list[str]:
     """Warn of shareholder loans that are left, and of a balloon."""
     warnings: list[str] = []
     first = deal.inputs.construction_periods
     loans = fsum(loan.balances[-1] for loan in deal.loans.values())
     if loans > ROUNDING_NOISE * deal.funding.total_uses:
         warnings.append(f"at the end {loans:.10g} of shareholder loans is left")
-    balloons = [first + n for n, amount in enumerate(senior.balloons, start=1) if amount > 0.0]
+    refinanced = _sum_refinanced(deal)
+    balloons = [first + n for n, amount in enumerate(refinanced, start=1) if amount > 0.0]
     if balloons:
         warnings.append(f"sponsors refinance the balloon in {list_periods(balloons)}")
-    if balloons and deal.inputs.case.sweep_share and deal.inputs.case.sweep_if_dscr_below:
-        warnings.append("the sweep prepays instalments; the balloon stays to be refinanced")
     return warnings
 
 

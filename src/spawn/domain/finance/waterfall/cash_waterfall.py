@@ -31,6 +31,7 @@ from spawn.domain.finance.waterfall.senior_debt import (
     prepay_tranches,
     project_service,
     sum_balances,
+    sum_balloons,
 )
 from spawn.domain.finance.waterfall.waterfall_case import (
     WaterfallCase,
@@ -103,7 +104,7 @@ class _WaterfallRun:
         has_arrears = self.inputs.case.carry_arrears and any(
             account.unpaid_interest > 0.0 for account in self.tranches
         )
-        is_bridged = any(len(self.service) < account.balloon_period for account in self.tranches)
+        is_bridged = sum_balloons(self.tranches, len(self.service)) > 0.0
         return sum_balances(self.tranches) == 0.0 and not has_arrears and not is_bridged
 
     def pay_period(self, t: int) -> WaterfallRow:
@@ -266,8 +267,9 @@ class _WaterfallRun:
         amount = (case.sweep_share or 0.0) * self.accounts.cash if is_due else 0.0
         balance = sum_balances(self.tranches)
         if balance is not None:
+            balance += sum_balloons(self.tranches, t)
             amount = min(amount, max(balance - self.inputs.sweep_floors[t], 0.0))
-            prepay_tranches(self.tranches, amount, case.sweep_order or "last_first")
+            prepay_tranches(self.tranches, t, amount, case.sweep_order or "last_first")
         self.accounts.cash -= amount
         return amount
 
@@ -329,10 +331,12 @@ def run_waterfall(
     tranche_balances: list[tuple[float | None, ...]] = []
     reserve_balances: list[tuple[float, ...]] = []
     tranche_interest: list[tuple[float, ...]] = []
+    tranche_balloons: list[tuple[float, ...]] = []
     for t in range(inputs.periods):
         rows.append(run.pay_period(t))
         tranche_balances.append(tuple(account.balance for account in run.tranches))
         tranche_interest.append(tuple(account.paid_interest for account in run.tranches))
+        tranche_balloons.append(tuple(account.open_balloon(t) for account in run.tranches))
         reserve_balances.append(tuple(account.balance for account in run.accounts.reserves))
     _reject_overflow(rows)
     return WaterfallResult(
@@ -350,6 +354,7 @@ def run_waterfall(
         tranche_balances=tuple(zip(*tranche_balances, strict=True)) if case.tranches else (),
         reserve_balances=tuple(zip(*reserve_balances, strict=True)),
         tranche_interest=tuple(zip(*tranche_interest, strict=True)) if case.tranches else (),
+        tranche_balloons=tuple(zip(*tranche_balloons, strict=True)) if case.tranches else (),
     )
 
 
@@ -374,6 +379,8 @@ def _conventions(inputs: WaterfallInputs) -> dict[str, str]:
     if inputs.knows_balance:
         order = (case.sweep_order or "last_first").replace("_", " ")
         conventions["sweep"] = f"shortens the schedule ({order}) and lowers the interest"
+        if any(tranche.balloon for tranche in case.tranches):
+            conventions["sweep"] += "; a balloon is the instalment of its period"
         conventions["maturity"] = "reserves and locked-up cash are released once debt is repaid"
     if case.lockup_ratios is not None:
         conventions["lockup"] = "the ratios given"

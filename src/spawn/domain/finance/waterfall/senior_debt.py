@@ -36,6 +36,7 @@ class TrancheAccount(msgspec.Struct, kw_only=True):
 
     `due_share` is the share of later instalments that prepayments in proportion have left, and
     `prepayment` the amount that replaces the next ones. `paid_interest` is that of the period.
+    `balloon` is what sweeps leave of it; it is the instalment of `balloon_period`.
     """
 
     rank: int
@@ -66,8 +67,7 @@ class TrancheAccount(msgspec.Struct, kw_only=True):
 
     def _compute_interest(self, t: int, performing: float) -> float:
         if self.period_rates is not None:
-            balloon = self.balloon if t < self.balloon_period else 0.0
-            return (performing + balloon) * self.period_rates[t]
+            return (performing + self.open_balloon(t)) * self.period_rates[t]
         scheduled_balance = self.scheduled_balances[t]
         return (
             self.interest[t] * (performing / scheduled_balance)
@@ -102,8 +102,34 @@ class TrancheAccount(msgspec.Struct, kw_only=True):
         if self.balance is not None:
             self._reduce(principal)
 
-    def prepay(self, amount: float, order: SweepOrder) -> None:
-        """Reduce the balance before its time and shorten what follows."""
+    def open_balloon(self, t: int) -> float:
+        """Return what is left of the balloon in period `t`, zero once it is refinanced."""
+        return self.balloon if t < self.balloon_period else 0.0
+
+    def prepay(self, t: int, amount: float, order: SweepOrder) -> None:
+        """Reduce balance and balloon before their time, in period `t`, and shorten what follows."""
+        of_balloon = self._prepay_balloon(t, amount, order)
+        self._prepay_instalments(amount - of_balloon, order)
+
+    def _prepay_balloon(self, t: int, amount: float, order: SweepOrder) -> float:
+        """Reduce the balloon by its part of a prepayment, and return the part."""
+        balloon, balance = self.open_balloon(t), self.balance or 0.0
+        if balloon <= 0.0:
+            return 0.0
+        performing = self.performing_balance
+        scheduled = sum(self.principal[t + 1 : self.balloon_period]) - self.prepayment
+        earlier = min(max(scheduled, 0.0), performing)  # what falls due before the balloon
+        if order == "pro_rata":
+            part = amount * (balloon / (balloon + balance))
+        else:
+            goes_first = earlier if order == "next_first" else performing - earlier
+            part = max(amount - goes_first, 0.0)
+        part = min(part, balloon)
+        rest = balloon - part
+        self.balloon = rest if rest > self.noise else 0.0
+        return part
+
+    def _prepay_instalments(self, amount: float, order: SweepOrder) -> None:
         performing = self.performing_balance
         self._reduce(amount)
         self.unpaid_principal = min(self.unpaid_principal, self.balance or 0.0)
@@ -154,7 +180,7 @@ def _open_tranche(
     rank: int,
     balloon: tuple[float, int] = (0.0, 0),
 ) -> TrancheAccount:
-    noise = ROUNDING_NOISE * (balance or 0.0)
+    noise = ROUNDING_NOISE * ((balance or 0.0) + balloon[0])
     balances = accumulate(
         principal[:-1], lambda left, due: _reduce_balance(left, due, noise), initial=balance or 0.0
     )
@@ -223,18 +249,25 @@ def _share_cash(claims: Sequence[float], cash: float) -> tuple[list[float], floa
     return [cash * (claim / total) for claim in claims], 0.0
 
 
-def prepay_tranches(accounts: Sequence[TrancheAccount], amount: float, order: SweepOrder) -> None:
-    """Prepay by rank, within a rank in proportion to the balances."""
+def sum_balloons(accounts: Iterable[TrancheAccount], t: int) -> float:
+    """Return what is left of the balloons in period `t`."""
+    return sum(account.open_balloon(t) for account in accounts)
+
+
+def prepay_tranches(
+    accounts: Sequence[TrancheAccount], t: int, amount: float, order: SweepOrder
+) -> None:
+    """Prepay by rank in period `t`, within a rank in proportion to balance and balloon."""
     if amount <= 0.0:
         return
     claims = sorted(accounts, key=lambda account: account.rank)
     for _, group in groupby(claims, key=lambda account: account.rank):
         rank_claims = list(group)
-        balances = [account.balance or 0.0 for account in rank_claims]
+        balances = [(account.balance or 0.0) + account.open_balloon(t) for account in rank_claims]
         part = min(amount, sum(balances))
         shares, _ = _share_cash(balances, part)
         for account, share in zip(rank_claims, shares, strict=True):
-            account.prepay(share, order)
+            account.prepay(t, share, order)
         amount -= part
 
 

@@ -37,7 +37,7 @@ class SeniorTranche(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     Interest is either scheduled (`interest`) or follows from `annual_rates` on the balance. A
     lower `rank` is paid first; tranches of one rank are paid pari passu. A `balloon`, beside the
     opening balance, bears interest at the annual rates until `balloon_period`, when a refinancing
-    outside the waterfall repays it.
+    outside the waterfall repays what sweeps have left of it.
     """
 
     opening_balance: float
@@ -72,8 +72,8 @@ class WaterfallCase(TimeTerms, frozen=True, kw_only=True, forbid_unknown_fields=
 
     The senior debt is one debt (`senior_interest`, `senior_principal`, and `senior_open`, its
     balance) or several `tranches`. With a balance no more than is owed is paid, and a sweep
-    shortens the schedule in `sweep_order` and lowers interest. `sweep_to_balance` is the senior
-    balance at which the sweep stops.
+    shortens the schedule in `sweep_order`, in which a balloon is the instalment of its period, and
+    lowers interest. `sweep_to_balance` is the senior balance, with balloons, at which it stops.
 
     `dsra_target` is the reserve required after each payment; instead `dsra_months` asks for the
     senior debt service of the next months. A letter of credit in place of cash costs

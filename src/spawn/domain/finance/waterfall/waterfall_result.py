@@ -60,7 +60,8 @@ class WaterfallRow(msgspec.Struct, frozen=True, kw_only=True):
 class WaterfallResult(msgspec.Struct, frozen=True, kw_only=True):
     """The rows and their sums; closing balances of tranches and reserves in the order given.
 
-    `tranche_interest` is the interest that each tranche receives by period.
+    `tranche_interest` is the interest that each tranche receives by period, `tranche_balloons` what
+    sweeps leave of its balloon: in its period what is refinanced, and zero after it.
     """
 
     rows: tuple[WaterfallRow, ...]
@@ -75,3 +76,4 @@ class WaterfallResult(msgspec.Struct, frozen=True, kw_only=True):
     tranche_balances: tuple[tuple[float | None, ...], ...] = ()
     reserve_balances: tuple[tuple[float, ...], ...] = ()
     tranche_interest: tuple[tuple[float, ...], ...] = ()
+    tranche_balloons: tuple[tuple[float, ...], ...] = ()
