@@ -400,6 +400,18 @@ def test_no_deal_repays_more_than_was_drawn(periods: int) -> None:
     assert codes == {"/facilities/0/principal_floor": "negative_amortisation"}
 
 
+@pytest.mark.parametrize("kind", ["senior", "mezzanine"])
+def test_a_level_payment_below_the_interest_is_no_repayment_of_a_deal(kind: Any) -> None:
+    """At 20 % of the first period and none later the level payment of 30 years is below 20 %."""
+    rate = RateTerms(base_rate=(0.0, 0.2, *(0.0 for _ in range(29))))
+    loan = DealFacility(name="loan", kind=kind, commitment=50.0, profile="annuity", rate=rate)
+    senior = facility("bank", commitment=10.0, profile="annuity")
+    fields: dict[str, Any] = {"construction_cost": (100.0,), "months_per_period": 12}
+    case = DealCase(**fields, cfads=(30.0,) * 30, facilities=(senior, loan))
+    codes = error_codes(lambda: model_deal(case))
+    assert codes == {"/facilities/1/profile": "negative_amortisation"}
+
+
 def test_a_tax_is_paid_on_the_income_after_the_interest_of_the_deal() -> None:
     plant = DepreciableAsset(name="plant", cost=128.0, life_years=10.0)
     tax = TaxTerms(rate=0.25, assets=(plant,))
@@ -695,13 +707,57 @@ def test_a_tax_that_depreciates_more_than_the_deal_costs_is_warned_of() -> None:
     assert text.startswith("the assets of the tax cost 900, above the funded cost of 1")
 
 
-def test_a_sweep_beside_a_balloon_is_warned_of() -> None:
-    debt = facility("a", commitment=70.0, profile="bullet")
-    swept = deal(facilities=(debt,), sweep_share=1.0, sweep_if_dscr_below=90.0)
-    assert swept.waterfall[0].sweep == 0.0
-    assert "the sweep prepays instalments; the balloon stays to be refinanced" in swept.warnings
-    unswept = deal(facilities=(debt,), sweep_share=1.0, sweep_if_dscr_below=0.0)
-    assert not [text for text in unswept.warnings if "sweep" in text]
+def test_a_sweep_repays_a_bullet_before_it_is_refinanced() -> None:
+    """Of 60 at 5 % each year sweeps 30 less interest: 27, 28.35, and the 4.65 that are left."""
+    fields: dict[str, Any] = {
+        "construction_cost": (100.0,),
+        "cfads": (30.0,) * 6,
+        "months_per_period": 12,
+        "sweep_share": 1.0,
+    }
+    rate = RateTerms(base_rate=0.05)
+    debt = DealFacility(name="a", commitment=60.0, profile="bullet", rate=rate)
+    swept = model_deal(DealCase(**fields, facilities=(debt,), sweep_if_dscr_below=200.0))
+    assert_lawful(swept)
+    rows = swept.rows[2:]
+    assert [row.sweep for row in rows] == pytest.approx([27.0, 28.35, 4.65, 0.0, 0.0, 0.0])
+    assert [row.senior_balance for row in rows] == pytest.approx([33.0, 4.65, 0.0, 0.0, 0.0, 0.0])
+    assert [row.senior_interest for row in rows[:3]] == pytest.approx([3.0, 1.65, 0.2325])
+    assert [row.distribution for row in rows[2:]] == pytest.approx([25.1175, 30.0, 30.0, 30.0])
+    (bullet,) = swept.facilities
+    assert (bullet.balloon, bullet.scheduled_balloon) == (0.0, 60.0)
+    assert not [text for text in swept.warnings if "balloon" in text or "sweep" in text]
+    unswept = model_deal(DealCase(**fields, facilities=(debt,), sweep_if_dscr_below=0.0))
+    assert unswept.facilities[0].balloon == unswept.rows[-1].balloon == 60.0
+    assert "sponsors refinance the balloon in period 7" in unswept.warnings
+
+
+@pytest.mark.parametrize(
+    ("order", "balloon"),
+    [("last_first", 12.0), ("next_first", 28.0), ("pro_rata", 32.0 * 28 / 48 - 20.0 / 6)],
+)
+def test_a_balloon_is_swept_in_the_order_of_the_instalments(order: Any, balloon: float) -> None:
+    """A sweep of 20 takes all of the balloon of 32, 16 of instalments first, or of both.
+
+    In proportion 28 of 48 are left, and half of the 16 - 28 / 3 of the second period is swept.
+    """
+    rate = RateTerms(base_rate=0.0)
+    terms: dict[str, Any] = {"profile": "balloon", "balloon": 32.0, "rate": rate}
+    result = model_deal(
+        DealCase(
+            construction_cost=(100.0,),
+            cfads=(56.0, 16.0),
+            months_per_period=12,
+            facilities=(DealFacility(name="a", commitment=64.0, **terms),),
+            sweep_share=0.5,
+            sweep_if_dscr_below=9.0,
+            sweep_order=order,
+        )
+    )
+    assert_lawful(result)
+    assert result.rows[2].senior_principal == pytest.approx(16.0)
+    assert result.rows[2].sweep == pytest.approx(20.0)
+    assert result.facilities[0].balloon == pytest.approx(balloon)
 
 
 def test_a_tax_by_the_year_on_moved_dates_is_warned_of() -> None:

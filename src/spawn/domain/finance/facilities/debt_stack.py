@@ -366,7 +366,7 @@ class DebtStack:
             balloon = due_last if facility.profile == "bullet" else min(balloon, due_last)
         payments = [row.payment - row.early_repayment for row in rows]
         payments[-1] -= balloon
-        return Repayment(
+        repayment = Repayment(
             balances=[amount, *(row.closing_balance for row in rows)],
             interest=[row.interest for row in rows],
             capitalised=[row.capitalised for row in rows],
@@ -378,6 +378,17 @@ class DebtStack:
             annual_rates=[row.annual_rate for row in rows],
             extras=_list_extras(rows),
         )
+        if self._is_within_cost:
+            self._reject_growing_loan(index, repayment)
+        return repayment
+
+    def _reject_growing_loan(self, index: int, repayment: Repayment) -> None:
+        """Reject a level payment below the interest: nobody lends the rest in operation."""
+        numbers = [self.periods_before + number for number in repayment.growing_periods]
+        if numbers:
+            detail = f"its payments are below the interest in {list_periods(numbers)}; use another"
+            pointer = f"/facilities/{self._places[index]}/profile"
+            raise Infeasible.at(pointer, "negative_amortisation", detail)
 
     def _check_floor(self, index: int, repayment: Repayment) -> None:
         """Reject a floor that the debt, or the cash of a period, is too small for."""
