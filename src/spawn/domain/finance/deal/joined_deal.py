@@ -261,13 +261,13 @@ def _list_operating_rows(deal: _JoinedDeal, senior: _SeniorDebt) -> list[DealRow
     dates = deal.inputs.schedule.dates
     rows: list[DealRow] = []
     cash_before = deal.funding.plan.reserve
-    refinanced = _sum_refinanced(deal)
+    refinancings = _sum_refinanced(deal)
     for t, paid in enumerate(deal.waterfall.rows):
         period = paid.period
         loans = fsum(loan.balances[t + 1] for loan in deal.loans.values())
         junior = paid.mezz_close + deal.vat.balances[t + 1] + loans
         open_balloons = fsum(left[t] for left in deal.waterfall.tranche_balloons)
-        senior_balance = (paid.senior_close or 0.0) + open_balloons - refinanced[t]
+        senior_balance = (paid.senior_close or 0.0) + open_balloons - refinancings[t]
         cash = paid.dsra_close + paid.trapped_close
         rows.append(
             DealRow(
@@ -283,7 +283,7 @@ def _list_operating_rows(deal: _JoinedDeal, senior: _SeniorDebt) -> list[DealRow
                 senior_interest=paid.senior_interest_paid,
                 senior_principal=paid.senior_principal_paid,
                 debt_service=paid.senior_paid,
-                balloon=refinanced[t],
+                balloon=refinancings[t],
                 senior_balance=senior_balance,
                 debt_balance=senior_balance + junior,
                 dscr=senior.dscr[t],
@@ -291,7 +291,7 @@ def _list_operating_rows(deal: _JoinedDeal, senior: _SeniorDebt) -> list[DealRow
                 plcr=senior.plcr[t],
                 dsra_balance=paid.dsra_close,
                 distribution=paid.distribution,
-                sponsor_cash_flow=paid.distribution - refinanced[t],
+                sponsor_cash_flow=paid.distribution - refinancings[t],
                 sweep=paid.sweep,
                 mezzanine_interest=paid.mezz_paid + paid.mezz_catch_up,
                 mezzanine_principal=paid.mezz_principal_paid,
@@ -513,8 +513,8 @@ def _warn_of_ends(deal: _JoinedDeal) -> list[str]:
     loans = fsum(loan.balances[-1] for loan in deal.loans.values())
     if loans > ROUNDING_NOISE * deal.funding.total_uses:
         warnings.append(f"at the end {loans:.10g} of shareholder loans is left")
-    refinanced = _sum_refinanced(deal)
-    balloons = [first + n for n, amount in enumerate(refinanced, start=1) if amount > 0.0]
+    refinancings = _sum_refinanced(deal)
+    balloons = [first + n for n, amount in enumerate(refinancings, start=1) if amount > 0.0]
     if balloons:
         warnings.append(f"sponsors refinance the balloon in {list_periods(balloons)}")
     return warnings

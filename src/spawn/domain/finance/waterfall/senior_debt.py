@@ -117,8 +117,8 @@ class TrancheAccount(msgspec.Struct, kw_only=True):
         if balloon <= 0.0:
             return 0.0
         performing = self.performing_balance
-        scheduled = sum(self.principal[t + 1 : self.balloon_period]) - self.prepayment
-        earlier = min(max(scheduled, 0.0), performing)  # what falls due before the balloon
+        dues_before = sum(self.principal[t + 1 : self.balloon_period]) - self.prepayment
+        earlier = min(max(dues_before, 0.0), performing)  # what falls due before the balloon
         if order == "pro_rata":
             part = amount * (balloon / (balloon + balance))
         else:
