@@ -21,6 +21,7 @@ from spawn.domain.finance.loans.loan_terms import (
     RateReset,
     resolve_loan_time,
 )
+from spawn.domain.finance.time_base.business_calendar import BusinessCalendar, BusinessDayRule
 from spawn.domain.finance.time_base.day_count import DayCount, add_months
 from spawn.domain.finance.time_base.payment_dates import PaymentDateTerms, PaymentFrequency
 
@@ -435,12 +436,84 @@ def test_a_payment_below_the_interest_grows_the_balance_where_it_is_allowed() ->
             {"/prepayments/0/effect": "contradiction"},
         ),
         ({"principal": (1.0,) * 9}, {"/principal": "wrong_length"}),
+        (
+            {
+                "termination": LoanTransfer(date=date(2026, 5, 15)),
+                "principal": (100.0, 0.0, 0.0, 40.0),
+            },
+            {"/principal/3": "out_of_order"},
+        ),
+        (
+            {
+                "termination": LoanTransfer(date=date(2026, 5, 15)),
+                "interest_base": "fixed",
+                "interest_base_dates": (QUARTERS[3],),
+            },
+            {"/interest_base_dates/0": "out_of_order"},
+        ),
+        (
+            {
+                "profile": "bullet",
+                "prepayments": (Prepayment(date=QUARTERS[2], amount=9.0, effect="shorten"),),
+            },
+            {"/prepayments/0/effect": "not_applicable"},
+        ),
+        # A rate of -50 % over three years is more than all of a balance.
+        (
+            {
+                "annual_rates": -0.5,
+                "dates": (date(2026, 1, 15), date(2029, 1, 15), date(2032, 1, 15)),
+                "accrued_interest": 0.0,
+            },
+            {"/annual_rates/0": "out_of_range", "/annual_rates/1": "out_of_range"},
+        ),
+        (
+            {
+                "dates": (date(2026, 1, 15), date(2029, 1, 15), date(2032, 1, 15)),
+                "rate_resets": (RateReset(date=date(2029, 2, 15), annual_rate=-0.5),),
+            },
+            {"/rate_resets": "out_of_range"},
+        ),
     ],
 )
 def test_terms_without_a_use_and_events_that_do_not_fit_are_rejected_by_name(
     fields: dict[str, Any], error: dict[str, str]
 ) -> None:
     assert codes(**fields) == error
+
+
+def test_principal_dates_of_a_loan_that_ends_before_them_remain() -> None:
+    ended = loan(principal_dates=QUARTERS[3:], termination=LoanTransfer(date=date(2026, 5, 15)))
+    assert [row.principal for row in ended.rows] == pytest.approx([0.0, 800.0])
+
+
+def test_a_loan_that_ends_on_a_day_that_counts_nothing_has_its_rate() -> None:
+    dates = (date(2026, 1, 30), date(2026, 4, 30), date(2026, 7, 30))
+    end = LoanTransfer(date=date(2026, 1, 31))
+    ended = loan(dates=dates, day_count="30E/360", termination=end)
+    assert [(row.annual_rate, row.interest) for row in ended.rows] == [(0.06, 0.0)]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_accrual_date_and_its_payment_date_are_one_day_of_events(order: int) -> None:
+    dates = PaymentDateTerms(
+        start=date(2026, 2, 15),
+        end=date(2027, 2, 15),
+        frequency=PaymentFrequency.QUARTERLY,
+        rule=BusinessDayRule.FOLLOWING,
+        accrual="unadjusted",
+        calendar=BusinessCalendar(base="target"),
+    )
+    accrual_date, payment_date = date(2026, 8, 15), date(2026, 8, 17)
+    resets = tuple(
+        RateReset(date=day, annual_rate=rate)
+        for day, rate in ((accrual_date, 0.1), (payment_date, 0.2))[::order]
+    )
+    fields: dict[str, Any] = {"dates": None, "payment_dates": dates}
+    assert codes(**fields, rate_resets=resets) == {"/rate_resets": "duplicate"}
+    ended = {"termination": LoanTransfer(date=accrual_date)}
+    draw = LoanDraw(date=payment_date, amount=1.0)
+    assert codes(**fields, **ended, draws=(draw,)) == {"/draws/0/date": "out_of_order"}
 
 
 def test_a_given_payment_and_accrued_interest_need_no_dates() -> None:

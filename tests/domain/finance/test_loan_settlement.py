@@ -13,7 +13,13 @@ from tests.searches import scale
 from spawn.domain.finance.loans.loan_results import LoanSchedule
 from spawn.domain.finance.loans.loan_schedule import build_loan_schedule
 from spawn.domain.finance.loans.loan_settlement import round_to_minor_units
-from spawn.domain.finance.loans.loan_terms import LoanTerms, LoanTransfer, Prepayment, RateReset
+from spawn.domain.finance.loans.loan_terms import (
+    LoanDraw,
+    LoanTerms,
+    LoanTransfer,
+    Prepayment,
+    RateReset,
+)
 from spawn.domain.finance.time_base.day_count import add_months
 
 pytestmark = pytest.mark.core
@@ -234,3 +240,20 @@ def test_each_column_is_settled_as_the_rounded_sum_of_its_exact_rows(
         is_whole = fields["annual_rates"] and "termination" not in fields
         tolerance = 0.00501 if is_whole else 0.01501
         assert abs(settled - sum(getattr(row, name) for row in schedule.rows)) < tolerance, name
+
+
+def test_a_draw_settles_as_no_principal_where_balances_round_apart() -> None:
+    schedule = loan(
+        principal=90_833.95,
+        annual_rates=0.09,
+        profile="bullet",
+        day_count="30E/360",
+        dates=tuple(date(2026, month, 15) for month in (1, 4, 7, 10)),
+        grace_periods=1,
+        grace="capitalised",
+        draws=(LoanDraw(date=date(2026, 5, 10), amount=154.434),),
+    )
+    row = round_to_minor_units(schedule)[1]
+    assert (row.principal, row.drawn) == (Decimal("0.00"), Decimal("154.44"))
+    assert row.closing_balance == row.opening_balance + row.drawn
+    assert row.payment == row.interest

@@ -256,6 +256,19 @@ def test_mirr_of_one_outlay_and_one_receipt_is_the_plain_rate() -> None:
     assert mirr([-100.0, 0.0, 121.0], 0.04, 0.09) == pytest.approx(0.10, abs=1e-14)
 
 
+def test_mirr_of_one_flow_names_their_number() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        mirr([-10.0], 0.1, 0.12)
+    assert pointers(caught) == {"/cash_flows": "wrong_length"}
+
+
+def test_a_negligible_outlay_at_the_start_counts_as_zero() -> None:
+    days = [START, START + timedelta(5000), START + timedelta(5990)]
+    result = xirr(days, [-1e-65, -1.0, 1e21])
+    assert result.rate == pytest.approx(xirr(days[1:], [-1.0, 1e21]).rate, rel=1e-12)
+    assert result.rate == pytest.approx(1e21 ** (365 / 990) - 1.0, rel=1e-9)
+
+
 def test_annualised_rates() -> None:
     effective, nominal = annualise(0.01, 12)
     assert effective == pytest.approx(1.01**12 - 1, rel=1e-14)

@@ -133,11 +133,20 @@ def test_a_blank_label_is_empty_and_spellings_in_case_are_one_sector() -> None:
 @pytest.mark.parametrize(
     ("project", "shocks", "warning"),
     [
-        (PLAIN, Shocks(rates=SWING), "rates changes nothing: no project has unhedged interest"),
+        (
+            PLAIN,
+            Shocks(rates=SWING),
+            "rates changes nothing: no project has unhedged interest on principal",
+        ),
         (
             msgspec.structs.replace(PLAIN, interest=(1.0,), principal=(10.0,), hedged_share=1.0),
             Shocks(rates=SWING),
-            "rates changes nothing: no project has unhedged interest",
+            "rates changes nothing: no project has unhedged interest on principal",
+        ),
+        (
+            msgspec.structs.replace(PLAIN, interest=(0.0, 2.0), principal=(10.0, 0.0)),
+            Shocks(rates=SWING),
+            "rates changes nothing: no project has unhedged interest on principal",
         ),
         (PLAIN, Shocks(capex=SWING), "capex changes nothing: no project has capex"),
         (PLAIN, Shocks(delay=SWING), "delay changes nothing: no project has capex"),

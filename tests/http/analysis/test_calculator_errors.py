@@ -141,6 +141,7 @@ def error_codes(response: httpx.Response) -> dict[str, str]:
             "/frequency",
             "out_of_range",
         ),
+        ("returns", FLOWS, {"currency_code": "USD"}, "/flows/0/currency_code", "mixed_currencies"),
         ("schedule", LOAN, {"profile": "magic"}, "/profile", "not_in_enum"),
         ("schedule", LOAN, {"currency_code": "XXQ"}, "/currency_code", "unknown_currency"),
         ("schedule", LOAN, {"currency_code": "XAU"}, "/currency_code", "no_minor_unit"),

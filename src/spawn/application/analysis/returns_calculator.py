@@ -246,7 +246,11 @@ def _find_rates(case: ReturnsCase, convention: DayCount) -> RateOutcome:
         return irr(cash_flows, case.periods_per_year or 1)
     for index, flow in enumerate(case.flows):
         if flow.currency_code is not None:
-            get_currency(flow.currency_code, pointer=f"/flows/{index}/currency_code")
+            pointer = f"/flows/{index}/currency_code"
+            get_currency(flow.currency_code, pointer=pointer)
+            if case.currency_code not in {None, flow.currency_code}:
+                detail = f"must be {case.currency_code}, the currency_code of all flows"
+                raise InvalidInput.at(pointer, "mixed_currencies", detail)
     default = case.currency_code or ""
     records = [
         DatedFlow(flow.date, flow.amount, flow.currency_code or default) for flow in case.flows

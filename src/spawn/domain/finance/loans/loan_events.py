@@ -16,7 +16,12 @@ from typing import Final, NamedTuple, TypeVar
 import msgspec
 
 from spawn.domain.errors import Infeasible
-from spawn.domain.finance.limits import ROUNDING_NOISE, expand_per_period, reject_overflow
+from spawn.domain.finance.limits import (
+    ROUNDING_NOISE,
+    FieldChecker,
+    expand_per_period,
+    reject_overflow,
+)
 from spawn.domain.finance.loans.loan_actuals import (
     LoanActuals,
     LoanCapitalisation,
@@ -30,7 +35,11 @@ from spawn.domain.finance.loans.loan_results import (
     LoanSchedule,
 )
 from spawn.domain.finance.loans.loan_stops import LoanStop, build_loan_stops
-from spawn.domain.finance.loans.loan_terms import LoanTerms, total_principal
+from spawn.domain.finance.loans.loan_terms import (
+    LOWEST_PERIOD_RATE,
+    LoanTerms,
+    total_principal,
+)
 from spawn.domain.finance.period_lists import list_periods
 from spawn.domain.finance.time_base.period_schedule import PeriodSchedule
 
@@ -61,7 +70,7 @@ class _PeriodMovements(msgspec.Struct):
 
         A day that a 30/360 rule does not count makes a period of no years: its rate is the last.
         """
-        years = self.years if self.ends_early and self.years else fraction
+        years = self.years if self.ends_early else fraction
         return self.rate_years / years if years else self.rate
 
 
@@ -172,6 +181,8 @@ class _LoanReplay:
 
     def run(self) -> None:
         """Replay every stop, or up to the termination."""
+        if self._actuals is None:
+            self._check_period_rates()
         self._movements.append(
             _PeriodMovements(opening=self._balance, accrued_interest=self._accrued_interest)
         )
@@ -189,6 +200,25 @@ class _LoanReplay:
             self._movements[-1].closing = self._balance
             if stop.is_termination:
                 break
+
+    def _check_period_rates(self) -> None:
+        """Reject rates so negative that a period would destroy the balance."""
+        rate_by_period = [0.0] * self._schedule.periods
+        reset_rate: float | None = None
+        for stop in self._stops:
+            if stop.period > len(rate_by_period):
+                break
+            rate = self._rates[stop.period - 1] if reset_rate is None else reset_rate
+            rate_by_period[stop.period - 1] += rate * stop.fraction
+            reset_rate = reset_rate if stop.reset_rate is None else stop.reset_rate
+            if stop.is_termination:
+                break
+        checker = FieldChecker()
+        for index, rate in enumerate(rate_by_period):
+            if rate < LOWEST_PERIOD_RATE:
+                pointer = "/rate_resets" if self._terms.rate_resets else f"/annual_rates/{index}"
+                checker.reject(pointer, "out_of_range", "is too negative for its period")
+        checker.raise_errors()
 
     def _take_over_interest(self, actuals: LoanActuals) -> None:
         """Go on from the interest of the ledger: that of late payments is in it."""

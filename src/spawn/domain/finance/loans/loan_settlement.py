@@ -129,6 +129,8 @@ def _settle_cumulatively(loan: LoanSchedule, minor_units: int) -> tuple[MinorUni
         capitalised = capitalisations.add(row.capitalised)
         if row.capitalised and not row.principal:
             capitalised = capitalisations.settle_other(capitalised, -movement)
+        elif row.drawn and not row.principal:  # what is drawn is all that moves the balance
+            drawn, movement = draws.settle_other(drawn, drawn - movement), _ZERO.quantize(movement)
         principal = movement + capitalised
         payment = payments.add(row.payment)
         if not row.payment:

@@ -26,7 +26,8 @@ PrepaymentEffect = Literal["relevel", "shorten"]
 InterestBase = Literal["balance", "fixed"]
 
 _RATE_LIMITS: Final = (-0.5, MAX_RATE)
-_LOWEST_PERIOD_RATE: Final = -0.9
+LOWEST_PERIOD_RATE: Final = -0.9
+"""The rate of a whole period that a balance survives."""
 _MAX_EVENTS: Final = 2_400
 _SHARE_SUM_TOLERANCE: Final = 1e-9  # shares printed with nine decimals pass
 
@@ -164,7 +165,7 @@ def compute_period_rates(annual: Sequence[float], accruals: Sequence[float]) -> 
     rates = tuple(rate * tau for rate, tau in zip(annual, accruals, strict=True))
     checker = FieldChecker()
     for index, rate in enumerate(rates):
-        if rate < _LOWEST_PERIOD_RATE:
+        if rate < LOWEST_PERIOD_RATE:
             checker.reject(
                 f"/annual_rates/{index}", "out_of_range", "is too negative for its period"
             )
@@ -329,7 +330,7 @@ def _check_events(checker: FieldChecker, terms: LoanTerms, schedule: PeriodSched
     _check_amounts_of_events(checker, terms)
     if schedule.accrual_dates is not None:
         start, end = schedule.accrual_dates[0], schedule.accrual_dates[-1]
-        _check_days_of_events(checker, terms, start, end)
+        _check_days_of_events(checker, terms, schedule, start, end)
         _check_lists_of_days(checker, terms, start, end)
 
 
@@ -340,11 +341,7 @@ def _check_amounts_of_events(checker: FieldChecker, terms: LoanTerms) -> None:
     for name in ("draws", "prepayments"):
         for index, event in enumerate(getattr(terms, name) or ()):
             checker.require_positive(f"/{name}/{index}/amount", event.amount)
-    if terms.payment is not None or terms.instalment is not None:
-        for index, prepayment in enumerate(terms.prepayments or ()):
-            if prepayment.effect == "relevel":
-                detail = "the payment is given; a prepayment leaves less of the rest at the end"
-                checker.reject(f"/prepayments/{index}/effect", "contradiction", detail)
+    _check_prepayment_effects(checker, terms)
     for name in ("take_over", "termination"):
         transfer: LoanTransfer | None = getattr(terms, name)
         if transfer is not None and transfer.price is not None:
@@ -353,15 +350,32 @@ def _check_amounts_of_events(checker: FieldChecker, terms: LoanTerms) -> None:
             checker.require_amount(f"/{name}/price", transfer.price, low=low)
 
 
-def _check_days_of_events(checker: FieldChecker, terms: LoanTerms, start: date, end: date) -> None:
-    """Reject events outside the loan, two resets on one day, and an end before the take-over."""
+def _check_prepayment_effects(checker: FieldChecker, terms: LoanTerms) -> None:
+    is_fixed = terms.payment is not None or terms.instalment is not None
+    for index, prepayment in enumerate(terms.prepayments or ()):
+        pointer = f"/prepayments/{index}/effect"
+        if terms.profile == "bullet" and prepayment.effect == "shorten":
+            detail = "a bullet has no instalments that end earlier"
+            checker.reject(pointer, "not_applicable", detail)
+        if is_fixed and prepayment.effect == "relevel":
+            detail = "the payment is given; a prepayment leaves less of the rest at the end"
+            checker.reject(pointer, "contradiction", detail)
+
+
+def _check_days_of_events(
+    checker: FieldChecker, terms: LoanTerms, schedule: PeriodSchedule, start: date, end: date
+) -> None:
+    """Reject events outside the loan, two resets on one day, and an end before the take-over.
+
+    A payment date and the accrual date that it was moved from are one day.
+    """
+    accrual_day_of = _map_to_accrual_days(schedule)
     days: list[tuple[str, date]] = []
     for name in ("rate_resets", "draws", "prepayments"):
         events = getattr(terms, name)
         if events is not None and checker.require_size(f"/{name}", len(events), _MAX_EVENTS):
             days += [(f"/{name}/{index}/date", event.date) for index, event in enumerate(events)]
-    if terms.termination is not None:
-        _check_days_before(checker, terms.termination.date, days)
+    _check_order_of_transfers(checker, terms, schedule, days)
     for name in ("take_over", "termination"):
         transfer: LoanTransfer | None = getattr(terms, name)
         days += [(f"/{name}/date", transfer.date)] if transfer is not None else []
@@ -370,18 +384,53 @@ def _check_days_of_events(checker: FieldChecker, terms: LoanTerms, start: date, 
     for pointer, day in days:
         if not start < day < end:
             checker.reject(pointer, "out_of_range", f"must be after {start} and before {end}")
-    resets = [reset.date for reset in terms.rate_resets or ()]
+    resets = [accrual_day_of.get(reset.date, reset.date) for reset in terms.rate_resets or ()]
     if len(set(resets)) < len(resets):
         checker.reject("/rate_resets", "duplicate", "two resets have one date")
-    if terms.take_over and terms.termination and terms.take_over.date >= terms.termination.date:
-        checker.reject("/termination/date", "out_of_order", "must be after the take-over")
 
 
-def _check_days_before(checker: FieldChecker, end: date, days: list[tuple[str, date]]) -> None:
+def _check_order_of_transfers(
+    checker: FieldChecker, terms: LoanTerms, schedule: PeriodSchedule, days: list[tuple[str, date]]
+) -> None:
     """Reject events that the termination leaves without an effect, those of its day too."""
-    for pointer, day in days:
-        if day >= end:
-            checker.reject(pointer, "out_of_order", f"must be before the termination on {end}")
+    if terms.termination is None:
+        return
+    accrual_day_of = _map_to_accrual_days(schedule)
+    ending = terms.termination.date
+    end = accrual_day_of.get(ending, ending)
+    for pointer, day in [*days, *_list_contract_days(terms, schedule, end)]:
+        if accrual_day_of.get(day, day) >= end:
+            checker.reject(pointer, "out_of_order", f"must be before the termination on {ending}")
+    if terms.take_over is not None:
+        bought = terms.take_over.date
+        if accrual_day_of.get(bought, bought) >= end:
+            checker.reject("/termination/date", "out_of_order", "must be after the take-over")
+
+
+def _map_to_accrual_days(schedule: PeriodSchedule) -> dict[date, date]:
+    return dict(zip(schedule.dates or (), schedule.accrual_dates or (), strict=True))
+
+
+def _list_contract_days(
+    terms: LoanTerms, schedule: PeriodSchedule, end: date
+) -> list[tuple[str, date]]:
+    """Return the dates of the draws of a series, and of a base that is never renewed.
+
+    Principal dates after the end are those of the loan as it was agreed, and remain.
+    """
+    days: list[tuple[str, date]] = []
+    if isinstance(terms.principal, tuple):
+        days += [
+            (f"/principal/{index}", day)
+            for index, (amount, day) in enumerate(
+                zip(terms.principal, schedule.accrual_dates or (), strict=False)
+            )
+            if amount
+        ]
+    renewals = terms.interest_base_dates or ()
+    if renewals and min(renewals) >= end:
+        days.append(("/interest_base_dates/0", renewals[0]))
+    return days
 
 
 def _check_lists_of_days(checker: FieldChecker, terms: LoanTerms, start: date, end: date) -> None:

@@ -226,7 +226,10 @@ def _solve_plain_series(days: list[int], amounts: Sequence[float]) -> float | No
     if not (early and late and days[split - 1] < days[split]):
         return None
     changes_once = (max(late) <= 0.0) if is_loan else (min(late) >= 0.0)
-    if changes_once and _is_plain(sum(early)) and _is_plain(sum(late)):
+    if not (changes_once and _is_plain(sum(early)) and _is_plain(sum(late))):
+        return None
+    # Negligible amounts count as zero, which may move the first date.
+    if min(map(abs, filter(None, amounts))) > _NEGLIGIBLE * max(map(abs, amounts)):
         return solve_one_sign_change(days, amounts, split)
     return None
 
@@ -328,7 +331,9 @@ def mirr(cash_flows: Sequence[float], finance_rate: float, reinvest_rate: float)
     _check_discount_rate(checker, finance_rate, "/finance_rate")
     _check_discount_rate(checker, reinvest_rate, "/reinvest_rate")
     _check_amounts(checker, cash_flows)
-    if len(cash_flows) > 0 and not min(cash_flows) < 0.0:
+    if len(cash_flows) == 1:
+        checker.reject("/cash_flows", "wrong_length", "must have at least two flows")
+    elif len(cash_flows) > 0 and not min(cash_flows) < 0.0:
         checker.reject("/cash_flows", "single_sign", "must have an outlay")
     checker.raise_errors()
     periods = len(cash_flows) - 1

@@ -1,6 +1,7 @@
 """Warnings of a simulation: scenarios left out, labels that are missing, data without a use."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 from spawn.domain.finance.simulation.monte_carlo_case import (
     Shock,
@@ -66,9 +67,7 @@ def _warn_of_labels(case: SimulationCase) -> list[str]:
 def _warn_of_idle_shocks(case: SimulationCase) -> list[str]:
     """Warn of shocks that change no project."""
     has_capex = any(any(project.capex) for project in case.projects)
-    is_exposed = any(
-        any(project.interest) and project.hedged_share < 1.0 for project in case.projects
-    )
+    is_exposed = any(_has_debt(project) and project.hedged_share < 1.0 for project in case.projects)
     touches = {
         "cfads": any(any(project.cfads) for project in case.projects),
         "capex": has_capex,
@@ -82,11 +81,20 @@ def _warn_of_idle_shocks(case: SimulationCase) -> list[str]:
     ]
 
 
+def _has_debt(project: SimulatedProject) -> bool:
+    """Return whether interest falls on a balance, which is the principal from its period on."""
+    owed = [*accumulate(reversed(project.principal))][::-1]
+    return any(
+        interest > 0.0 and balance > 0.0
+        for interest, balance in zip(project.interest, owed, strict=False)
+    )
+
+
 _EXPOSURE_TO = {
     "cfads": "CFADS",
     "capex": "capex",
     "delay": "capex",
-    "rates": "unhedged interest",
+    "rates": "unhedged interest on principal",
 }
 
 
