@@ -402,8 +402,8 @@ def _check_order_of_transfers(
         if accrual_day_of.get(day, day) >= end:
             checker.reject(pointer, "out_of_order", f"must be before the termination on {ending}")
     if terms.take_over is not None:
-        bought = terms.take_over.date
-        if accrual_day_of.get(bought, bought) >= end:
+        purchase_day = terms.take_over.date
+        if accrual_day_of.get(purchase_day, purchase_day) >= end:
             checker.reject("/termination/date", "out_of_order", "must be after the take-over")
 
 

@@ -83,10 +83,10 @@ def _warn_of_idle_shocks(case: SimulationCase) -> list[str]:
 
 def _has_debt(project: SimulatedProject) -> bool:
     """Return whether interest falls on a balance, which is the principal from its period on."""
-    owed = [*accumulate(reversed(project.principal))][::-1]
+    balances = [*accumulate(reversed(project.principal))][::-1]
     return any(
         interest > 0.0 and balance > 0.0
-        for interest, balance in zip(project.interest, owed, strict=False)
+        for interest, balance in zip(project.interest, balances, strict=False)
     )
 
 

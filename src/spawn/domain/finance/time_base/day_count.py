@@ -442,8 +442,8 @@ class _NotionalGrid(NamedTuple):
         return self._move(anchor, step), self._move(anchor, step + 1)
 
     def _move(self, day: date, periods: int) -> date:
-        moved = add_months(day, self.months * periods)
+        target = add_months(day, self.months * periods)
         if periods and self.roll_day is not None and _is_on_roll_day(day, self.roll_day):
-            last = count_month_days(moved.year, moved.month)
-            return moved.replace(day=min(self.roll_day, last))
-        return moved
+            last = count_month_days(target.year, target.month)
+            return target.replace(day=min(self.roll_day, last))
+        return target

@@ -268,8 +268,8 @@ def _find_grid(dates: Sequence[date], months: int) -> _Grid:
 
 
 def _rate_grid(grid: _Grid, dates: Sequence[date]) -> tuple[int, int]:
-    placed = sum(position is not None for position in grid.place(dates))
-    return placed, _count_exact(dates, grid.roll_day)
+    places = sum(position is not None for position in grid.place(dates))
+    return places, _count_exact(dates, grid.roll_day)
 
 
 def _list_candidates(dates: Sequence[date]) -> list[int]:

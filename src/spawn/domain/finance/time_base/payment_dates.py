@@ -220,17 +220,17 @@ def _step_interval(terms: PaymentDateTerms, day: date, direction: int) -> date:
     """Return the date one interval away, before any move to a business day."""
     if terms.months is None:
         return day + timedelta(days=direction * (terms.interval_days or 1))
-    stepped = add_months(day, direction * terms.months)
+    regular_day = add_months(day, direction * terms.months)
     is_month_end = terms.end_of_month and is_last_business_day(day, terms.calendar)
-    return last_of_month(stepped) if is_month_end else stepped
+    return last_of_month(regular_day) if is_month_end else regular_day
 
 
 def _move_by_interval(terms: PaymentDateTerms, day: date, direction: int) -> date:
     """Return the business day one interval away; the end of a month stays one where asked."""
-    stepped = _step_interval(terms, day, direction)
+    regular_day = _step_interval(terms, day, direction)
     keeps_month_end = terms.end_of_month and is_last_business_day(day, terms.calendar)
     rule = BusinessDayRule.PRECEDING if keeps_month_end and terms.months else terms.rule
-    return adjust_to_business_day(stepped, rule, terms.calendar)
+    return adjust_to_business_day(regular_day, rule, terms.calendar)
 
 
 def _check_terms(terms: PaymentDateTerms) -> None:
