@@ -732,6 +732,17 @@ def test_a_sweep_repays_a_bullet_before_it_is_refinanced() -> None:
     assert "sponsors refinance the balloon in period 7" in unswept.warnings
 
 
+def test_balloons_that_are_refinanced_together_leave_no_balance() -> None:
+    debts = tuple(
+        facility(f"bank {number}", commitment=amount, profile="bullet")
+        for number, amount in enumerate((11.1, 22.3, 7.7, 0.1))
+    )
+    result = deal(facilities=debts)
+    assert_lawful(result)
+    assert result.rows[-2].senior_balance == pytest.approx(41.2)
+    assert result.rows[-1].senior_balance == 0.0
+
+
 @pytest.mark.parametrize(
     ("order", "balloon"),
     [("last_first", 12.0), ("next_first", 28.0), ("pro_rata", 32.0 * 28 / 48 - 20.0 / 6)],

@@ -247,6 +247,27 @@ def test_a_released_reserve_repays_the_bank_of_a_letter_of_credit() -> None:
     assert rows[1].distribution == pytest.approx(0.4)
 
 
+def test_a_sweep_reduces_balance_and_balloon_by_what_it_takes() -> None:
+    """Before the balloon of period 2 lie 10, after it 10: the last is swept first, then it."""
+    tranche = SeniorTranche(
+        opening_balance=30.0,
+        principal=(10.0, 10.0, 10.0),
+        annual_rates=0.0,
+        balloon=20.0,
+        balloon_period=2,
+    )
+    result = run(
+        cfads=(25.0, 10.0, 10.0),
+        tranches=(tranche,),
+        months_per_period=12,
+        sweep_share=1.0,
+        sweep_if_dscr_below=9.0,
+    )
+    assert [row.sweep for row in result.rows] == [15.0, 0.0, 0.0]
+    assert [row.senior_close for row in result.rows] == [10.0, 0.0, 0.0]
+    assert result.tranche_balloons == ((15.0, 15.0, 0.0),)
+
+
 def test_a_second_reserve_fills_the_first_one() -> None:
     reserves = (
         ReserveTerms(target=5.0),

@@ -91,6 +91,13 @@ class _SeniorDebt(NamedTuple):
     plcr: tuple[float | None, ...]
 
 
+class _Balloons(NamedTuple):
+    """Balloons of senior debt by period of operation: refinanced at its end, and left after it."""
+
+    refinancings: list[float]
+    closing: list[float]
+
+
 def model_deal(case: DealCase) -> DealResult:
     """Solve a deal, and pay it out period by period.
 
@@ -261,13 +268,12 @@ def _list_operating_rows(deal: _JoinedDeal, senior: _SeniorDebt) -> list[DealRow
     dates = deal.inputs.schedule.dates
     rows: list[DealRow] = []
     cash_before = deal.funding.plan.reserve
-    refinancings = _sum_refinanced(deal)
+    balloons = _sum_balloons(deal)
     for t, paid in enumerate(deal.waterfall.rows):
         period = paid.period
         loans = fsum(loan.balances[t + 1] for loan in deal.loans.values())
         junior = paid.mezz_close + deal.vat.balances[t + 1] + loans
-        open_balloons = fsum(left[t] for left in deal.waterfall.tranche_balloons)
-        senior_balance = (paid.senior_close or 0.0) + open_balloons - refinancings[t]
+        senior_balance = (paid.senior_close or 0.0) + balloons.closing[t]
         cash = paid.dsra_close + paid.trapped_close
         rows.append(
             DealRow(
@@ -283,7 +289,7 @@ def _list_operating_rows(deal: _JoinedDeal, senior: _SeniorDebt) -> list[DealRow
                 senior_interest=paid.senior_interest_paid,
                 senior_principal=paid.senior_principal_paid,
                 debt_service=paid.senior_paid,
-                balloon=refinancings[t],
+                balloon=balloons.refinancings[t],
                 senior_balance=senior_balance,
                 debt_balance=senior_balance + junior,
                 dscr=senior.dscr[t],
@@ -291,7 +297,7 @@ def _list_operating_rows(deal: _JoinedDeal, senior: _SeniorDebt) -> list[DealRow
                 plcr=senior.plcr[t],
                 dsra_balance=paid.dsra_close,
                 distribution=paid.distribution,
-                sponsor_cash_flow=paid.distribution - refinancings[t],
+                sponsor_cash_flow=paid.distribution - balloons.refinancings[t],
                 sweep=paid.sweep,
                 mezzanine_interest=paid.mezz_paid + paid.mezz_catch_up,
                 mezzanine_principal=paid.mezz_principal_paid,
@@ -308,14 +314,19 @@ def _list_operating_rows(deal: _JoinedDeal, senior: _SeniorDebt) -> list[DealRow
     return rows
 
 
-def _sum_refinanced(deal: _JoinedDeal) -> list[float]:
-    """Return what sweeps have left of the balloons, by the period that refinances it."""
-    amounts = [0.0] * deal.inputs.operating_periods
+def _sum_balloons(deal: _JoinedDeal) -> _Balloons:
+    """Return what sweeps have left of the balloons, and the part that sponsors refinance."""
+    periods = deal.inputs.operating_periods
+    balloons = _Balloons([0.0] * periods, [0.0] * periods)
     for index, repayment in enumerate(deal.funding.sizing.repayments):
-        if index != deal.inputs.mezzanine:
-            last = len(repayment.payments) - 1
-            amounts[last] += deal.waterfall.tranche_balloons[_tranche_of(deal, index)][last]
-    return amounts
+        if index == deal.inputs.mezzanine:
+            continue
+        last = len(repayment.payments) - 1
+        amounts = deal.waterfall.tranche_balloons[_tranche_of(deal, index)]
+        balloons.refinancings[last] += amounts[last]
+        for t in range(last):
+            balloons.closing[t] += amounts[t]
+    return balloons
 
 
 def _tranche_of(deal: _JoinedDeal, index: int) -> int:
@@ -513,7 +524,7 @@ def _warn_of_ends(deal: _JoinedDeal) -> list[str]:
     loans = fsum(loan.balances[-1] for loan in deal.loans.values())
     if loans > ROUNDING_NOISE * deal.funding.total_uses:
         warnings.append(f"at the end {loans:.10g} of shareholder loans is left")
-    refinancings = _sum_refinanced(deal)
+    refinancings = _sum_balloons(deal).refinancings
     balloons = [first + n for n, amount in enumerate(refinancings, start=1) if amount > 0.0]
     if balloons:
         warnings.append(f"sponsors refinance the balloon in {list_periods(balloons)}")

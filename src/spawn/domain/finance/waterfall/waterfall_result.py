@@ -13,7 +13,8 @@ class WaterfallRow(msgspec.Struct, frozen=True, kw_only=True):
     locked up. `senior_due` is scheduled, `arrears` are carried in; `senior_paid` includes what
     locked-up cash and reserves paid. `reserve_` figures sum the reserves beside the DSRA.
     `dsra_close` is with a letter of credit the amount that may be drawn, `dsra_owed_close` what
-    its bank is owed with interest; `dsra_topup` repays it, interest first.
+    its bank is owed with interest; `dsra_topup` repays it, interest first. `senior_close` is
+    without balloons, of which `sweep` repays a part too: `tranche_balloons` has what is left.
     """
 
     period: int
