@@ -262,6 +262,18 @@ def test_the_instalment_of_a_shorter_straight_line_loan_is_a_quarter_of_it() -> 
     assert [row.principal for row in rows] == pytest.approx([65.0, 25.0, 10.0, 0.0])
 
 
+@pytest.mark.parametrize("profile", ["straight_line", "annuity"])
+def test_the_instalments_of_a_shorter_loan_leave_the_whole_balloon(
+    profile: Literal["straight_line", "annuity"],
+) -> None:
+    early = Prepayment(date=QUARTERS[1], amount=30.0, effect="shorten")
+    terms = SHORTENING | {"profile": profile, "balloon": 20.0}
+    rows = loan(**terms, prepayments=(early,)).rows
+    assert [row.closing_balance for row in rows[2:]] == pytest.approx([20.0, 0.0])
+    if profile == "straight_line":
+        assert [row.principal for row in rows] == pytest.approx([50.0, 20.0, 10.0, 20.0])
+
+
 @pytest.mark.parametrize("effect", ["relevel", "keep_payment"])
 def test_a_reset_to_the_same_rate_leaves_a_shorter_annuity_as_it_is(effect: str) -> None:
     terms = SHORTENING | {"profile": "annuity"}

@@ -326,7 +326,11 @@ class _LoanReplay:
             if self._terms.profile == "annuity" and self.first_level_payment is None:
                 self.first_level_payment = self._payment or due - self._balloon + self._due_interest
         else:
-            due = self._take_advance(self._regular_principal())
+            due = self._regular_principal()
+            if self._balloon and not self._may_pass_below_balloon:
+                # A payment that stays takes nothing of the balloon, which is due at the end.
+                due = min(due, max(self._scheduled_balance - self._balloon, 0.0))
+            due = self._take_advance(due)
         if due < -ROUNDING_NOISE * max(self._balance, 1.0):
             self._growing_periods.append(stop.period)
             # A payment that is solved for a plan repays the loan all the same, and is warned of.
@@ -369,10 +373,15 @@ class _LoanReplay:
 
         A level payment that was solved may pass below the balloon and grow up to it again.
         """
-        is_solved = self._terms.profile == "annuity" and self._payment is not None
-        if is_solved and not (self._has_early_repayment or self._keeps_payment):
+        if self._may_pass_below_balloon:
             return False
-        return bool(self._balloon) and self._scheduled_balance <= self._balloon
+        noise = ROUNDING_NOISE * self._movements[0].opening
+        return bool(self._balloon) and self._scheduled_balance <= self._balloon + noise
+
+    @property
+    def _may_pass_below_balloon(self) -> bool:
+        is_solved = self._terms.profile == "annuity" and self._payment is not None
+        return is_solved and not (self._has_early_repayment or self._keeps_payment)
 
     def _regular_principal(self) -> float:
         """Return the regular principal of this stop, before it is capped at the balance."""
