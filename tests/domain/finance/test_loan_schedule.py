@@ -137,7 +137,7 @@ def test_rounded_amounts_are_whole_minor_units_and_close_at_zero(
     for row, exact in zip(rows, schedule.rows, strict=True):
         assert row.principal == row.principal.quantize(unit)
         # The sums of payments and balances are rounded, each by half a unit at most.
-        assert abs(row.interest - Decimal(exact.interest)) <= 2 * unit
+        assert abs(row.interest - Decimal(str(exact.interest))) <= 2 * unit
         assert row.closing_balance == row.opening_balance + row.capitalised - row.principal
 
 
