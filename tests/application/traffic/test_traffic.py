@@ -1,7 +1,7 @@
 """One client can neither use up the places of the others nor make them wait behind its own."""
 
 import asyncio
-from time import monotonic
+from typing import Any
 
 import pytest
 
@@ -17,6 +17,8 @@ from spawn.application.traffic.shared_places import SharedPlaces
 from spawn.application.traffic.token_buckets import TokenBuckets
 from spawn.application.traffic.traffic_control import TrafficControl, TrafficLimits
 from spawn.domain.errors import DeadlineExceeded, Overloaded
+from spawn.entrypoints.http.limits import HttpLimits
+from spawn.entrypoints.http.middleware.arriving_body import ArrivingBody
 
 
 class TestBuckets:
@@ -141,24 +143,89 @@ class TestTurns:
 
 
 class TestLargeBodies:
-    async def test_those_of_one_client_follow_one_another_beside_another_client(self) -> None:
-        slots = RequestSlots(64)
-        size = request_slots.LARGE_BYTES_S // 20
-        for client in ("good", "hostile"):
-            await HeldPlace(client).take_slot(slots)
-        begin_s = monotonic()
-        for _ in range(3):
-            await HeldPlace("hostile").take_slot(slots, size)
-        assert monotonic() - begin_s >= 2 / 20
-        assert slots.find_delay_s("good", size) == 0.0
-        assert 0.0 < slots.find_delay_s("good", size) <= 1 / 20
+    SECOND = request_slots.LARGE_BYTES_S
+    """Bytes of a body that books a second."""
 
-    async def test_a_client_alone_and_small_bodies_wait_for_nothing(self) -> None:
+    def contend(self) -> RequestSlots:
         slots = RequestSlots(64)
-        assert [slots.find_delay_s("a", 2**30) for _ in range(3)] == [0.0] * 3
-        for client in ("a", "b"):
-            await HeldPlace(client).take_slot(slots, request_slots.LARGE_BODY_BYTES)
+        for client in ("good", "hostile"):
+            assert slots.take(client)
+        return slots
+
+    def test_those_of_one_client_follow_one_another_beside_another_client(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(request_slots, "monotonic", lambda: 100.0)
+        slots = self.contend()
+        delays_s = [slots.book_large_body("hostile", 2 * self.SECOND) for _ in range(3)]
+        assert delays_s == [0.0, 2.0, 4.0]
+        assert slots.book_large_body("good", self.SECOND) == 0.0
+        assert slots.book_large_body("good", self.SECOND) == 1.0
+
+    def test_one_that_would_wait_long_is_rejected_and_books_nothing(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(request_slots, "monotonic", lambda: 100.0)
+        slots = self.contend()
+        for _ in range(3):
+            slots.book_large_body("hostile", 2 * self.SECOND)
+        for _ in range(50):
+            with pytest.raises(Overloaded) as raised:
+                slots.book_large_body("hostile", 2 * self.SECOND)
+            assert raised.value.retry_after_s == 6.0
+        monkeypatch.setattr(request_slots, "monotonic", lambda: 106.0)
+        assert slots.book_large_body("hostile", self.SECOND) == 0.0
+
+    def test_a_client_alone_and_small_bodies_wait_for_nothing(self) -> None:
+        slots = RequestSlots(64)
+        assert [slots.book_large_body("a", 2**30) for _ in range(3)] == [0.0] * 3
+        assert slots.take("b")
+        for _ in range(1000):
+            assert slots.book_large_body("a", request_slots.LARGE_BODY_BYTES) == 0.0
         assert slots._next_large_s == {}
+
+    async def test_one_whose_client_leaves_gives_its_time_back_and_takes_no_slot(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(request_slots, "monotonic", lambda: 100.0)
+        slots = self.contend()
+        assert slots.book_large_body("hostile", 3 * self.SECOND) == 0.0
+        for _ in range(20):
+            messages = iter(
+                (
+                    {"type": "http.request", "body": bytes(2 * self.SECOND), "more_body": False},
+                    {"type": "http.disconnect"},
+                )
+            )
+
+            async def receive(messages: Any = messages) -> Any:
+                return next(messages)
+
+            place = HeldPlace("hostile")
+            body = ArrivingBody("/v1/ops/projects", receive, HttpLimits(), place, slots)
+            assert await body.receive() == {"type": "http.disconnect"}
+        assert slots.book_large_body("hostile", self.SECOND) == 3.0
+        assert slots.in_use == 2
+
+    async def test_one_that_is_cancelled_gives_its_time_back(self) -> None:
+        slots = self.contend()
+        slots.book_large_body("hostile", self.SECOND)
+        is_whole = asyncio.Event()
+
+        async def receive() -> Any:
+            if is_whole.is_set():
+                await asyncio.Event().wait()
+            is_whole.set()
+            return {"type": "http.request", "body": bytes(4 * self.SECOND), "more_body": False}
+
+        body = ArrivingBody("/", receive, HttpLimits(), HeldPlace("hostile"), slots)
+        waiting = asyncio.create_task(body.receive())
+        await is_whole.wait()
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert slots.book_large_body("hostile", self.SECOND) <= 1.0
 
 
 class TestAdmission:

@@ -1,15 +1,18 @@
 """What one client does to the service, and what another one notices of it."""
 
 import contextlib
+import json
 import socket
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
+import tenacity
 from tests.http.conftest import WIND, Service, Start
 
 from spawn.adapters.memory.store import MemoryStore
+from spawn.application.traffic import request_slots
 from spawn.application.traffic.traffic_control import TrafficLimits
 from spawn.domain.change import StoredAggregate
 from spawn.domain.query import Page, Query
@@ -83,6 +86,86 @@ def test_bodies_that_never_come_take_no_slot(
         assert client.get(PROJECTS).status_code == 200
         assert other.get(PROJECTS).status_code == 200
         assert other.post(PROJECTS, json=WIND).status_code == 201
+
+
+def post_large(connection: socket.socket, size: int = 20_000) -> None:
+    body = json.dumps(WIND).encode().ljust(size)
+    connection.sendall(
+        f"POST {PROJECTS}?dry_run=true HTTP/1.1\r\nHost: localhost\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {size}\r\n\r\n".encode()
+    )
+    connection.sendall(body)
+
+
+def test_large_bodies_beyond_some_seconds_are_503_at_once(
+    start: Start, monkeypatch: pytest.MonkeyPatch, connections: contextlib.ExitStack
+) -> None:
+    monkeypatch.setattr(request_slots, "LARGE_BYTES_S", 1)
+    monkeypatch.setattr(request_slots, "CONTENTION_S", 3600.0)
+    service = start()
+    with other_client(service) as other:
+        assert other.get(PROJECTS).status_code == 200
+        first = connect(service, connections)
+        post_large(first)
+        assert read_status(first) == 200
+        for _ in range(3):
+            second = connect(service, connections)
+            post_large(second)
+            response = second.recv(65536)
+            assert response.startswith(b"HTTP/1.1 503 ")
+            assert b'"code":"overloaded"' in response
+            assert b"\r\nretry-after: 20000\r\n" in response
+        with service.client() as client:
+            assert client.post(PROJECTS, json=WIND).status_code == 201
+        assert other.get(PROJECTS).status_code == 200
+
+
+def test_a_large_body_whose_client_leaves_while_it_waits_holds_nothing(
+    start: Start, monkeypatch: pytest.MonkeyPatch, connections: contextlib.ExitStack
+) -> None:
+    monkeypatch.setattr(request_slots, "LARGE_BYTES_S", 1)
+    monkeypatch.setattr(request_slots, "MAX_LARGE_WAIT_S", 30_000.0)
+    monkeypatch.setattr(request_slots, "CONTENTION_S", 3600.0)
+    service = start()
+    with other_client(service) as other:
+
+        def wait_for_bodies(count: int) -> None:
+            for attempt in tenacity.Retrying(
+                wait=tenacity.wait_fixed(0.01), stop=tenacity.stop_after_delay(20), reraise=True
+            ):
+                with attempt:
+                    traffic = other.get("/monitoring/health").json()["checks"]["traffic"]
+                    assert (traffic["bodies"]["taken"], traffic["requests"]["taken"]) == (count, 0)
+
+        assert other.get(PROJECTS).status_code == 200
+        first = connect(service, connections)
+        post_large(first)
+        assert read_status(first) == 200
+        for _ in range(3):  # each one that is abandoned leaves the time to the next one
+            second = connect(service, connections)
+            post_large(second)
+            wait_for_bodies(1)
+            second.close()
+            wait_for_bodies(0)
+
+
+def test_a_length_without_a_body_books_no_time(
+    start: Start, monkeypatch: pytest.MonkeyPatch, connections: contextlib.ExitStack
+) -> None:
+    monkeypatch.setattr(request_slots, "CONTENTION_S", 3600.0)
+    service = start()
+    with other_client(service) as other:
+        assert other.get(PROJECTS).status_code == 200
+        for method in ("GET", "HEAD", "POST", "DELETE"):
+            connection = connect(service, connections)
+            connection.sendall(
+                f"{method} {PROJECTS}/x HTTP/1.1\r\nHost: localhost\r\n"
+                "Content-Length: 1000000000000\r\n\r\n".encode()
+            )
+            assert 400 <= read_status(connection) < 500
+        last = connect(service, connections)
+        post_large(last)
+        assert read_status(last) == 200
 
 
 def test_an_upload_of_a_byte_at_a_time_is_408(

@@ -20,6 +20,9 @@ LARGE_BODY_BYTES: Final = 4 * 1024
 LARGE_BYTES_S: Final = 512 * 1024
 """Bytes of large bodies of one client that begin in a second while another has requests too."""
 
+MAX_LARGE_WAIT_S: Final = 5.0
+"""Time after which a large body must be able to begin; otherwise it is rejected at once."""
+
 MIN_SLOTS: Final = 32
 TARGET_LAG_S: Final = 0.25
 """Delay of the event loop above which the number of slots is reduced."""
@@ -52,11 +55,15 @@ class RequestSlots(SharedPlaces):
 
     def take(self, client: str) -> bool:
         """Take a slot; return False if none is left for the client."""
+        self._note_client(client)
+        return super().take(client)
+
+    def _note_client(self, client: str) -> None:
+        """Note that a client has a request; two clients in turn are in contention for a while."""
         if client != self._last_client:
             if self._last_client:
                 self.contended_until_s = monotonic() + CONTENTION_S
             self._last_client = client
-        return super().take(client)
 
     def must_wait(self, client: str) -> bool:
         """Whether a client that has taken a slot waits for a turn, because others wait too."""
@@ -76,19 +83,38 @@ class RequestSlots(SharedPlaces):
                 queue.remove(turn)
             raise
 
-    def find_delay_s(self, client: str, body_bytes: int) -> float:
-        """Return the seconds by which a large body waits for the earlier ones of its client.
+    def book_large_body(self, client: str, body_bytes: int) -> float:
+        """Book the time of a whole body, and return the seconds until it; 0 for small bodies.
 
         Bodies are read on the event loop: 16 connections that sent 1 MiB of small values delayed
-        each command of another client by 12 s.
+        each command of another client by 12 s. A body waits before it takes a slot, so that those
+        that wait are neither in contention nor in the way of the client's small requests.
+
+        Raises:
+            Overloaded: it would begin later than in `MAX_LARGE_WAIT_S`; nothing is booked.
         """
+        if body_bytes <= LARGE_BODY_BYTES:
+            return 0.0
+        self._note_client(client)
         now_s = monotonic()
         self._next_large_s = {c: at_s for c, at_s in self._next_large_s.items() if at_s > now_s}
         if not self._is_contended():
             return 0.0
         begin_s = self._next_large_s.get(client, now_s)
+        delay_s = begin_s - now_s
+        if delay_s > MAX_LARGE_WAIT_S:
+            raise Overloaded(
+                "Large bodies of this client are still waiting, and other clients have requests:"
+                " send fewer of them at once.",
+                retry_after_s=delay_s,
+            )
         self._next_large_s[client] = begin_s + body_bytes / LARGE_BYTES_S
-        return begin_s - now_s
+        return delay_s
+
+    def cancel_large_body(self, client: str, body_bytes: int) -> None:
+        """Give back the time that was booked for a body whose client left before it began."""
+        if client in self._next_large_s:
+            self._next_large_s[client] -= body_bytes / LARGE_BYTES_S
 
     def release(self, client: str) -> None:
         """Release a slot, and give a turn to the request of the client that waits longest."""
@@ -145,8 +171,13 @@ class HeldPlace:
             raise Overloaded("The service handles as much of this client, or of all, as it may.")
         self._pool = pool
 
-    async def take_slot(self, slots: RequestSlots, body_bytes: int = 0) -> None:
-        """Take a slot, and wait for the client's turn; for a large body also for its time.
+    @property
+    def client(self) -> str:
+        """The client whose place it is."""
+        return self._client
+
+    async def take_slot(self, slots: RequestSlots) -> None:
+        """Take a slot, and wait for the client's turn.
 
         Raises:
             Overloaded: none is left for the client.
@@ -154,8 +185,6 @@ class HeldPlace:
         self.take(slots)
         if slots.contended_until_s and slots.must_wait(self._client):
             await slots.wait_for_turn(self._client)
-        if body_bytes > LARGE_BODY_BYTES:
-            await asyncio.sleep(slots.find_delay_s(self._client, body_bytes))
 
     def begin(self) -> None:
         """Begin a request that `expire` may end: it is served by the current task."""

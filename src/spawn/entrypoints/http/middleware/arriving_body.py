@@ -46,7 +46,7 @@ class ArrivingBody:
 
         Raises:
             RequestProblem: 408, the body is too slow.
-            Overloaded: it is complete, and there is no slot.
+            Overloaded: it is complete, and there is no slot, or no time for its size.
         """
         try:
             async with asyncio.timeout(self._remaining_s()):
@@ -58,8 +58,30 @@ class ArrivingBody:
             self._check_rate()
         elif self._slots is not None:
             slots, self._slots = self._slots, None
-            await self._place.take_slot(slots, self._bytes)
+            if await self._has_left(slots):
+                return {"type": "http.disconnect"}
+            await self._place.take_slot(slots)
         return message
+
+    async def _has_left(self, slots: RequestSlots) -> bool:
+        """Wait until a whole body of this size may begin; return whether its client left before.
+
+        A client that left gives its time back: else what it sends and abandons would keep it out.
+        """
+        client = self._place.client
+        delay_s = slots.book_large_body(client, self._bytes)
+        if delay_s <= 0:
+            return False
+        has_begun = False
+        try:
+            async with asyncio.timeout(delay_s):
+                await self._receive()  # behind a whole body it returns when the client leaves
+        except TimeoutError:
+            has_begun = True
+        finally:
+            if not has_begun:
+                slots.cancel_large_body(client, self._bytes)
+        return not has_begun
 
     def _remaining_s(self) -> float:
         idle_s = self._limits.idle_timeout_s

@@ -18,7 +18,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from spawn.application.traffic.client_sites import name_site
-from spawn.application.traffic.request_slots import HeldPlace
+from spawn.application.traffic.request_slots import LARGE_BODY_BYTES, HeldPlace
 from spawn.application.traffic.traffic_control import TrafficControl
 from spawn.application.web_addresses import UNIX
 from spawn.domain.errors import DeadlineExceeded, Overloaded
@@ -269,12 +269,16 @@ class EdgeMiddleware:
         """
         traffic, path = self._traffic, scope["path"]
         headers = get_request_context(scope).headers
-        has_whole_body = BODY_COMPLETE in scope and b"transfer-encoding" not in headers
-        if scope["method"] in _SAFE_METHODS or has_whole_body:
+        has_small_body = (
+            BODY_COMPLETE in scope
+            and b"transfer-encoding" not in headers
+            and int(headers.get(b"content-length", b"0")) <= LARGE_BODY_BYTES
+        )
+        if scope["method"] in _SAFE_METHODS or has_small_body:
             if budget == EXPORTS:
                 place.take(traffic.exports)
             else:
-                await place.take_slot(self._slots, int(headers.get(b"content-length", b"0")))
+                await place.take_slot(self._slots)
             return receive
         is_upload = path.startswith(UNBOUNDED_PATHS)
         place.take(traffic.uploads if is_upload else traffic.bodies)
