@@ -7,6 +7,7 @@ publisher of events with one of the group `spawn.publisher`, an `async def (url,
 EventPublisher`.
 """
 
+import os
 from collections.abc import Awaitable, Callable
 from functools import partial
 from importlib.metadata import entry_points
@@ -121,8 +122,8 @@ def parse_duckdb_url(url: str) -> Path:
             "url_malformed",
             "A DuckDB store is duckdb:///relative/path or duckdb:////absolute/path.",
         )
-    file = Path(path)
-    return file.resolve() if file.is_symlink() else file
+    # Those of a Path raise an error in a folder that this user cannot enter; see `store_access`.
+    return Path(os.path.realpath(path) if os.path.islink(path) else path)  # noqa: PTH114
 
 
 _STORE_OPENERS: dict[str, StoreOpener] = {"memory": _open_memory, "duckdb": _open_duckdb}
