@@ -29,7 +29,7 @@ from spawn.application.schemas import activation
 from spawn.application.schemas.activation import RefreshResult, RefreshVerdict, get_schema_health
 from spawn.application.schemas.adoption import approve_schema, check_schema, reject_schema
 from spawn.application.schemas.refresh import MAX_WALK, refresh_forever, refresh_schema
-from spawn.domain.errors import NotFound
+from spawn.domain.errors import NotFound, RegistryError
 
 
 class EarlierClock(SystemClock):
@@ -219,3 +219,84 @@ async def test_health_names_a_blocked_version_although_the_clock_went_back(
     await refresh_schema(set_back, POLICY)
     problem = (await get_schema_health(set_back, POLICY)).problem
     assert problem.startswith("version 2 is quarantined: ")
+
+
+NEEDED = BAD_COLUMNS["incompatible"]
+PLAIN_BB: dict[str, Any] = {**BB, "aliases": []}
+
+
+async def assert_hidden_by_no_successor(
+    dependencies: Dependencies, fake_registry: FakeRegistry, project: str, number: int
+) -> None:
+    """Serve bb alone under a number, and find the values of aa where they were."""
+    fake_registry.serve(number, PLAIN_BB)
+    result = await refresh_schema(dependencies, POLICY)
+    assert "version 2, which is not adopted, renames aa to bb" in result.outcomes[-1].detail
+    assert await attributes(dependencies, project) == {"aa": "PRECIOUS"}
+    fake_registry.serve(number + 1, BB)
+    await refresh_schema(dependencies, POLICY)
+    assert await attributes(dependencies, project) == {"bb": "PRECIOUS"}
+
+
+@pytest.mark.parametrize("is_rejected", [False, True])
+async def test_a_version_that_was_read_once_keeps_its_rename_while_it_is_not_read(
+    dependencies: Dependencies, fake_registry: FakeRegistry, *, is_rejected: bool
+) -> None:
+    project = await begin(dependencies, fake_registry, AA, aa="PRECIOUS")
+    fake_registry.serve(2, BB, NEEDED)
+    await refresh_schema(dependencies, POLICY)
+    if is_rejected:
+        await reject_schema(dependencies, POLICY, STEWARD, version=2, reason="wrong")
+    fake_registry.faults = {2: RegistryError("the registry responded with status 403")}
+    await refresh_schema(dependencies, POLICY)
+    fake_registry.faults = {}
+    await assert_hidden_by_no_successor(dependencies, fake_registry, project, 3)
+
+
+async def test_the_content_that_a_version_has_now_counts(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    """Version 2 renamed aa, then not, then again: its newest record is the one between."""
+    project = await begin(dependencies, fake_registry, AA, aa="PRECIOUS")
+    for columns in ((BB, NEEDED), (AA, NEEDED), (BB, NEEDED)):
+        fake_registry.serve(2, *columns)
+        await refresh_schema(dependencies, POLICY)
+    await assert_hidden_by_no_successor(dependencies, fake_registry, project, 3)
+
+
+async def test_a_version_corrected_under_its_number_hides_nothing(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    project = await begin(dependencies, fake_registry, AA, aa="OBSOLETE")
+    for columns in ((BB, NEEDED), (AA, NEEDED)):
+        fake_registry.serve(2, *columns)
+        await refresh_schema(dependencies, POLICY)
+    document = fake_registry.serve(3, PLAIN_BB)
+    assert (await check_schema(dependencies, POLICY, STEWARD, document)).violation == ""
+    await refresh_schema(dependencies, POLICY)
+    assert await attributes(dependencies, project) == {}
+
+
+async def test_a_rename_is_followed_through_a_version_without_the_column(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    """In full order version 3 removes bb, and version 4 restores it with its values."""
+    project = await begin(dependencies, fake_registry, AA, aa="PRECIOUS")
+    fake_registry.serve(2, BB, NEEDED)
+    fake_registry.serve(3, BAD_COLUMNS["invalid"])
+    await assert_hidden_by_no_successor(dependencies, fake_registry, project, 4)
+
+
+async def test_a_rename_is_followed_through_an_adopted_version_without_the_column(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    project = await begin(dependencies, fake_registry, AA, "other", aa="PRECIOUS")
+    fake_registry.serve(2, BB, "other", NEEDED)
+    fake_registry.serve(3, "other")
+    fake_registry.serve(4, "other", PLAIN_BB)
+    result = await refresh_schema(dependencies, POLICY)
+    assert [o.verdict for o in result.outcomes] == [QUARANTINED, ADOPTED, QUARANTINED]
+    assert "version 2, which is not adopted, renames aa to bb" in result.outcomes[-1].detail
+    fake_registry.serve(5, "other", BB)
+    await refresh_schema(dependencies, POLICY)
+    assert await attributes(dependencies, project) == {"bb": "PRECIOUS"}

@@ -579,17 +579,21 @@ def _describe_left_behind(
     passed_versions: Iterable[PassedVersion] = (),
 ) -> str:
     """Return which values a version would hide since it follows one that was not adopted."""
-    by_number = {passed.version: passed for passed in passed_versions} | {
-        record.schema.version: build_passed_version(record.schema.version, record.document)
+    read_now = list(passed_versions)
+    adopted_numbers = {
+        record.schema.version
         for record in records
-        if record.schema.id == schema.id and record.state not in ADOPTED
+        if record.schema.id == schema.id and record.state in ADOPTED
     }
-    between = [
-        by_number[number]
-        for number in sorted(by_number)
-        if active.version < number < schema.version and by_number[number].aliases_by_name
+    known_numbers = adopted_numbers | {passed.version for passed in read_now}
+    recorded = [
+        build_passed_version(record.schema.version, record.document)
+        for record in _find_passed(schema.id, records)
+        if record.schema.version not in known_numbers
     ]
-    left_behind = find_left_behind(active, between, schema)
+    left_behind = find_left_behind(
+        active, (*read_now, *recorded), schema, adopted_numbers=adopted_numbers
+    )
     if left_behind is None:
         return ""
     name, passed, new_name = left_behind.name, left_behind.version, left_behind.new_name
@@ -598,6 +602,21 @@ def _describe_left_behind(
         f" {schema.version} follows it: the values of {name} would be hidden. Publish it with the"
         f" alias {name}, or approve it if they may be"
     )
+
+
+def _find_passed(schema_id: str, records: Iterable[SchemaRecord]) -> list[SchemaRecord]:
+    """Return the documents that were read and not adopted; of a number the published ones.
+
+    What the registry has withdrawn counts where it publishes nothing else under the number.
+    """
+    passed_records = [
+        record
+        for record in records
+        if record.schema.id == schema_id and record.state not in ADOPTED and not is_unread(record)
+    ]
+    published = [r for r in passed_records if r.state is not SchemaState.WITHDRAWN]
+    numbers = {record.schema.version for record in published}
+    return [*published, *(r for r in passed_records if r.schema.version not in numbers)]
 
 
 def build_passed_version(version: int, document: bytes) -> PassedVersion:

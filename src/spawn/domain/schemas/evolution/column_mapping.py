@@ -1,6 +1,7 @@
 """Mapping between the columns of two schema versions: same, renamed, added or removed."""
 
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping
+from itertools import groupby
 
 import msgspec
 
@@ -32,18 +33,19 @@ class SchemaMapping(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PassedVersion(msgspec.Struct, frozen=True):
-    """A version that was not adopted, and the aliases of its columns by name."""
+    """A document that was not adopted, and the aliases of its columns by name."""
 
     version: int
     aliases_by_name: Mapping[str, Collection[str]]
 
 
 class LeftBehind(msgspec.Struct, frozen=True):
-    """Column `name` that the version passed over renames, and its last name there."""
+    """Column `name` that the version passed over renames, its name there and in the new version."""
 
     name: str
     version: int
     new_name: str
+    target: str
 
 
 def map_columns(old: Schema, new: Schema) -> SchemaMapping:
@@ -83,29 +85,54 @@ def map_columns(old: Schema, new: Schema) -> SchemaMapping:
 
 
 def find_left_behind(
-    old: Schema, passed_versions: Sequence[PassedVersion], new: Schema
+    old: Schema,
+    passed_versions: Iterable[PassedVersion],
+    new: Schema,
+    *,
+    adopted_numbers: Collection[int] = (),
 ) -> LeftBehind | None:
     """Return a column whose values `new` would hide, since a version passed over renames it.
 
-    `passed_versions` lie between `old` and `new`, in order. Had they been adopted, the values would
-    be in a column of `new` that does not name the old one.
+    Had the `passed_versions` been adopted, the values would be in a column of `new` that does not
+    name the old one. Several documents of one number count each. A column that was removed since
+    is followed from the last of the `adopted_numbers` that had it: its values would be restored.
     """
+    passed_versions = sorted(passed_versions, key=lambda passed: passed.version)
     new_names = {column.name: column.aliases for column in new.columns}
-    for column in old.governed:
-        name, renaming_version = column.name, None
-        for passed in passed_versions:
-            following = _find_successor(name, passed.aliases_by_name)
-            if following is None:
-                break
-            if following != name:
-                name, renaming_version = following, passed.version
-        else:
-            target = _find_successor(name, new_names)
-            if renaming_version is not None and target not in {
-                None,
-                _find_successor(column.name, new_names),
-            }:
-                return LeftBehind(column.name, renaming_version, name)
+    known_names = {column.name for column in (*old.columns, *old.retired)}
+    for name in [column.name for column in old.governed]:
+        following = [p for p in passed_versions if old.version <= p.version < new.version]
+        if left_behind := _follow(name, following, new_names):
+            return left_behind
+    for retired in old.retired:
+        first = max((n for n in adopted_numbers if n < retired.since), default=retired.since)
+        following = [p for p in passed_versions if first < p.version < new.version]
+        left_behind = _follow(retired.name, following, new_names)
+        if left_behind and left_behind.target not in known_names:
+            return left_behind
+    return None
+
+
+def _follow(
+    name: str,
+    passed_versions: Iterable[PassedVersion],
+    new_names: Mapping[str, Collection[str]],
+) -> LeftBehind | None:
+    """Follow a column; a document that lacks it removes it, and it may be restored by its name."""
+    found_in = {name: 0}
+    for version, documents in groupby(passed_versions, key=lambda passed: passed.version):
+        aliases = [document.aliases_by_name for document in documents]
+        following: dict[str, int] = {}
+        for known, since in found_in.items():
+            for one in aliases:
+                successor = _find_successor(known, one) or known
+                following.setdefault(successor, since if successor == known else version)
+        found_in = following
+    stated = _find_successor(name, new_names)
+    for known, since in found_in.items():
+        target = _find_successor(known, new_names)
+        if since and target not in {None, stated}:
+            return LeftBehind(name, since, known, target or known)
     return None
 
 
