@@ -498,6 +498,13 @@ async def test_an_entry_without_a_number_fails_the_list_by_name(
         ({"has_more": True}, "", "/has_more"),
         ({"_links": {"next": {"href": "?page=2"}}}, "", "/_links/next"),
         ({"total": 3}, "", "/total"),
+        ({"pagination": {"total": 12, "offset": 0, "limit": 10}}, "", "/pagination/total"),
+        ({"pagination": {"next": "?page=2"}}, "", "/pagination/next"),
+        ({"meta": {"total": 3}}, "", "/meta/total"),
+        ({"@nextLink": "?page=2"}, "", "/@nextLink"),
+        ({"cursor": "Mg"}, "", "/cursor"),
+        ({"page": 1, "pages": 2}, "", "/pages"),
+        ({"page": {"number": 0, "totalPages": 2}}, "", "/page/totalPages"),
         ({}, '<?page=2>; rel="next"', "rel=next"),
     ],
 )
@@ -513,7 +520,15 @@ async def test_a_page_of_a_list_is_not_taken_for_the_list(
     with pytest.raises(RegistryError, match="list all versions in one response") as failure:
         await registry.list_versions(ID)
     assert place in failure.value.detail
-    last_page = {"next": None, "has_more": False, "total": 2}
+    last_page = {
+        "next": None,
+        "has_more": False,
+        "total": 2,
+        "cursor": "",
+        "page": 1,
+        "pages": 1,
+        "pagination": {"total": 2, "offset": 0, "limit": 10},
+    }
     server.set_response(200, json.dumps(whole | last_page).encode())
     assert await registry.list_versions(ID) == (1, 3)
 

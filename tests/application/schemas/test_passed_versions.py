@@ -21,11 +21,12 @@ from tests.application.schemas.test_refresh import (
     active,
     attributes,
     begin,
+    begin_again,
 )
 
 from spawn.adapters.local.clock import SystemClock
 from spawn.application.dependencies import Dependencies
-from spawn.application.schemas import activation
+from spawn.application.schemas import activation, refresh
 from spawn.application.schemas.activation import RefreshResult, RefreshVerdict, get_schema_health
 from spawn.application.schemas.adoption import approve_schema, check_schema, reject_schema
 from spawn.application.schemas.refresh import MAX_WALK, refresh_forever, refresh_schema
@@ -300,3 +301,111 @@ async def test_a_rename_is_followed_through_an_adopted_version_without_the_colum
     fake_registry.serve(5, "other", BB)
     await refresh_schema(dependencies, POLICY)
     assert await attributes(dependencies, project) == {"bb": "PRECIOUS"}
+
+
+@pytest.mark.parametrize("has_list", [True, False])
+@pytest.mark.parametrize("bad_columns", [(), (BAD_COLUMNS["invalid"],)], ids=["valid", "invalid"])
+async def test_another_content_under_the_active_number_is_a_version_passed_over(
+    dependencies: Dependencies,
+    fake_registry: FakeRegistry,
+    bad_columns: tuple[dict[str, Any], ...],
+    *,
+    has_list: bool,
+) -> None:
+    await begin(dependencies, fake_registry, AA)
+    fake_registry.serve(2, AA, "other")
+    project = await begin_again(dependencies, aa="PRECIOUS")
+    await refresh_schema(dependencies, POLICY)
+    fake_registry.has_list = has_list
+    fake_registry.serve(2, BB, "other", *bad_columns)
+    fake_registry.serve(3, PLAIN_BB, "other")
+    result = await refresh_schema(dependencies, POLICY)
+    verdicts = [(o.version, o.verdict) for o in result.outcomes]
+    assert verdicts[:1] == [(2, QUARANTINED)]
+    assert "version 2, which is not adopted, renames aa to bb" in result.detail
+    assert await attributes(dependencies, project) == {"aa": "PRECIOUS"}
+    fake_registry.serve(2, AA, "other")
+    fake_registry.serve(3, AA, "other", "third")
+    await refresh_schema(dependencies, POLICY)
+    assert await active(dependencies) == 3
+    assert (await get_schema_health(dependencies, POLICY)).problem == ""
+
+
+async def test_nothing_is_adopted_while_the_active_number_is_not_read(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    await begin(dependencies, fake_registry, AA, aa="A")
+    fake_registry.serve(2, AA, "other")
+    fake_registry.faults = {1: RegistryError("the registry responded with status 403")}
+    result = await refresh_schema(dependencies, POLICY)
+    assert (result.verdict, await active(dependencies)) == (RefreshVerdict.FAILED, 1)
+    problem = (await get_schema_health(dependencies, POLICY)).problem
+    assert problem.startswith("version 1 is failed: it is listed, but was not read: ")
+    fake_registry.faults = {1: NotFound("the registry has no such schema or version")}
+    await refresh_schema(dependencies, POLICY)
+    assert await active(dependencies) == 2
+    assert (await get_schema_health(dependencies, POLICY)).problem == ""
+
+
+async def test_a_list_that_lacks_versions_between_others_is_walked_whole(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    """Sorted as text, its first page of ten ends with 7, and 8 renames aa."""
+    await begin(dependencies, fake_registry, AA)
+    project = await begin_again(dependencies, aa="PRECIOUS")
+    for number in range(2, 8):
+        fake_registry.serve(number, AA, f"c{number}")
+    fake_registry.serve(8, BB, "c7")
+    for number in range(9, 13):
+        fake_registry.serve(number, BB, "c7", f"c{number}")
+    fake_registry.listed = (1, 2, 3, 4, 5, 6, 7, 10, 11, 12)
+    result = await refresh_schema(dependencies, POLICY)
+    assert [o.version for o in result.outcomes] == list(range(2, 13))
+    assert (await attributes(dependencies, project))["bb"] == "PRECIOUS"
+
+
+async def test_a_missing_number_that_is_not_known_to_be_unused_is_not_passed_over(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    project = await begin(dependencies, fake_registry, AA, aa="PRECIOUS")
+    fake_registry.serve(2, BB)
+    fake_registry.serve(3, CC_TWICE)
+    fake_registry.listed = (1, 3)
+    fake_registry.faults = {2: RegistryError("the registry responded with status 403")}
+    result = await refresh_schema(dependencies, POLICY)
+    assert (result.verdict, await active(dependencies)) == (RefreshVerdict.FAILED, 1)
+    problem = (await get_schema_health(dependencies, POLICY)).problem
+    assert "it may be missing between two versions of the list, but was not read" in problem
+    fake_registry.faults = {}
+    await refresh_schema(dependencies, POLICY)
+    assert await attributes(dependencies, project) == {"cc": "PRECIOUS"}
+    fake_registry.serve(5, CC_TWICE, "five")
+    fake_registry.listed = (1, 3, 5)
+    fake_registry.faults = {4: RegistryError("the registry responded with status 403")}
+    await refresh_schema(dependencies, POLICY)
+    await reject_schema(dependencies, POLICY, STEWARD, version=4, reason="never used")
+    await refresh_schema(dependencies, POLICY)
+    assert await active(dependencies) == 5
+    assert (await get_schema_health(dependencies, POLICY)).problem == ""
+
+
+async def test_a_gap_is_read_once_and_only_to_its_tenth_unused_number(
+    dependencies: Dependencies, fake_registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Versions may be numbered by day; the first one here stays quarantined."""
+    await begin(dependencies, fake_registry, AA, aa="A")
+    fake_registry.serve(101, NEEDED)
+    fake_registry.serve(201, NEEDED)
+    fake_registry.listed = (1, 101, 201)
+    monkeypatch.setattr(refresh, "MAX_GAP_READS", 15)
+    first = await refresh_schema(dependencies, POLICY)
+    assert first.unused_numbers == {*range(2, 12), *range(102, 107)}
+    assert [o.version for o in first.outcomes] == [101]
+    second = await refresh_schema(
+        dependencies, POLICY, mark=first.mark, unused_numbers=first.unused_numbers
+    )
+    assert second.unused_numbers == {*range(2, 12), *range(102, 112)}
+    assert [o.version for o in second.outcomes] == [201]
+    monkeypatch.setattr(refresh, "MAX_GAP_READS", 0)
+    third = await refresh_schema(dependencies, POLICY, unused_numbers=second.unused_numbers)
+    assert [o.version for o in third.outcomes] == [101, 201]

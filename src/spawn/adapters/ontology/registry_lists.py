@@ -11,9 +11,18 @@ from spawn.ports.schemas import PublishedSchema
 _MAX_TITLE: Final = 120
 _PAGE_MEMBERS: Final = (
     *("next", "next_page", "nextPage", "next_page_token", "nextPageToken", "next_cursor"),
-    *("has_more", "hasMore"),
+    *("has_more", "hasMore", "has_next", "hasNext", "hasNextPage"),
+    *("next_link", "nextLink", "@nextLink", "@odata.nextLink", "nextCursor", "cursor"),
 )
-_COUNT_MEMBERS: Final = ("total", "total_count", "totalCount", "count")
+_COUNT_MEMBERS: Final = (
+    *("total", "total_count", "totalCount", "count", "@odata.count"),
+    *("total_items", "totalItems", "total_elements", "totalElements"),
+)
+_PAGE_COUNT_MEMBERS: Final = ("pages", "page_count", "pageCount", "total_pages", "totalPages")
+_HOLDERS: Final = (
+    *("links", "_links", "pagination", "paging", "page", "meta", "metadata"),
+    *("page_info", "pageInfo"),
+)
 _MAX_SHOWN: Final = 40
 _MAX_DIGITS: Final = 20
 
@@ -42,18 +51,22 @@ def parse_versions(body: bytes) -> tuple[int, ...] | None:
 
 def _check_whole(members: dict[str, Token], entry_count: int) -> None:
     """Raise RegistryError if a list says that it is not the whole one."""
-    places = {"": members, "/links": members.get("links"), "/_links": members.get("_links")}
-    for place, holder in places.items():
-        for member in _PAGE_MEMBERS if isinstance(holder, dict) else ():
-            if isinstance(holder, dict) and holder.get(member):
+    for place, holder in (("", members), *((f"/{name}", members.get(name)) for name in _HOLDERS)):
+        if not isinstance(holder, dict):
+            continue
+        for member in _PAGE_MEMBERS:
+            if holder.get(member):
                 raise page_error(f"{place}/{member}")
-    for member in _COUNT_MEMBERS:
-        count = _parse_number(members.get(member))
-        if count is not None and count > entry_count:
-            raise RegistryError(
-                f"the registry's list of versions has {entry_count} of {count} entries (/{member}):"
-                " list all versions in one response"
-            )
+        for member in _PAGE_COUNT_MEMBERS:
+            if (_parse_number(holder.get(member)) or 0) > 1:
+                raise page_error(f"{place}/{member}")
+        for member in _COUNT_MEMBERS:
+            count = _parse_number(holder.get(member))
+            if count is not None and count > entry_count:
+                raise RegistryError(
+                    f"the registry's list of versions has {entry_count} of {count} entries"
+                    f" ({place}/{member}): list all versions in one response"
+                )
 
 
 def page_error(place: str) -> RegistryError:

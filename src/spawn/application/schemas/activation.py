@@ -126,7 +126,8 @@ class RefreshResult(msgspec.Struct, frozen=True):
 
     `record` is the version concerned, if it is recorded; `migration` is the log record of the
     adoption, if there were projects. `outcomes` has the outcome of each version that a refresh met
-    after the active one, in their order. `mark` is where a refresh ended that met all it may.
+    after the active one, in their order. `mark` is where a refresh ended that met all it may, and
+    `unused_numbers` are those that the list lacks and the registry has not.
     """
 
     verdict: RefreshVerdict
@@ -135,6 +136,7 @@ class RefreshResult(msgspec.Struct, frozen=True):
     migration: MigrationRecord | None = None
     outcomes: tuple["VersionOutcome", ...] = ()
     mark: "WalkMark | None" = None
+    unused_numbers: frozenset[int] = frozenset()
 
 
 class WalkMark(msgspec.Struct, frozen=True):

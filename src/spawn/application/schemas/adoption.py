@@ -586,13 +586,13 @@ def _describe_left_behind(
         if record.schema.id == schema.id and record.state in ADOPTED
     }
     known_numbers = adopted_numbers | {passed.version for passed in read_now}
-    recorded = [
+    recorded_versions = [
         build_passed_version(record.schema.version, record.document)
         for record in _find_passed(schema.id, records)
         if record.schema.version not in known_numbers
     ]
     left_behind = find_left_behind(
-        active, (*read_now, *recorded), schema, adopted_numbers=adopted_numbers
+        active, (*read_now, *recorded_versions), schema, adopted_numbers=adopted_numbers
     )
     if left_behind is None:
         return ""
@@ -614,9 +614,9 @@ def _find_passed(schema_id: str, records: Iterable[SchemaRecord]) -> list[Schema
         for record in records
         if record.schema.id == schema_id and record.state not in ADOPTED and not is_unread(record)
     ]
-    published = [r for r in passed_records if r.state is not SchemaState.WITHDRAWN]
-    numbers = {record.schema.version for record in published}
-    return [*published, *(r for r in passed_records if r.schema.version not in numbers)]
+    published_records = [r for r in passed_records if r.state is not SchemaState.WITHDRAWN]
+    numbers = {record.schema.version for record in published_records}
+    return [*published_records, *(r for r in passed_records if r.schema.version not in numbers)]
 
 
 def build_passed_version(version: int, document: bytes) -> PassedVersion:

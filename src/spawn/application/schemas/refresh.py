@@ -4,12 +4,15 @@ Every version counts: one that renames a column says what became of its values, 
 before the next is judged, however many were published between two refreshes. A bad version is
 skipped with its reason, and the next is judged against the last adopted one. A listed version that
 is not read as a document ends the walk, by any status of the response: what comes after it cannot
-be judged without it. No version is taken that the list does not name; where there is no list, each
-number up to the latest version is read.
+be judged without it. No version is taken that the list does not name, and a number that it lacks
+between two others is read once, since the list may be a page of a longer one; where there is no
+list, each number up to the latest version is read. Before any of it, the document of the active
+number is compared with the active version: another content under its number is a version too.
 """
 
 import asyncio
 import random
+from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
@@ -57,6 +60,12 @@ REFRESH_INTERVAL_S: Final = 60.0
 MAX_WALK: Final = 1_000
 """Versions that one refresh meets; the next goes on with the others."""
 
+MAX_UNUSED: Final = 10
+"""Numbers in a row that the list lacks and the registry has not, after which a gap is one."""
+
+MAX_GAP_READS: Final = 1_000
+"""Numbers missing in the list that one refresh reads; the next goes on with the others."""
+
 MAX_LISTS: Final = 3
 """Times that one refresh reads the list: more were published since, or the list is a stale one."""
 
@@ -82,10 +91,12 @@ async def refresh_schema(
     actor: str = SERVICE_PRINCIPAL.id,
     should_retry: bool = True,
     mark: WalkMark | None = None,
+    unused_numbers: frozenset[int] = frozenset(),
 ) -> RefreshResult:
     """Adopt or quarantine every version of the registry after the active one, up to the pin.
 
-    With the `mark` of a refresh that met as many as it may, this one goes on behind it.
+    With the `mark` of a refresh that met as many as it may, this one goes on behind it. It does not
+    read again the `unused_numbers` which the result of an earlier one names.
 
     `should_retry` tries a quarantined version again, since the data or the mode may have changed.
     An invalid document is quarantined, not raised.
@@ -93,7 +104,15 @@ async def refresh_schema(
     Raises:
         NotFound, RegistryError: the registry has no such schema, or its response is unusable.
     """
-    return await _Walk(dependencies, policy, actor, should_retry=should_retry, mark=mark).run()
+    walk = _Walk(
+        dependencies,
+        policy,
+        actor,
+        should_retry=should_retry,
+        mark=mark,
+        unused_numbers=unused_numbers,
+    )
+    return await walk.run()
 
 
 async def refresh_forever(
@@ -108,14 +127,15 @@ async def refresh_forever(
 
     The pauses vary by a quarter either way, so that replicas do not all refresh at once.
     """
-    judged_under, mark = None, None
+    judged_under: int | None = None
+    result: RefreshResult | None = None
     while True:
         active = await _find_active_number(dependencies, policy.kind)
         # After a decision, what is quarantined was compared with a version that is active no more.
         should_retry = active is None or active != judged_under
-        result = await _refresh_once(dependencies, policy, should_retry=should_retry, mark=mark)
+        result = await _refresh_once(dependencies, policy, result, should_retry=should_retry)
         report(result)
-        judged_under, mark = active, result.mark
+        judged_under = active
         await sleep(interval_s * random.uniform(0.75, 1.25))  # noqa: S311  # spreads load
 
 
@@ -130,15 +150,26 @@ async def _find_active_number(dependencies: Dependencies, kind: str) -> int | No
 async def _refresh_once(
     dependencies: Dependencies,
     policy: SchemaPolicy,
+    before: RefreshResult | None,
     *,
     should_retry: bool,
-    mark: WalkMark | None,
 ) -> RefreshResult:
+    """Refresh from where the refresh before ended, with what it found."""
+    mark = None if before is None else before.mark
+    unused_numbers = frozenset[int]() if before is None else before.unused_numbers
     try:
-        return await refresh_schema(dependencies, policy, should_retry=should_retry, mark=mark)
+        return await refresh_schema(
+            dependencies,
+            policy,
+            should_retry=should_retry,
+            mark=mark,
+            unused_numbers=unused_numbers,
+        )
     except SpawnError as error:
         # The next round tries again, from the same place.
-        return RefreshResult(RefreshVerdict.FAILED, error.detail, mark=mark)
+        return RefreshResult(
+            RefreshVerdict.FAILED, error.detail, mark=mark, unused_numbers=unused_numbers
+        )
 
 
 class _Walk:
@@ -152,8 +183,11 @@ class _Walk:
         *,
         should_retry: bool,
         mark: WalkMark | None,
+        unused_numbers: frozenset[int],
     ) -> None:
         self._mark = mark
+        self._unused_numbers = set(unused_numbers)
+        self._gap_reads = 0
         self._next_mark: WalkMark | None = None
         self._dependencies = dependencies
         self._policy = policy
@@ -215,12 +249,14 @@ class _Walk:
         is_empty = not await has_data(self._dependencies, self._policy.kind)
         records = await self._dependencies.schemas.records(self._policy.kind)
         passed_numbers = find_rejected_unread(records)
-        if numbers and not is_empty and await self._has_gap(numbers[0]):
+        if numbers and not is_empty and not await self._may_begin(numbers[0], passed_numbers):
             return False
         for number in numbers[:MAX_WALK]:
             if is_empty and await has_data(self._dependencies, self._policy.kind):
                 # They are to be migrated, in the order of the numbers.
                 return await self._walk(await self._select(self._numbers or ()))
+            if not is_empty and not await self._walk_gap(number, passed_numbers):
+                return False
             result = await self._consider_number(number, passed_numbers)
             self._add_outcome(number, result)
             if result.verdict is RefreshVerdict.FAILED:
@@ -234,6 +270,100 @@ class _Walk:
             active = await self._dependencies.active_schema(self._policy.kind)
             self._next_mark = WalkMark(active.schema.version, numbers[MAX_WALK - 1])
         return False
+
+    async def _may_begin(self, first: int, passed_numbers: frozenset[int]) -> bool:
+        """Return whether the versions after the active one may be considered, from this one."""
+        return not await self._has_gap(first) and await self._compare_active(passed_numbers)
+
+    async def _compare_active(self, passed_numbers: frozenset[int]) -> bool:
+        """Consider what the list has under the active number; return whether that is known."""
+        active = (await self._dependencies.active_schema(self._policy.kind)).schema
+        number = active.version
+        is_listed = bool(number) and number in (self._numbers or ())
+        if not is_listed or number in passed_numbers or number in self._fingerprints:
+            return True
+        result = await self._read_active(active)
+        if result is None or isinstance(result, NotFound):
+            # One that is taken back says nothing else under its number.
+            return True
+        if isinstance(result, SpawnError):
+            result = await self._record_unread(number, result)
+            self._next_mark, self._unread = self._mark, number
+        self._add_outcome(number, result)
+        return result.verdict is not RefreshVerdict.FAILED
+
+    async def _read_active(self, active: Schema) -> RefreshResult | SpawnError | None:
+        """Return how another content under the active number was considered; None without one."""
+        try:
+            fetched_schema = await self._dependencies.registry.refresh(
+                self._policy.schema_id, active.version, kind=self._policy.kind
+            )
+        except InvalidSchemaDocument as invalid:
+            if not is_version_document(invalid):
+                return invalid
+            if _find_fingerprint(invalid.document) != active.fingerprint:
+                return await self._quarantine(invalid, active.version)
+        except (NotFound, RegistryError) as error:
+            return error
+        else:
+            if fetched_schema.schema.fingerprint != active.fingerprint:
+                return await self._consider(fetched_schema, active.version)
+        self._fingerprints[active.version] = active.fingerprint
+        return None
+
+    async def _walk_gap(self, number: int, passed_numbers: frozenset[int]) -> bool:
+        """Consider what the registry has under numbers that its list lacks before this one.
+
+        Return whether the walk may go on to it.
+        """
+        unused_count = 0
+        for missing in await self._find_missing(number):
+            if unused_count == MAX_UNUSED:
+                break
+            if missing in self._unused_numbers or missing in passed_numbers:
+                unused_count += 1
+                continue
+            if self._gap_reads == MAX_GAP_READS:
+                active = await self._dependencies.active_schema(self._policy.kind)
+                self._next_mark = WalkMark(active.schema.version, missing - 1)
+                return False
+            self._gap_reads += 1
+            result = await self._read_and_consider(missing)
+            if isinstance(result, NotFound):
+                self._unused_numbers.add(missing)
+                unused_count += 1
+                continue
+            unused_count = 0
+            if isinstance(result, SpawnError):
+                result = await self._record_unread(missing, result, is_listed=False)
+            self._add_outcome(missing, result)
+            if result.verdict is RefreshVerdict.FAILED:
+                self._next_mark, self._unread = self._mark, missing
+                return False
+        return True
+
+    async def _find_missing(self, number: int) -> range:
+        """Return the numbers that the list lacks between the one before and this one."""
+        numbers = self._numbers or ()
+        index = bisect_left(numbers, number)
+        if not index:
+            return range(0)
+        active = (await self._dependencies.active_schema(self._policy.kind)).schema.version
+        return range(max(numbers[index - 1], active) + 1, number)
+
+    async def _record_unread(
+        self, number: int, error: SpawnError, *, is_listed: bool = True
+    ) -> RefreshResult:
+        return self._note(
+            await record_unread(
+                self._dependencies,
+                self._policy,
+                number,
+                error.detail,
+                self._actor,
+                is_listed=is_listed,
+            )
+        )
 
     async def _has_gap(self, first: int) -> bool:
         """Return whether versions may be missing between the active one and the first listed."""
@@ -255,11 +385,9 @@ class _Walk:
         result = await self._read_and_consider(number)
         if isinstance(result, RefreshResult):
             return result
-        return self._note(
-            await record_unread(self._dependencies, self._policy, number, result, self._actor)
-        )
+        return await self._record_unread(number, result)
 
-    async def _read_and_consider(self, number: int) -> RefreshResult | str:
+    async def _read_and_consider(self, number: int) -> RefreshResult | SpawnError:
         """Read and consider a version; return why its document was not read, if it was not."""
         try:
             fetched_schema = await self._dependencies.registry.refresh(
@@ -267,12 +395,10 @@ class _Walk:
             )
         except InvalidSchemaDocument as invalid:
             return (
-                await self._quarantine(invalid, number)
-                if is_version_document(invalid)
-                else invalid.detail
+                await self._quarantine(invalid, number) if is_version_document(invalid) else invalid
             )
         except (NotFound, RegistryError) as error:
-            return error.detail
+            return error
         return await self._consider(fetched_schema, number)
 
     async def _walk_without_list(self, last: int) -> bool:
@@ -284,23 +410,46 @@ class _Walk:
         active = (await self._dependencies.active_schema(kind)).schema.version
         numbers = range(active + 1, last)
         # Nothing was agreed with the registry while the bundled schema is active.
-        if self._numbers is not None or not active or last > MAX_VERSION or not numbers:
+        if self._numbers is not None or not active or last > MAX_VERSION or last <= active:
             return True
         if not await has_data(self._dependencies, kind):
             return True
+        await self._compare_unlisted_active()
         if len(numbers) > MAX_WALK:
             self._unread_reason = f"{len(numbers):,} numbers lie between it and version {active}"
             return False
         for number in numbers:
             result = await self._read_and_consider(number)
             if not isinstance(result, RefreshResult):
-                self._unread_reason = f"version {number} before it was not read: {result}"
+                self._unread_reason = f"version {number} before it was not read: {result.detail}"
                 return False
             self._add_outcome(number, result)
             if result.verdict is RefreshVerdict.FAILED:
                 self._unread_reason = f"version {number} before it failed: {result.detail}"
                 return False
         return True
+
+    async def _compare_unlisted_active(self) -> None:
+        """Consider another content under the active number, if a document states that number.
+
+        A server without a list may have no path of versions, or the latest one at each of them.
+        """
+        active = (await self._dependencies.active_schema(self._policy.kind)).schema
+        try:
+            fetched_schema = await self._dependencies.registry.refresh(
+                self._policy.schema_id, active.version, kind=self._policy.kind
+            )
+        except InvalidSchemaDocument as invalid:
+            if not is_version_document(invalid) or not _contradicts(invalid.document, active):
+                return
+            result = await self._quarantine(invalid, active.version)
+        except (NotFound, RegistryError):
+            return
+        else:
+            if not _contradicts(fetched_schema.document, active):
+                return
+            result = await self._consider(fetched_schema, active.version)
+        self._add_outcome(active.version, result)
 
     def _add_outcome(self, number: int, result: RefreshResult) -> None:
         self._outcomes.append(
@@ -474,6 +623,7 @@ class _Walk:
             detail=_join_sentences(news) or gravest.detail,
             outcomes=tuple(self._outcomes),
             mark=self._next_mark,
+            unused_numbers=frozenset(self._unused_numbers),
         )
 
 
@@ -494,6 +644,12 @@ def _is_rejected(records: Sequence[SchemaRecord], schema: Schema) -> bool:
         record.state is SchemaState.REJECTED and record.schema.fingerprint == schema.fingerprint
         for record in records
     )
+
+
+def _contradicts(document: bytes, active: Schema) -> bool:
+    """Return whether a document states the active number, and has another content."""
+    is_same = _find_fingerprint(document) == active.fingerprint
+    return not is_same and find_stated_version(document) == active.version
 
 
 def _find_fingerprint(document: bytes) -> str | None:

@@ -58,11 +58,18 @@ def find_rejected_unread(records: Iterable[SchemaRecord]) -> frozenset[int]:
 
 
 async def record_unread(
-    dependencies: Dependencies, policy: SchemaPolicy, number: int, reason: str, actor: str
+    dependencies: Dependencies,
+    policy: SchemaPolicy,
+    number: int,
+    reason: str,
+    actor: str,
+    *,
+    is_listed: bool = True,
 ) -> RefreshResult:
-    """Record that a listed version was not read, and why."""
+    """Record that a version, or what may be one between listed ones, was not read, and why."""
+    place = "it is listed" if is_listed else "it may be missing between two versions of the list"
     detail = (
-        f"it is listed, but was not read: {reason}; it is read again, and later versions wait,"
+        f"{place}, but was not read: {reason}; it is read again, and later versions wait,"
         " unless it is rejected"
     )
     return await _record(dependencies, _build_unread(dependencies, policy, number), detail, actor)

@@ -99,15 +99,17 @@ def find_left_behind(
     """
     passed_versions = sorted(passed_versions, key=lambda passed: passed.version)
     new_names = {column.name: column.aliases for column in new.columns}
-    known_names = {column.name for column in (*old.columns, *old.retired)}
-    for name in [column.name for column in old.governed]:
+    known_names = {c.name for c in old.columns} | {c.name for c in old.retired}
+    for name in (column.name for column in old.governed):
         following = [p for p in passed_versions if old.version <= p.version < new.version]
         if left_behind := _follow(name, following, new_names):
             return left_behind
-    for retired in old.retired:
-        first = max((n for n in adopted_numbers if n < retired.since), default=retired.since)
+    for retired_column in old.retired:
+        first = max(
+            (n for n in adopted_numbers if n < retired_column.since), default=retired_column.since
+        )
         following = [p for p in passed_versions if first < p.version < new.version]
-        left_behind = _follow(retired.name, following, new_names)
+        left_behind = _follow(retired_column.name, following, new_names)
         if left_behind and left_behind.target not in known_names:
             return left_behind
     return None
@@ -128,10 +130,10 @@ def _follow(
                 successor = _find_successor(known, one) or known
                 following.setdefault(successor, since if successor == known else version)
         found_in = following
-    stated = _find_successor(name, new_names)
+    stated_name = _find_successor(name, new_names)
     for known, since in found_in.items():
         target = _find_successor(known, new_names)
-        if since and target not in {None, stated}:
+        if since and target not in {None, stated_name}:
             return LeftBehind(name, since, known, target or known)
     return None
 
