@@ -15,6 +15,7 @@ from spawn.domain.approvals.approval import (
     FieldChange,
     diff_states,
 )
+from spawn.domain.approvals.approval_policy import StateChange
 from spawn.domain.change import Change, CommitResult, Guard, IdempotencyKey, StoredResponse, Write
 from spawn.domain.errors import Conflict, Forbidden, NotFound
 from spawn.domain.schema_version import Schema
@@ -84,6 +85,27 @@ async def preview_command(dependencies: Dependencies, run: RunCommand) -> Comman
     except _CommandStopped as stop:
         return await _describe_change(dependencies, stop.change)
     return CommandPreview()
+
+
+async def preview_state(
+    dependencies: Dependencies, run: RunCommand, kind: str
+) -> StateChange | None:
+    """Run a command up to its commit, and return its change of the first aggregate of a kind.
+
+    Raises:
+        SpawnError: as the command.
+    """
+    commands: CommandStore = _PreviewCommands(dependencies.commands)
+    try:
+        await run(msgspec.structs.replace(dependencies, commands=commands))
+    except _CommandStopped as stop:
+        schema = (await dependencies.active_schema()).schema
+        for write in stop.change.writes:
+            if write.kind == kind:
+                before = await _read_document(dependencies, write, schema)
+                after = msgspec.json.decode(encode_write(write, schema))
+                return StateChange(before or {}, after)
+    return None
 
 
 def list_versions(change: Change) -> tuple[Guard, ...]:

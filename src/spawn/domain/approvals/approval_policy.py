@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import inspect
@@ -92,6 +92,65 @@ class CommandFacts(msgspec.Struct, frozen=True):
     kind: str = ""
     amount: str = ""
     read_kind: Callable[[Token, str], str] = read_string
+
+
+class StateFacts(msgspec.Struct, frozen=True):
+    """Attributes of the state that a command results in, which rules read beside its body.
+
+    A body states a part only, and may name an attribute by an alias of the schema. `aggregate` is
+    the kind of the aggregate, `amount` its amount and `unit` what gives the amount its meaning. A
+    command that brings `kind` to another value than `initial_kind` counts as the command
+    `counts_as` too.
+    """
+
+    aggregate: str
+    amount: str
+    unit: str
+    kind: str = ""
+    initial_kind: str = ""
+    counts_as: str = ""
+
+
+class StateChange(msgspec.Struct, frozen=True):
+    """Documents of an aggregate before and after a command; before is empty for a new one."""
+
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+
+    def changes(self, *names: str) -> bool:
+        """Whether one of the attributes changes."""
+        return any(self.before.get(name) != self.after.get(name) for name in names)
+
+
+def result_needs_approval(
+    policy: ApprovalPolicy,
+    command: str,
+    facts: StateFacts,
+    change: StateChange,
+    principal: Principal,
+) -> bool:
+    """Whether a rule applies to the state that a command results in.
+
+    A rule from an amount on looks at the resulting amount if that or its unit changes. A rule of
+    the command `counts_as` applies if the kind changes to one of its kinds.
+    """
+    own_rules = [one for one in policy.rules_for(command) if one.amount_from is not None]
+    rules = [*own_rules] if change.changes(facts.amount, facts.unit) else []
+    kind_before = change.before.get(facts.kind, facts.initial_kind)
+    kind = change.after.get(facts.kind)
+    if kind != kind_before:
+        rules += policy.rules_for(facts.counts_as)
+    return any(
+        principal.scopes.isdisjoint(rule.except_scopes)
+        and (not rule.kinds or kind in rule.kinds)
+        and (rule.amount_from is None or _is_resulting_amount(rule.amount_from, facts, change))
+        for rule in rules
+    )
+
+
+def _is_resulting_amount(threshold: Decimal, facts: StateFacts, change: StateChange) -> bool:
+    amount = change.after.get(facts.amount)
+    return amount is not None and _is_at_least(amount, threshold)
 
 
 def needs_approval(

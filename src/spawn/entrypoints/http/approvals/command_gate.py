@@ -11,7 +11,11 @@ from typing import Any, Final
 import msgspec
 
 from spawn.application.approvals.decisions import ApprovedCommand
-from spawn.application.approvals.previews import preview_command, without_changes
+from spawn.application.approvals.previews import (
+    preview_command,
+    preview_state,
+    without_changes,
+)
 from spawn.application.approvals.requests import CommandText, request_approval
 from spawn.application.dependencies import Dependencies
 from spawn.domain.approvals.approval import (
@@ -23,6 +27,7 @@ from spawn.domain.approvals.approval_policy import (
     CommandFacts,
     needs_approval,
     read_facts,
+    result_needs_approval,
     write_exactly,
 )
 from spawn.domain.change import (
@@ -65,12 +70,18 @@ def pass_gate(route: Route) -> Route:
     @wraps(route.handler)
     async def handle(request: StrictRequest, **path_params: str) -> object:
         is_dry_run = _read_dry_run(request)
-        rules = request.http_state.approval_policy.rules_for(route.operation.id)
-        if not is_dry_run and not rules:
+        if not is_dry_run and not _has_rules(request, route):
             return await route.handler(request, **path_params)
         return await _Command(request, route, approvable, path_params).run(is_dry_run=is_dry_run)
 
     return Route(route.operation, handle)
+
+
+def _has_rules(request: StrictRequest, route: Route) -> bool:
+    """Whether the policy has rules of a command, or of one that it may count as."""
+    policy, operation = request.http_state.approval_policy, route.operation
+    facts = None if operation.approval is None else operation.approval.state_facts
+    return bool(policy.rules_for(operation.id) or (facts and policy.rules_for(facts.counts_as)))
 
 
 def list_facts(routes: Iterable[Route]) -> dict[str, CommandFacts]:
@@ -118,8 +129,6 @@ class _Command:
         rules = policy.rules_for(self._route.operation.id)
         tokens = parse_object(body) if has_body else {}
         needs = needs_approval(rules, self._approvable.facts, tokens, principal)
-        if not (needs or is_dry_run):
-            return await self._route.handler(request, **self._path_params)
         kind, amount = read_facts(self._approvable.facts, tokens)
         text = CommandText(
             command=self._route.operation.id,
@@ -131,6 +140,9 @@ class _Command:
             kind=kind,
             amount=amount,
         )
+        needs = needs or await self._needs_by_result(text)
+        if not (needs or is_dry_run):
+            return await self._route.handler(request, **self._path_params)
         preview = await self._preview(text)
         if is_dry_run:
             view = CommandDryRunView.of_preview(preview, needs_approval=needs)
@@ -153,6 +165,22 @@ class _Command:
             raise RuntimeError("a request that was not replayed must have an approval")
         request.context.audit_detail = f"approval {outcome.approval.id}"
         return render_approval(_ACCEPTED, outcome.approval)
+
+    async def _needs_by_result(self, text: CommandText) -> bool:
+        """Whether a rule applies to the state that the command results in."""
+        facts, request = self._approvable.state_facts, self._request
+        policy = request.http_state.approval_policy
+        if facts is None or not _has_rules(request, self._route):
+            return False
+        command = build_command(request.http_state, self._route, text)
+        change = await preview_state(
+            request.base_dependencies,
+            lambda ports: command.run(request.principal, ports),
+            facts.aggregate,
+        )
+        return change is not None and result_needs_approval(
+            policy, text.command, facts, change, request.principal
+        )
 
     async def _preview(self, text: CommandText) -> CommandPreview:
         state, principal = self._request.http_state, self._request.principal

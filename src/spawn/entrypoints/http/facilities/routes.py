@@ -18,7 +18,7 @@ from spawn.application.facilities.facility_queries import (
 )
 from spawn.application.projects.versioned_views import convert_to_version
 from spawn.application.schemas.served_versions import find_schema
-from spawn.domain.approvals.approval_policy import CommandFacts
+from spawn.domain.approvals.approval_policy import CommandFacts, StateFacts
 from spawn.domain.errors import SchemaVersionChanged
 from spawn.domain.facilities.facility import FACILITY_KIND
 from spawn.domain.principal import Scope
@@ -202,7 +202,12 @@ async def _respond(
     ),
     returns=Success(FacilityView, "Amended.", headers=_WRITE_HEADERS),
     problems=(*COMMAND_PROBLEMS, "stale_version", "precondition_required"),
-    approval=Approvable(CommandFacts(amount="commitment")),
+    approval=Approvable(
+        CommandFacts(amount="commitment"),
+        StateFacts(
+            FACILITY_KIND, "commitment", "currency_code", kind="kind", counts_as="createFacility"
+        ),
+    ),
 )
 async def patch_facility(request: StrictRequest, facility_id: str) -> Response:
     """Amend a facility by a JSON merge patch."""

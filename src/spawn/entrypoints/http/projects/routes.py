@@ -18,11 +18,12 @@ from spawn.application.projects.commands import (
 from spawn.application.projects.list_query import read_fields
 from spawn.application.projects.queries import get_project, list_project_history
 from spawn.application.projects.versioned_views import convert_to_version
-from spawn.domain.approvals.approval_policy import CommandFacts
+from spawn.domain.approvals.approval_policy import CommandFacts, StateFacts
 from spawn.domain.change import IdempotencyKey, IdempotencyReceipt, StoredAggregate
 from spawn.domain.errors import SchemaVersionChanged, Unavailable
 from spawn.domain.json_tokens import parse_object
 from spawn.domain.principal import Scope
+from spawn.domain.projects.lifecycle import ProjectStatus
 from spawn.domain.projects.project import MAX_REASON, PROJECT_KIND, Project
 from spawn.domain.query import HistoryBounds
 from spawn.domain.schemas.validator import ProjectInput
@@ -113,6 +114,7 @@ _EXAMPLE: Final = {
     "dscr": 1.35,
     "description": "120 MW onshore wind farm",
 }
+_STATE_FACTS: Final = StateFacts(PROJECT_KIND, "total_amount", "currency_code")
 _read_transition: Final = compile_reader(
     TransitionView,
     {"to": read_status, "reason": prose_reader(MAX_REASON, allows_blank=False)},
@@ -209,7 +211,15 @@ async def run_project_command(
     body=Body("ProjectInput", example=_EXAMPLE),
     returns=Success("Project", "Created.", status=201, headers=("Location", *_WRITE_HEADERS)),
     problems=_COMMAND_PROBLEMS,
-    approval=Approvable(CommandFacts(amount="total_amount")),
+    approval=Approvable(
+        CommandFacts(amount="total_amount"),
+        msgspec.structs.replace(
+            _STATE_FACTS,
+            kind="status",
+            initial_kind=ProjectStatus.PROPOSED,
+            counts_as="transitionProject",
+        ),
+    ),
 )
 async def post_project(request: StrictRequest) -> Response:
     """Create a project under a new id."""
@@ -248,7 +258,7 @@ async def post_project(request: StrictRequest) -> Response:
     ),
     returns=Success("Project", "Amended.", headers=_WRITE_HEADERS),
     problems=CHANGE_PROBLEMS,
-    approval=Approvable(CommandFacts(amount="total_amount")),
+    approval=Approvable(CommandFacts(amount="total_amount"), _STATE_FACTS),
 )
 async def patch_project(request: StrictRequest, project_id: str) -> Response:
     """Amend a project by a JSON merge patch."""

@@ -9,7 +9,7 @@ import msgspec
 
 from spawn.application.datasets.dataset_columns import DatasetName
 from spawn.domain.approvals.approval import CommandPreview
-from spawn.domain.approvals.approval_policy import CommandFacts
+from spawn.domain.approvals.approval_policy import CommandFacts, StateFacts
 from spawn.domain.principal import Scope
 
 Schema = Any
@@ -103,12 +103,14 @@ IF_NONE_MATCH: Final = Parameter(
 class Approvable(msgspec.Struct, frozen=True):
     """A command that the approval policy may stop, and that has a dry run.
 
-    `facts` are the members of its body that rules read. A command that is one change needs no
+    `facts` are the members of its body that rules read, `state_facts` attributes of the state that
+    it results in. A command that is one change needs no
     `check`. Any other has a function of the request and the path's parameters that checks the
     command without writing, and returns its preview.
     """
 
     facts: CommandFacts = CommandFacts()
+    state_facts: StateFacts | None = None
     check: Callable[..., Awaitable[CommandPreview]] | None = None
 
 
