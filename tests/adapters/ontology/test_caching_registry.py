@@ -656,7 +656,16 @@ async def test_a_schema_that_the_registry_does_not_have_is_no_outage(
     server.set_response(404, b"")
     with pytest.raises(NotFound):
         await registry.refresh("loan_schema", kind="facility")
-    assert registry.status("loan_schema").last_error is None
+    missing = "the registry has no schema loan_schema"
+    assert registry.status("loan_schema").last_error == missing
     server.set_response(200, document(4))
     await registry.refresh(ID)
-    assert (registry.status().last_error, registry.status().consecutive_failures) == (None, 0)
+    assert (registry.status().last_error, registry.status().consecutive_failures) == (missing, 0)
+    loans = json.dumps({"id": "loan_schema", "version": 1, "columns": []}).encode()
+    server.set_response(200, loans)
+    await registry.refresh("loan_schema", kind="facility")
+    assert registry.status().last_error is None
+    server.set_response(410, b"")
+    with pytest.raises(NotFound):
+        await registry.refresh("loan_schema", kind="facility")
+    assert registry.status().last_error == missing

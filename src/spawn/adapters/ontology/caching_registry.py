@@ -50,6 +50,12 @@ class _SourceStatus(msgspec.Struct):
     verified_at: datetime | None = None
     error: str | None = None
     list_error: str | None = None
+    absence: str | None = None
+
+    @property
+    def problem(self) -> str | None:
+        """Return what keeps the registry from confirming the schema; None if nothing does."""
+        return self.error or self.list_error or self.absence
 
 
 class _Key(msgspec.Struct, frozen=True):
@@ -256,7 +262,7 @@ class CachingRegistry:
             provenance=latest.provenance,
             breaker=self._client.breaker.state.value,
             age_s=age_s,
-            last_error=next(filter(None, (one.error or one.list_error for one in sources)), None),
+            last_error=next(filter(None, (one.problem for one in sources)), None),
             consecutive_failures=self._consecutive_failures,
         )
 
@@ -320,10 +326,17 @@ class CachingRegistry:
             raise NotFound("the registry has no such schema or version, as of a moment ago")
         try:
             with self._recorded(key.schema_id):
-                return await self._request_and_cache(key)
+                fetched_schema = await self._request_and_cache(key)
         except NotFound:
+            if key.version is None:
+                # It has responded, so this is no outage, but nothing confirms the schema.
+                absence = f"the registry has no schema {key.schema_id}"
+                self._sources[key.schema_id].absence = absence
             self._store(self._absent_until, key, self._monotonic() + NOT_FOUND_TTL_S)
             raise
+        if key.version is None:
+            self._sources[key.schema_id].absence = None
+        return fetched_schema
 
     async def _request_and_cache(self, key: _Key) -> FetchedSchema:
         before = self._entries.get(key)
