@@ -22,6 +22,7 @@ from tests.application.schemas.test_refresh import (
     attributes,
     begin,
     begin_again,
+    states,
 )
 
 from spawn.adapters.local.clock import SystemClock
@@ -30,7 +31,9 @@ from spawn.application.schemas import activation, refresh
 from spawn.application.schemas.activation import RefreshResult, RefreshVerdict, get_schema_health
 from spawn.application.schemas.adoption import approve_schema, check_schema, reject_schema
 from spawn.application.schemas.refresh import MAX_WALK, refresh_forever, refresh_schema
-from spawn.domain.errors import NotFound, RegistryError
+from spawn.domain.errors import Conflict, NotFound, RegistryError
+from spawn.domain.schema_version import MAX_VERSION
+from spawn.ports.schemas import SchemaState
 
 
 class EarlierClock(SystemClock):
@@ -409,3 +412,83 @@ async def test_a_gap_is_read_once_and_only_to_its_tenth_unused_number(
     monkeypatch.setattr(refresh, "MAX_GAP_READS", 0)
     third = await refresh_schema(dependencies, POLICY, unused_numbers=second.unused_numbers)
     assert [o.version for o in third.outcomes] == [101, 201]
+
+
+FORBIDDEN = RegistryError("the registry responded with status 403")
+
+
+async def test_a_rejection_settles_every_record_of_a_number(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    """One is of the document, and one of the refresh that did not get it."""
+    await begin(dependencies, fake_registry, AA)
+    fake_registry.serve(2, AA, NEEDED)
+    await refresh_schema(dependencies, POLICY)
+    fake_registry.faults = {2: FORBIDDEN}
+    await refresh_schema(dependencies, POLICY)
+    await reject_schema(dependencies, POLICY, STEWARD, version=2, reason="wrong")
+    assert (await refresh_schema(dependencies, POLICY)).verdict is RefreshVerdict.UNCHANGED
+    assert (await get_schema_health(dependencies, POLICY)).problem == ""
+    with pytest.raises(Conflict, match="already rejected"):
+        await reject_schema(dependencies, POLICY, STEWARD, version=2, reason="again")
+
+
+async def test_a_rejected_version_does_not_block_while_it_is_not_read(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    await begin(dependencies, fake_registry, AA)
+    fake_registry.serve(2, AA, NEEDED)
+    await refresh_schema(dependencies, POLICY)
+    await reject_schema(dependencies, POLICY, STEWARD, version=2, reason="wrong")
+    fake_registry.faults = {2: FORBIDDEN}
+    fake_registry.serve(3, AA, "three")
+    await refresh_schema(dependencies, POLICY)
+    assert await active(dependencies) == 3
+    assert (await get_schema_health(dependencies, POLICY)).problem == ""
+
+
+async def test_versions_above_the_pin_need_no_attention_and_those_up_to_it_are_withdrawn(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    await begin(dependencies, fake_registry, AA)
+    fake_registry.serve(2, AA, NEEDED)
+    await refresh_schema(dependencies, POLICY)
+    await refresh_schema(dependencies, pinned_policy(1))
+    assert (await get_schema_health(dependencies, pinned_policy(1))).problem == ""
+    pinned = pinned_policy(3)
+    await refresh_schema(dependencies, POLICY)
+    fake_registry.documents = {1: fake_registry.documents[1]}
+    fake_registry.serve(3, AA, "three")
+    await refresh_schema(dependencies, pinned)
+    assert (await states(dependencies))[2] is SchemaState.WITHDRAWN
+    assert (await get_schema_health(dependencies, pinned)).problem == ""
+
+
+async def test_health_names_what_keeps_a_pinned_version_from_being_active(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    await begin(dependencies, fake_registry, AA)
+    fake_registry.serve(2, AA, "two")
+    fake_registry.serve(3, AA, "two", "three")
+    fake_registry.faults = {2: FORBIDDEN}
+    await refresh_schema(dependencies, pinned_policy(3))
+    problem = (await get_schema_health(dependencies, pinned_policy(3))).problem
+    assert problem.startswith("version 3 is pinned, but version 1 is active; version 2 is failed: ")
+
+
+async def test_a_huge_number_that_was_published_once_does_not_end_the_numbering(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    fake_registry.serve(None, AA)
+    await begin_again(dependencies, aa="A")
+    fake_registry.serve(None, AA, "two")
+    await refresh_schema(dependencies, POLICY)
+    first = await active(dependencies)
+    fake_registry.documents = {}
+    fake_registry.has_list = False
+    fake_registry.serve(MAX_VERSION, AA, "two", "three")
+    await refresh_schema(dependencies, POLICY)
+    fake_registry.serve(None, AA, "two", "four")
+    await refresh_schema(dependencies, POLICY)
+    assert await active(dependencies) == first + 1
+    assert (await get_schema_health(dependencies, POLICY)).problem == ""

@@ -35,6 +35,9 @@ from spawn.ports.schemas import (
 MAX_WAITING: Final = 100
 """Maximum versions recorded as waiting since the active one; more are only reported."""
 
+MAX_VERSION_STEP: Final = 100_000
+"""Largest step between two version numbers that needs no decision, above any numbering by day."""
+
 Pin = tuple[str, int]
 """Schema id and version, written as `project_schema@3`."""
 
@@ -285,13 +288,25 @@ def _describe_problem(
     if active is None:
         return "no schema is active"
     if pin is not None and active.schema.version != pin[1]:
-        return f"version {pin[1]} is pinned, but version {active.schema.version} is active"
-    urgent = [r for r in waiting if needs_attention(r, active)]
-    if urgent:
-        newest = urgent[-1]
-        return f"version {newest.schema.version} is {newest.state}: {newest.reason}"
+        problem = f"version {pin[1]} is pinned, but version {active.schema.version} is active"
+        blocked = _describe_urgent(active, waiting, pin)
+        return f"{problem}; {blocked}" if blocked else problem
+    if urgent := _describe_urgent(active, waiting, pin):
+        return urgent
     if registry.last_error is not None and policy.is_followed:
         return f"the registry could not confirm the schema: {registry.last_error}"
+    return ""
+
+
+def _describe_urgent(active: SchemaRecord, waiting: list[SchemaRecord], pin: Pin | None) -> str:
+    """Return why the newest version that needs attention was not adopted; empty without one.
+
+    A version above the pin is not to be adopted, however good it is.
+    """
+    for record in reversed(waiting):
+        is_wanted = pin is None or record.schema.version <= pin[1]
+        if is_wanted and needs_attention(record, active):
+            return f"version {record.schema.version} is {record.state}: {record.reason}"
     return ""
 
 
@@ -324,9 +339,15 @@ def assign_version(fetched_schema: FetchedSchema, records: list[SchemaRecord], k
 
 
 def next_version(records: list[SchemaRecord]) -> int:
-    """Return the version number after the highest recorded one, or the highest possible one."""
-    highest = max((record.schema.version for record in records), default=0)
-    return min(highest + 1, MAX_VERSION)
+    """Return the version number after the highest recorded one, or the highest possible one.
+
+    One that waits with a number far above the adopted ones, perhaps by a slip, does not count:
+    those after it would be as far away.
+    """
+    adopted = max((r.schema.version for r in records if r.state in ADOPTED), default=0)
+    end = adopted + MAX_VERSION_STEP if adopted else MAX_VERSION
+    highest = max((r.schema.version for r in records if r.schema.version < end), default=adopted)
+    return min(max(highest, adopted) + 1, MAX_VERSION)
 
 
 def find_record(

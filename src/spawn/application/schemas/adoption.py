@@ -16,6 +16,7 @@ from spawn.application.dependencies import Dependencies, require
 from spawn.application.lineage.recorder import record_migration
 from spawn.application.schemas.activation import (
     ADOPTED,
+    MAX_VERSION_STEP,
     MAX_WAITING,
     RefreshResult,
     RefreshVerdict,
@@ -75,9 +76,6 @@ from spawn.ports.schemas import (
 _WITHDRAWABLE: Final = frozenset(
     {SchemaState.CANDIDATE, SchemaState.QUARANTINED, SchemaState.FAILED}
 )
-
-MAX_VERSION_STEP: Final = 100_000
-"""Largest step between two version numbers that needs no decision, above any numbering by day."""
 
 
 class Proposal(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,34 +177,56 @@ async def reject_schema(
 ) -> RefreshResult:
     """Reject a version permanently: no refresh tries it again, and health ignores it.
 
+    Every record of its number is rejected, such as one of a document and one of its absence since.
+
     Raises:
         NotFound: no such version waits.
         Conflict: the version was rejected before; that decision stays on record.
     """
     require(principal, Scope.SCHEMA_ADMIN)
-    record = await _find_waiting(dependencies, policy, version)
-    if record.state is SchemaState.REJECTED:
+    await _find_waiting(dependencies, policy, version)
+    records = await dependencies.schemas.records(policy.kind)
+    undecided_records = [
+        record
+        for record in _list_waiting(records, policy.schema_id, version)
+        if record.state is not SchemaState.REJECTED
+    ]
+    if not undecided_records:
         raise Conflict(f"Version {version} was already rejected.")
-    rejected_record = msgspec.structs.replace(
-        record,
-        state=SchemaState.REJECTED,
-        decision=_build_decision(dependencies, principal, reason, approved=False),
-    )
-    await dependencies.schemas.record(rejected_record, actor=principal.id)
+    decision = _build_decision(dependencies, principal, reason, approved=False)
+    rejected_records = [
+        msgspec.structs.replace(record, state=SchemaState.REJECTED, decision=decision)
+        for record in undecided_records
+    ]
+    for record in rejected_records:
+        await dependencies.schemas.record(record, actor=principal.id)
     return RefreshResult(
-        RefreshVerdict.REJECTED, f"version {version} was rejected: {reason}", rejected_record
+        RefreshVerdict.REJECTED, f"version {version} was rejected: {reason}", rejected_records[-1]
     )
 
 
 async def _find_waiting(
     dependencies: Dependencies, policy: SchemaPolicy, version: int
 ) -> SchemaRecord:
-    """Return the newest record of a version that is not adopted."""
-    for record in reversed(await dependencies.schemas.records(policy.kind)):
-        schema, is_waiting = record.schema, record.state not in ADOPTED
-        if is_waiting and (schema.id, schema.version) == (policy.schema_id, version):
-            return record
+    """Return the newest record of a version that is not adopted, and published if one is."""
+    records = await dependencies.schemas.records(policy.kind)
+    if waiting_records := _list_waiting(records, policy.schema_id, version):
+        return waiting_records[-1]
     raise NotFound(f"No version {version} of {policy.schema_id} waits for a decision.")
+
+
+def _list_waiting(
+    records: Iterable[SchemaRecord], schema_id: str, version: int
+) -> list[SchemaRecord]:
+    """Return the records of a number that are not adopted; withdrawn ones if all of them are."""
+    waiting_records = [
+        record
+        for record in records
+        if (record.schema.id, record.schema.version) == (schema_id, version)
+        and record.state not in ADOPTED
+    ]
+    published_records = [r for r in waiting_records if r.state is not SchemaState.WITHDRAWN]
+    return published_records or waiting_records
 
 
 async def _find_or_fetch(

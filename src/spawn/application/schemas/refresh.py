@@ -37,6 +37,7 @@ from spawn.application.schemas.adoption import (
     withdraw_unpublished,
 )
 from spawn.application.schemas.unread_versions import (
+    find_rejected_documents,
     find_rejected_unread,
     is_version_document,
     record_gap,
@@ -218,7 +219,9 @@ class _Walk:
             record = self._build_candidate(latest)
             self._note(await self._record_waiting(record))
             self._fingerprints[latest.schema.version] = latest.schema.fingerprint
-        if self._policy.pin is None and self._next_mark is None:
+        # With a pin and without a list, the walk may have met nothing.
+        is_walked = self._policy.pin is None or self._numbers is not None
+        if is_walked and self._next_mark is None:
             await self._withdraw()
         return self._summarize()
 
@@ -379,12 +382,13 @@ class _Walk:
         return True
 
     async def _consider_number(self, number: int, passed_numbers: frozenset[int]) -> RefreshResult:
-        if number in passed_numbers:
-            detail = f"version {number} is already rejected"
-            return self._note(RefreshResult(RefreshVerdict.UNCHANGED, detail))
-        result = await self._read_and_consider(number)
+        result = None if number in passed_numbers else await self._read_and_consider(number)
         if isinstance(result, RefreshResult):
             return result
+        records = await self._dependencies.schemas.records(self._policy.kind)
+        if result is None or number in find_rejected_documents(records):
+            detail = f"version {number} is already rejected"
+            return self._note(RefreshResult(RefreshVerdict.UNCHANGED, detail))
         return await self._record_unread(number, result)
 
     async def _read_and_consider(self, number: int) -> RefreshResult | SpawnError:
@@ -599,13 +603,16 @@ class _Walk:
     async def _withdraw(self) -> None:
         """Record which versions the registry publishes no more, so that health forgets them.
 
-        After a version that was not read, only what the walk has passed is known.
+        After a version that was not read, only what the walk has passed is known, and with a pin
+        what is up to it.
         """
+        pin = self._policy.pin
         all_numbers = frozenset(self._numbers or ())
         fingerprints = frozenset(self._fingerprints.values())
 
         def is_published(schema: Schema) -> bool:
             is_passed = self._unread is None or schema.version < self._unread
+            is_passed = is_passed and (pin is None or schema.version <= pin[1])
             if schema.fingerprint in fingerprints or not is_passed:
                 return True
             return schema.version in all_numbers and schema.version not in self._fingerprints

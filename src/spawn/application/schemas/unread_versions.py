@@ -6,6 +6,7 @@ that health, candidates and every replica know why the refresh ended; it is read
 An administrator goes on without it by rejecting it, or over a gap by approving what follows.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
@@ -54,6 +55,20 @@ def find_rejected_unread(records: Iterable[SchemaRecord]) -> frozenset[int]:
         record.schema.version
         for record in records
         if record.state is SchemaState.REJECTED and is_unread(record)
+    )
+
+
+def find_rejected_documents(records: Iterable[SchemaRecord]) -> frozenset[int]:
+    """Return the numbers of which every document that waited was rejected.
+
+    A rejection stands while the document is not read; another content would be read first.
+    """
+    states_by_number = defaultdict[int, set[SchemaState]](set)
+    for record in records:
+        if record.state is not SchemaState.WITHDRAWN and not is_unread(record):
+            states_by_number[record.schema.version].add(record.state)
+    return frozenset(
+        number for number, states in states_by_number.items() if states == {SchemaState.REJECTED}
     )
 
 
