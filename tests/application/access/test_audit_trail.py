@@ -86,8 +86,8 @@ async def test_many_keys_and_sites_hide_no_first_denial_of_another() -> None:
         for number in range(20):
             deny(trail, f"key:scanner-{number}", status=status)
             deny(trail, ANONYMOUS.id, status=status, address=f"198.51.100.{number}")
-        for number in range(100):  # one site
-            deny(trail, ANONYMOUS.id, status=status, address=f"2001:db8::{status:x}:{number:x}")
+        for number in range(100):  # one network, of which a provider gives all to one customer
+            deny(trail, ANONYMOUS.id, status=status, address=f"2001:db8:0:{number:x}::{status:x}")
     deny(trail, "key:desk")
     deny(trail, ANONYMOUS.id, address="192.0.2.9")
     entries = await read(trail)

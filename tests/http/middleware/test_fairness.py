@@ -21,6 +21,7 @@ from spawn.entrypoints.http.middleware import arriving_body, edge
 from spawn.ports.runtime import current_client
 
 PROJECTS = "/v1/ops/projects"
+LIST = f"GET {PROJECTS} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
 LIVE = b"GET /monitoring/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
@@ -54,11 +55,41 @@ def test_connections_of_one_address_leave_some_to_others(
     statuses = []
     for _ in range(4):
         connection = connect(service, connections)
-        connection.sendall(LIVE)
+        connection.sendall(LIST)
         statuses.append(read_status(connection))
     assert statuses == [200, 200, 200, 503]
     with other_client(service) as client:
         assert client.get(PROJECTS).status_code == 200
+
+
+def test_idle_connections_of_the_largest_holder_give_way_to_others(
+    start: Start, connections: contextlib.ExitStack
+) -> None:
+    service = start(HttpLimits(connections=4))
+
+    def get(source: str, request: bytes = LIST) -> tuple[socket.socket, int]:
+        connection = connect(service, connections, source)
+        connection.sendall(request)
+        return connection, read_status(connection)
+
+    greedy = [get("127.0.0.1") for _ in range(3)]
+    others = [get(f"127.0.0.{number}") for number in (2, 3, 4)]
+    assert {status for _, status in greedy + others} == {200}
+    # Each has one now, and nobody gives way; a probe is served beyond the limit.
+    assert get("127.0.0.5")[1] == 503
+    assert get("127.0.0.5", LIVE)[1] == 200
+    for connection, _ in others:
+        connection.sendall(LIST)
+        assert read_status(connection) == 200
+    closed = 0
+    for connection, _ in greedy:
+        with contextlib.suppress(OSError):
+            connection.sendall(LIST)
+        try:
+            closed += not connection.recv(65536)
+        except ConnectionError:
+            closed += 1
+    assert closed == 2
 
 
 def test_connections_that_end_make_room(start: Start) -> None:

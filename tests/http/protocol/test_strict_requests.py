@@ -361,7 +361,7 @@ def test_bytes_that_are_no_http_get_a_problem(service: Service, request_: bytes)
 
 def test_connections_beyond_the_limit_are_503_with_retry_after(start: Start) -> None:
     service = start(HttpLimits(connections=2))
-    request = b"GET /monitoring/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    request = b"GET /v1/ops/projects HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with contextlib.ExitStack() as stack:
         for _ in range(2):
             address = ("127.0.0.1", service.port)

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from spawn.application.dependencies import require
-from spawn.application.traffic.client_sites import name_site
+from spawn.application.traffic.client_sites import find_network, name_site
 from spawn.domain.principal import ANONYMOUS, Principal, Scope
 from spawn.domain.text import redact
 from spawn.ports.audit import AuditEntry, AuditKind, AuditLog, AuditQuery
@@ -31,7 +31,7 @@ RESERVED_DENIALS: Final = 32
 MAX_DETAIL_LENGTH: Final = 500
 _Cause = tuple[str, str, int, str]
 _Source = tuple[str, str]
-"""A principal, or none and the site of an address."""
+"""A principal, or none and the site of an address; its network (/48) if it is one of IPv6."""
 
 _FURTHER: Final = "further denials, of other operations"
 _FURTHER_OF_OTHERS: Final = "further denials, of other callers or operations"
@@ -158,7 +158,10 @@ class AuditTrail:
 
 def _find_source(cause: _Cause) -> _Source:
     actor, _, _, address = cause
-    return ("", name_site(address)) if actor == ANONYMOUS.id else (actor, "")
+    if actor != ANONYMOUS.id:
+        return actor, ""
+    site = name_site(address)
+    return "", find_network(site) or site
 
 
 async def read_audit_log(

@@ -8,8 +8,10 @@ FREE_MULTIPLE: Final = 3
 """Places that one client may hold for each that is free.
 
 These are the dynamic thresholds of Choudhury and Hahne (IEEE/ACM ToN 6(2), 1998). A client alone
-takes three quarters; n greedy ones leave one in 3 n + 1 to the next one. With a fixed share of
-three quarters two clients would keep all others out.
+takes three quarters; n greedy ones that come and go leave one in 3 n + 1 to the next one. Places
+that are never released go in order of arrival: each greedy client takes three quarters of what the
+earlier ones left, so that 6 of them hold 2,048. Those that can be withdrawn are given to others:
+`find_largest_holder` names whose.
 """
 
 
@@ -34,6 +36,10 @@ class SharedPlaces:
     def held_by(self, client: str) -> int:
         """Return the number of places that the client holds."""
         return self._held.get(client, 0)
+
+    def find_largest_holder(self) -> str:
+        """Return the client with the most places; empty if nobody has one."""
+        return max(self._held, key=self.held_by, default="")
 
     def take(self, client: str) -> bool:
         """Take a place; return False if none is left for the client."""

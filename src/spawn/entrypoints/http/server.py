@@ -48,6 +48,9 @@ SURPLUS_CONNECTIONS: Final = 64
 _COPIED_BYTES: Final = 16 * 1024
 """Bytes of a body that cost less to copy behind the head than to write as a second buffer."""
 
+_PROBES: Final = frozenset({"/monitoring/live", "/monitoring/ready"})
+"""Paths that are served on connections beyond the limits too."""
+
 _VERSIONS: Final = frozenset({"1.1", "1.0"})
 _BODILESS: Final = frozenset({204, 304})
 _NOT_IN_NAMES: Final = bytes({*range(0x21), 0x7F, *b'()<>@,;:\\"[]={}', *range(0x41, 0x5B)})
@@ -171,8 +174,29 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         # A trusted proxy has the connections of many clients.
         is_trusted = self.proxies.is_trusted(address)
         self._owner = f"{address} {id(self)}" if is_trusted else name_site(address)
-        self._has_place = self.places.take(self._owner)
+        self._has_place = self.places.take(self._owner) or self._take_idle_place(self._owner)
         return self._has_place
+
+    def _take_idle_place(self, owner: str) -> bool:
+        """Close a connection without a request of the largest holder, and take its place.
+
+        Idle connections are never released by those that mean to keep others out.
+        """
+        largest = self.places.find_largest_holder()
+        if self.places.held_by(largest) <= self.places.held_by(owner) + 1:
+            return False
+        for one in cast("set[Any]", self.connections):
+            if isinstance(one, BoundedProtocol) and one.is_idle_of(largest):
+                one.transport.abort()
+                one.release_place()
+                return self.places.take(owner)
+        return False
+
+    def is_idle_of(self, owner: str) -> bool:
+        """Whether the connection has a place of an owner, and serves no request at present."""
+        cycle: Any = self.cycle
+        is_idle = cycle is None or cycle.response_complete
+        return is_idle and self._has_place and self._owner == owner
 
     def release_place(self) -> None:
         """Release the place of the connection; idempotent."""
@@ -187,6 +211,7 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
             is_unix = self.server is not None and self.server[1] is None
             self.admit(self.client[0] if self.client else UNIX if is_unix else "")
         if not self._has_place:
+            self._served_app: Any = self.app
             self.app = cast("Any", self._respond_overloaded)
             if len(self.connections) - self.places.in_use > SURPLUS_CONNECTIONS:
                 transport.close()
@@ -270,7 +295,14 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         )
 
     async def _respond_overloaded(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Respond 503 to a request on a connection beyond the limit."""
+        """Respond 503 to a request on a connection beyond the limit, but to a probe as usual.
+
+        Otherwise who holds all connections would have the service restarted.
+        """
+        if cast("Any", scope)["path"] in _PROBES:
+            cast("Any", self._running).keep_alive = False
+            await self._served_app(scope, receive, send)
+            return
         detail = "The service has as many connections, of this address or in all, as it may."
         path = cast("Any", scope)["path"]
         response = self._problem("overloaded", detail, (b"retry-after", b"1"), instance=path)
