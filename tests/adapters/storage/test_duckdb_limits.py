@@ -4,14 +4,17 @@ import asyncio
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 
 from spawn.adapters.duckdb.state import quality_sql
+from spawn.adapters.duckdb.state.projection import Projection
+from spawn.adapters.duckdb.state.queries import read_tables
 from spawn.adapters.duckdb.store import DuckDbStore, open_duckdb
 from spawn.adapters.embedded.options import StoreOptions
 from spawn.adapters.factory import open_store, parse_duckdb_url
@@ -26,7 +29,7 @@ from spawn.domain.errors import (
     Unavailable,
 )
 from spawn.domain.quality.measures import CompletenessMeasure, MeasureTally, UniquenessMeasure
-from spawn.domain.query import Filter, Operator, Query
+from spawn.domain.query import Filter, Operator, Query, Sort
 from spawn.testing.storage_contract.harness import (
     ManualClock,
     StorageHarness,
@@ -282,3 +285,40 @@ def test_the_contract_is_tested_in_tokyo() -> None:
     with duckdb.connect() as connection:
         (offset,) = connection.execute("select timezone(now())").fetchone() or ()
     assert timedelta(seconds=offset) == nine_hours
+
+
+async def test_the_state_tables_catch_up_in_smaller_steps_if_the_engine_lacks_memory(
+    store: DuckDbStore, harness: StorageHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert_states = Projection.insert_states
+    counts: list[int] = []
+
+    def insert_few(projection: Projection, table: Any, aggregates: Sequence[Any]) -> None:
+        counts.append(len(aggregates))
+        if len(aggregates) > 3:
+            raise duckdb.OutOfMemoryException("Out of Memory Error: failed to allocate data")
+        insert_states(projection, table, aggregates)
+
+    monkeypatch.setattr(Projection, "insert_states", insert_few)
+    names = [f"N{number:02}" for number in range(20)]
+    await store.commit(harness.change(*((harness.project(project_name=n), 0) for n in names)))
+    items = (await store.page(Query(sort=(Sort("project_name"),)))).items
+    assert [item.state.project_name for item in items] == names
+    assert max(counts) > 3
+    assert store.status().lag_rows == 0
+
+
+def test_a_table_that_is_created_between_two_looks_at_the_tables_is_left_out() -> None:
+    connection = duckdb.connect()
+    connection.execute("create table a (x integer)")
+
+    class CreatingCursor:
+        def execute(self, statement: str) -> Any:
+            if "duckdb_tables()" in statement:
+                connection.execute("create table b (y integer)")
+            return connection.execute(statement)
+
+    cursor: Any = CreatingCursor()
+    assert [table.name for table in read_tables(cursor)] == ["a"]
+    assert [table.name for table in read_tables(connection)] == ["a", "b"]
+    connection.close()

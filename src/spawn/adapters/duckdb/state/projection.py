@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
+import duckdb
 import msgspec
 
 from spawn.adapters.duckdb.connection import Cursor
@@ -181,12 +182,22 @@ class Projection:
         self._waiting_since = None
 
     def project_batch(self, limit: int) -> None:
-        """Project the `limit` aggregates that are pending longest, in one transaction."""
+        """Project the `limit` aggregates that are pending longest, in one transaction.
+
+        They are fewer if the engine has no memory for so many.
+        """
         batch = dict(islice(self._pending.items(), limit))
         if not batch:
             return
         self._cursor.execute("begin")
-        self._write(batch)
+        try:
+            self._write(batch)
+        except duckdb.OutOfMemoryException:
+            if len(batch) == 1:
+                raise
+            self._cursor.execute("rollback")
+            self.project_batch(len(batch) // 2)
+            return
         self._cursor.execute("commit")
         for key, pending in batch.items():
             if self._pending[key] is pending:

@@ -369,4 +369,5 @@ def read_tables(cursor: Cursor) -> list[Table]:
     return [
         Table(name, tuple(columns[name]), int(count), kinds.get(name))
         for name, count in sorted(rows)
+        if name in columns  # the second look may find a table that was created after the first
     ]
