@@ -12,6 +12,7 @@ from tests.adapters.publishers.nats_server import NatsServer, running_nats_serve
 
 from spawn.adapters.embedded.options import PublisherOptions
 from spawn.adapters.factory import open_publisher
+from spawn.adapters.publishers.nats.nats_connection import NatsConnection
 from spawn.domain.errors import InvalidInput, Unavailable
 from spawn.domain.events.cloudevents import EventEnvelope
 from spawn.ports.publishers import EventPublisher
@@ -326,3 +327,26 @@ async def test_a_malformed_nats_url_is_rejected(
 ) -> None:
     with pytest.raises(InvalidInput):
         await open_publisher(url, options=publisher_options)
+
+
+async def test_another_server_is_tried_after_one_whose_streams_do_not_respond(
+    server: NatsServer,
+    consumer: StreamConsumer,
+    publisher_options: PublisherOptions,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (folder := tmp_path / "without streams").mkdir()
+    with running_nats_server(folder, "jetstream: disabled") as other:
+        await other.wait_until_listening()
+        addresses = [other.address, server.address]
+        orders = iter([addresses, addresses[::-1]])
+        sample = f"{NatsConnection.__module__}.random.sample"
+        monkeypatch.setattr(sample, lambda _servers, _count: next(orders))
+        url = f"nats://spawn:{SECRET}@{','.join(addresses)}/desk.events#stream={STREAM}"
+        publisher = await open_publisher(url, options=publisher_options)
+        with pytest.raises(Unavailable):
+            await publisher.publish([an_entry(1)])
+        assert await publisher.publish([an_entry(1)]) == []
+        assert [event["id"] for event in await consumer.events(1)] == [event_id(1)]
+        await publisher.close()

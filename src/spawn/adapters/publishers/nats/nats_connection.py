@@ -95,6 +95,7 @@ class NatsConnection:
                     raise Unavailable(failure.errors[0].detail, retry_after_s=0) from None
                 except (*CLIENT_ERRORS, ValueError) as failure:
                     detail = f"The NATS server cannot be used: {self.describe(failure)}."
+                    await self._disconnect()  # the next attempt may find another server
                     raise Unavailable(detail, retry_after_s=0) from None
                 self._is_suspect = False
             return self._client.jetstream(timeout=self._timeout_s)
