@@ -669,3 +669,6 @@ async def test_a_schema_that_the_registry_does_not_have_is_no_outage(
     with pytest.raises(NotFound):
         await registry.refresh("loan_schema", kind="facility")
     assert registry.status().last_error == missing
+    server.set_response(200, loans)  # a pinned service asks for its version alone
+    await registry.refresh("loan_schema", 1, kind="facility")
+    assert registry.status().last_error is None

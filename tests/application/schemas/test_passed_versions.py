@@ -350,6 +350,22 @@ async def test_nothing_is_adopted_while_the_active_number_is_not_read(
     assert (await get_schema_health(dependencies, POLICY)).problem == ""
 
 
+async def test_an_active_number_that_is_taken_back_leaves_no_failure(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    await begin(dependencies, fake_registry, AA, aa="A")
+    fake_registry.serve(2, BAD_COLUMNS["invalid"])
+    await refresh_schema(dependencies, POLICY)
+    await reject_schema(dependencies, POLICY, STEWARD, version=2, reason="of another schema")
+    fake_registry.faults = {1: RegistryError("the registry responded with status 403")}
+    await refresh_schema(dependencies, POLICY)
+    problem = (await get_schema_health(dependencies, POLICY)).problem
+    assert problem.startswith("version 1 is failed: ")
+    fake_registry.faults = {1: NotFound("the registry has no such schema or version")}
+    await refresh_schema(dependencies, POLICY)
+    assert (await get_schema_health(dependencies, POLICY)).problem == ""
+
+
 async def test_a_list_that_lacks_versions_between_others_is_walked_whole(
     dependencies: Dependencies, fake_registry: FakeRegistry
 ) -> None:

@@ -258,6 +258,27 @@ async def test_a_list_that_begins_after_the_active_version_needs_an_approval(
     assert await attributes(dependencies, project) == {"cc": "PRECIOUS"}
 
 
+async def test_a_rejected_first_version_of_a_gap_leaves_the_next_to_a_decision(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    project = await begin(dependencies, fake_registry, AA, aa="PRECIOUS")
+    fake_registry.documents[5] = b"<!doctype html>"
+    fake_registry.serve(6, AA, "six")
+    fake_registry.listed = (5, 6)
+    await refresh_schema(dependencies, POLICY)
+    await reject_schema(dependencies, POLICY, STEWARD, version=5, reason="never published")
+    for _ in range(2):
+        result = await refresh_schema(dependencies, POLICY)
+        assert (result.verdict, await active(dependencies)) == (RefreshVerdict.FAILED, 1)
+        health = await get_schema_health(dependencies, POLICY)
+        assert "version 6 is failed: the registry's list begins with it" in health.problem
+    await approve_schema(dependencies, POLICY, STEWARD, version=6, reason="agreed")
+    await refresh_schema(dependencies, POLICY)
+    assert await active(dependencies) == 6
+    assert (await attributes(dependencies, project))["aa"] == "PRECIOUS"
+    assert (await get_schema_health(dependencies, POLICY)).problem == ""
+
+
 async def test_documents_without_a_number_have_that_of_the_list(
     dependencies: Dependencies, fake_registry: FakeRegistry
 ) -> None:

@@ -334,8 +334,7 @@ class CachingRegistry:
                 self._sources[key.schema_id].absence = absence
             self._store(self._absent_until, key, self._monotonic() + NOT_FOUND_TTL_S)
             raise
-        if key.version is None:
-            self._sources[key.schema_id].absence = None
+        self._sources[key.schema_id].absence = None
         return fetched_schema
 
     async def _request_and_cache(self, key: _Key) -> FetchedSchema:

@@ -252,7 +252,8 @@ class _Walk:
         is_empty = not await has_data(self._dependencies, self._policy.kind)
         records = await self._dependencies.schemas.records(self._policy.kind)
         passed_numbers = find_rejected_unread(records)
-        if numbers and not is_empty and not await self._may_begin(numbers[0], passed_numbers):
+        first = next((number for number in numbers if number not in passed_numbers), None)
+        if not is_empty and first and not await self._may_begin(first, passed_numbers):
             return False
         for number in numbers[:MAX_WALK]:
             if is_empty and await has_data(self._dependencies, self._policy.kind):
@@ -288,6 +289,7 @@ class _Walk:
         result = await self._read_active(active)
         if result is None or isinstance(result, NotFound):
             # One that is taken back says nothing else under its number.
+            self._fingerprints[number] = active.fingerprint
             return True
         if isinstance(result, SpawnError):
             result = await self._record_unread(number, result)
@@ -373,7 +375,7 @@ class _Walk:
         active = (await self._dependencies.active_schema(self._policy.kind)).schema.version
         numbers = self._numbers or (first,)
         # Nothing was agreed with the registry while the bundled schema is active.
-        if not active or first == active + 1 or numbers[0] <= active:
+        if not active or numbers[0] <= active + 1:
             return False
         result = await record_gap(self._dependencies, self._policy, first, active, self._actor)
         self._add_outcome(first, result)
