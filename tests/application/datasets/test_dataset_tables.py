@@ -339,9 +339,11 @@ async def test_a_parquet_file_without_pyarrow_ends_with_its_tables_or_its_reader
     hide_pyarrow(monkeypatch)
     table = nanoarrow.c_array_stream(pa.table({"id": list(range(20_000)), "x": ["y"] * 20_000}))
     tables = [nanoarrow.Array(table)] * 40
+    opened: list[bool] = []
     closed: list[bool] = []
 
     async def read_some(count: int) -> AsyncIterator[Any]:
+        opened.append(True)
         try:
             for one in tables[:count]:
                 yield one
@@ -363,7 +365,8 @@ async def test_a_parquet_file_without_pyarrow_ends_with_its_tables_or_its_reader
         await asyncio.to_thread(thread.join, 20)
         assert not thread.is_alive() or thread.name.startswith("asyncio")
     assert len(list_files()) <= len(files)
-    assert len(closed) == MAX_TABLE_FILES + 3
+    # The header of a file may be there before its first table is asked for.
+    assert len(closed) == len(opened) >= 2
 
 
 async def test_a_chunk_that_takes_too_long_is_read_in_smaller_ones(
