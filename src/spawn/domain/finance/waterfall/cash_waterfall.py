@@ -99,13 +99,14 @@ class _WaterfallRun:
     @property
     def is_debt_repaid(self) -> bool:
         """Whether a given senior balance is repaid and nothing of it is unpaid."""
-        if not self.inputs.knows_balance:
+        # The balance first, which is open in most periods: this is looked at several times in each.
+        if not self.inputs.knows_balance or sum_balances(self.tranches) != 0.0:
             return False
         has_arrears = self.inputs.case.carry_arrears and any(
             account.unpaid_interest > 0.0 for account in self.tranches
         )
         is_bridged = sum_balloons(self.tranches, len(self.service)) > 0.0
-        return sum_balances(self.tranches) == 0.0 and not has_arrears and not is_bridged
+        return not has_arrears and not is_bridged
 
     def pay_period(self, t: int) -> WaterfallRow:
         """Pay one period's claims in order, and update the balances."""
@@ -191,6 +192,8 @@ class _WaterfallRun:
 
     def _reserve_floors(self, t: int) -> list[float]:
         """Return the balance of each reserve that serves its own uses alone."""
+        if not self.inputs.case.reserves:
+            return []
         return [
             target if terms.is_ring_fenced else 0.0
             for target, terms in zip(
@@ -233,6 +236,8 @@ class _WaterfallRun:
 
     def _reserve_targets(self, t: int) -> list[float]:
         """Return the targets of the reserves; without senior debt some are released."""
+        if not self.inputs.case.reserves:
+            return []
         is_repaid = self.is_debt_repaid
         return [
             0.0 if is_repaid and not terms.outlives_debt else _value_at(terms.target, t)
