@@ -53,6 +53,8 @@ class ArrivingBody:
                 message: Any = await self._receive()
         except TimeoutError as error:
             raise _too_slow("The body did not arrive in time.") from error
+        if message["type"] == "http.disconnect":
+            return message  # what has arrived of the body is not the whole
         self._bytes += len(message.get("body", b""))
         if message.get("more_body", False):
             self._check_rate()
