@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import re
 import signal
 import socket
@@ -41,6 +42,9 @@ BACKLOG: Final = 2048
 LINGER_S: Final = 5
 LINGER_BYTES: Final = 16 * 1024 * 1024
 """Time and bytes in which the rest of a rejected request is read and discarded."""
+
+STALLED_S: Final = 60.0
+"""Time in which a client must read some of what waits for it."""
 
 SURPLUS_CONNECTIONS: Final = 64
 """Connections beyond the limits that get a 503 response; further ones are closed at once."""
@@ -168,6 +172,12 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
     proxies = TrustedProxies(())
     audience: Audience = Audience.ALL
     _owner: str | None = None
+    _has_place = False
+    _has_begun_head = False
+    _is_discarding = False
+    _running: Any = None
+    _stall_timer: asyncio.TimerHandle | None = None
+    _unread_bytes: float = 0
 
     def admit(self, address: str) -> bool:
         """Take a place for a connection of an address; return False if none is left."""
@@ -193,10 +203,13 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         return False
 
     def is_idle_of(self, owner: str) -> bool:
-        """Whether the connection has a place of an owner, and serves no request at present."""
+        """Whether the connection has a place of an owner, and neither a request nor a response."""
+        if not self._has_place or self._owner != owner:
+            return False
         cycle: Any = self.cycle
-        is_idle = cycle is None or cycle.response_complete
-        return is_idle and self._has_place and self._owner == owner
+        is_served = cycle is None or cycle.response_complete
+        is_underway = self._has_begun_head or self._is_discarding
+        return is_served and not is_underway and not self.transport.get_write_buffer_size()
 
     def release_place(self) -> None:
         """Release the place of the connection; idempotent."""
@@ -215,7 +228,7 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
             self.app = cast("Any", self._respond_overloaded)
             if len(self.connections) - self.places.in_use > SURPLUS_CONNECTIONS:
                 transport.close()
-        self._is_discarding, self._is_lingering = False, False
+        self._is_lingering = False
         self._linger_bytes = LINGER_BYTES
         self._rejection: Response | None = None
         self._head_bytes = self._rest_bytes = 0
@@ -239,6 +252,50 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
             detail = f"The head or the trailer exceeds {self.limits.head_bytes} bytes."
             self._reject(self._problem("headers_too_large", detail))
 
+    def pause_writing(self) -> None:
+        """Watch that the client reads on; a request waits for it, and holds its slot."""
+        super().pause_writing()
+        self._watch_reading()
+
+    def resume_writing(self) -> None:
+        """Note that the client has read."""
+        super().resume_writing()
+        self._unread_bytes = math.inf
+
+    def _watch_reading(self) -> None:
+        if self._stall_timer is None:
+            self._unread_bytes = self.transport.get_write_buffer_size()
+            self._stall_timer = self.loop.call_later(STALLED_S, self._on_stall_timeout)
+
+    def _on_stall_timeout(self) -> None:
+        """Abort the connection if its client has read nothing of what waits for it.
+
+        A connection that is closed waits for its client too.
+        """
+        self._stall_timer = None
+        unread_bytes = self.transport.get_write_buffer_size()
+        if not unread_bytes or not (self.flow.write_paused or self.transport.is_closing()):
+            return
+        if unread_bytes >= self._unread_bytes:
+            self.transport.abort()
+        else:
+            self._watch_reading()
+
+    def _close(self) -> None:
+        """Close the connection once its client has read what waits for it."""
+        self.transport.close()
+        self._watch_reading()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection without a further request."""
+        if not self.transport.is_closing():
+            self._close()
+
+    def on_message_begin(self) -> None:
+        """Note that a head has begun."""
+        self._has_begun_head = True
+        super().on_message_begin()
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """Add a field to the head; fields of a trailer, behind the body, are discarded.
 
@@ -249,9 +306,10 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
 
     def on_headers_complete(self) -> None:
         """Stop the timer; the head is complete."""
-        self._in_head = False
+        self._in_head = self._has_begun_head = False
         self._head_bytes = 0
         self._stop_timer()
+        self._unset_keepalive_if_required()
         version = self.parser.get_http_version()
         if version not in _VERSIONS:
             detail = "Send the request as HTTP/1.1."
@@ -300,7 +358,7 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         Otherwise who holds all connections would have the service restarted.
         """
         if cast("Any", scope)["path"] in _PROBES:
-            cast("Any", self._running).keep_alive = False
+            self._running.keep_alive = False
             await self._served_app(scope, receive, send)
             return
         detail = "The service has as many connections, of this address or in all, as it may."
@@ -330,7 +388,7 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         # uvicorn names its class, and a wrapper of `send` would be a reference cycle per request.
         cycle.__class__ = JoiningCycle
         cast("Any", cycle).linger = self.linger
-        self._running = cast("Any", cycle)
+        self._running = cycle
         super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
@@ -342,6 +400,8 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
     def on_response_complete(self) -> None:
         """Start the timer of the rest of a body whose response did not wait for it."""
         super().on_response_complete()
+        if self.transport.is_closing():
+            self._watch_reading()
         if not self._in_head and self.cycle.response_complete and not self._is_discarding:
             self._stop_timer()
             self._watch_rest()
@@ -354,7 +414,7 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         """Close the connection, unless the body arrives at the least rate of bodies."""
         least_bytes = self.limits.traffic.body_bytes_s * self.limits.header_timeout_s
         if self._rest_bytes < least_bytes:
-            self.transport.close()
+            self._close()
         else:
             self._watch_rest()
 
@@ -365,11 +425,25 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         self._in_head = True
         self._head_bytes = 0
         super().on_message_complete()
+        if self.cycle.response_complete and not self.transport.is_closing():
+            # The response did not wait for the body; its timer ended when the rest arrived.
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the timer, and release the place."""
+        """Stop the timers, release the place, and end the request that runs.
+
+        uvicorn ends the latest request only, which may be one that waits behind it.
+        """
         self._stop_timer()
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
         self.release_place()
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
@@ -390,7 +464,7 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
                 )
             )
         else:
-            self.transport.close()
+            self._close()
 
     def _reject(self, response: Response) -> None:
         """Send the response behind those of earlier requests, and close the connection."""
@@ -435,7 +509,7 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.flow.resume_reading()
-        self._timer = self.loop.call_later(LINGER_S, self.transport.close)
+        self._timer = self.loop.call_later(LINGER_S, self._close)
 
 
 class Listener(msgspec.Struct, frozen=True, kw_only=True):
