@@ -13,7 +13,7 @@ from spawn.application.traffic.request_slots import (
     HeldPlace,
     RequestSlots,
 )
-from spawn.application.traffic.shared_places import SharedPlaces
+from spawn.application.traffic.shared_places import SharedPlaces, is_of
 from spawn.application.traffic.token_buckets import TokenBuckets
 from spawn.application.traffic.traffic_control import TrafficControl, TrafficLimits
 from spawn.domain.errors import DeadlineExceeded, Overloaded
@@ -207,6 +207,21 @@ class TestLargeBodies:
         assert slots.book_large_body("hostile", self.SECOND) == 3.0
         assert slots.in_use == 2
 
+    async def test_one_that_ends_halfway_books_no_time_and_takes_no_slot(self) -> None:
+        slots = self.contend()
+        taken = slots.in_use
+        part = {"type": "http.request", "body": bytes(4 * self.SECOND), "more_body": True}
+        messages: Any = iter((part, {"type": "http.disconnect"}))
+
+        async def receive() -> Any:
+            return next(messages)
+
+        body = ArrivingBody("/v1/ops/projects", receive, HttpLimits(), HeldPlace("left"), slots)
+        assert await body.receive() == part
+        assert await body.receive() == {"type": "http.disconnect"}
+        assert slots.in_use == taken
+        assert slots.book_large_body("left", self.SECOND) <= 1.0
+
     async def test_one_that_is_cancelled_gives_its_time_back(self) -> None:
         slots = self.contend()
         slots.book_large_body("hostile", self.SECOND)
@@ -276,3 +291,32 @@ class TestDeadline:
 
     async def test_a_cancellation_of_another_kind_stays_one(self) -> None:
         HeldPlace("a").raise_if_expired()
+
+
+def test_the_sites_of_a_network_are_one_holder() -> None:
+    places = SharedPlaces(16)
+    sites = [f"2001:db8:1:{number:x}::/64" for number in range(8)]
+    assert all(places.take(client) for client in [*sites, "10.0.0.9", "10.0.0.9", "key"])
+    network = "2001:db8:1::/48"
+    assert places.find_largest_holder() == (network, 8)
+    assert [places.held_with_network(client) for client in (sites[0], "10.0.0.9")] == [8, 2]
+    assert [is_of(client, network) for client in (sites[0], "10.0.0.9", "key")] == [
+        True,
+        False,
+        False,
+    ]
+    assert is_of("10.0.0.9", "10.0.0.9")
+    for site in sites:
+        places.release(site)
+    assert places.find_largest_holder() == ("10.0.0.9", 2)
+    assert SharedPlaces(1).find_largest_holder() == ("", 0)
+
+
+def test_a_client_may_follow_only_where_it_could_take_the_place() -> None:
+    places = SharedPlaces(16)
+    clients = ["a"] * 12 + ["b"] * 3 + ["2001:db8:1::/64"]
+    assert all(places.take(client) for client in clients)
+    assert [places.may_follow(client) for client in ("a", "b", "c")] == [False, False, True]
+    assert places.may_follow("2001:db8:1:1::/64")
+    places.release("a")
+    assert [places.take(client) for client in ("b", "c")] == [False, True]

@@ -140,6 +140,19 @@ def test_newcomers_have_the_places_of_idle_connections() -> None:
     run(case())
 
 
+def test_no_connection_is_closed_for_a_client_that_may_not_follow() -> None:
+    async def case() -> None:
+        async with serve(16) as site:
+            greedy = await fill(site, SMALL)
+            assert [await read_status(one) for one in greedy] == [200] * 12
+            assert [(await site.get("127.0.0.3"))[1] for _ in range(4)] == [503] * 4
+            for one in greedy:
+                await asyncio.get_running_loop().sock_sendall(one, SMALL)
+            assert [await read_status(one) for one in greedy] == [200] * 12
+
+    run(case())
+
+
 def test_a_head_that_has_begun_keeps_its_place() -> None:
     async def case() -> None:
         async with serve(16) as site:

@@ -37,9 +37,27 @@ class SharedPlaces:
         """Return the number of places that the client holds."""
         return self._held.get(client, 0)
 
-    def find_largest_holder(self) -> str:
-        """Return the client with the most places; empty if nobody has one."""
-        return max(self._held, key=self.held_by, default="")
+    def held_with_network(self, client: str) -> int:
+        """Return the number of places that the client holds, or its network if that has more."""
+        network = _find_network(client)
+        of_network = 0 if network is None else self._held_by_networks.get(network, 0)
+        return max(self._held.get(client, 0), of_network)
+
+    def find_largest_holder(self) -> tuple[str, int]:
+        """Return the client or network with the most places, and how many; empty if none is held.
+
+        A network is named before its only site, which it includes.
+        """
+        largest, most_places = "", 0
+        for held in (self._held_by_networks, self._held):
+            holder = max(held, key=held.__getitem__, default="")
+            if held.get(holder, 0) > most_places:
+                largest, most_places = holder, held[holder]
+        return largest, most_places
+
+    def may_follow(self, client: str) -> bool:
+        """Whether the client could take a place if another one were released."""
+        return self.held_with_network(client) < FREE_MULTIPLE * (self.places - self.in_use + 1)
 
     def take(self, client: str) -> bool:
         """Take a place; return False if none is left for the client."""
@@ -58,7 +76,7 @@ class SharedPlaces:
         """Release a place that was taken."""
         self.in_use -= 1
         _reduce(self._held, client)
-        if client.endswith(SITE_SUFFIX) and (network := find_network(client)):
+        if network := _find_network(client):
             _reduce(self._held_by_networks, network)
 
     def _take_of_network(self, site: str, most_places: int) -> bool:
@@ -71,6 +89,15 @@ class SharedPlaces:
             return False
         self._held_by_networks[network] = held_places + 1
         return True
+
+
+def is_of(client: str, holder: str) -> bool:
+    """Whether a holder of places is the client or its network."""
+    return holder in (client, _find_network(client))
+
+
+def _find_network(client: str) -> str | None:
+    return find_network(client) if client.endswith(SITE_SUFFIX) else None
 
 
 def _reduce(held: dict[str, int], holder: str) -> None:

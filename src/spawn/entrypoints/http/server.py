@@ -24,7 +24,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from spawn.application.traffic.client_sites import name_site
-from spawn.application.traffic.shared_places import SharedPlaces
+from spawn.application.traffic.shared_places import SharedPlaces, is_of
 from spawn.application.traffic.token_buckets import TokenBuckets
 from spawn.application.traffic.traffic_control import HandshakeOutcome
 from spawn.application.web_addresses import UNIX
@@ -48,6 +48,9 @@ STALLED_S: Final = 60.0
 
 SURPLUS_CONNECTIONS: Final = 64
 """Connections beyond the limits that get a 503 response; further ones are closed at once."""
+
+SEARCH_PAUSE_S: Final = 0.05
+"""Pause after a search for an idle connection that found none; it looks at every connection."""
 
 _COPIED_BYTES: Final = 16 * 1024
 """Bytes of a body that cost less to copy behind the head than to write as a second buffer."""
@@ -159,6 +162,12 @@ class JoiningCycle(RequestResponseCycle):
         self.on_response()
 
 
+class IdleSearch:
+    """When connections are next searched for an idle one, in seconds of the event loop."""
+
+    next_s = 0.0
+
+
 class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
     """uvicorn's protocol with limits on the size and the duration of a request's head.
 
@@ -169,6 +178,7 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
     limits = HttpLimits()
     path_prefix = ""
     places = SharedPlaces(HttpLimits().connections)
+    search = IdleSearch()
     proxies = TrustedProxies(())
     audience: Audience = Audience.ALL
     _owner: str | None = None
@@ -192,19 +202,22 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
 
         Idle connections are never released by those that mean to keep others out.
         """
-        largest = self.places.find_largest_holder()
-        if self.places.held_by(largest) <= self.places.held_by(owner) + 1:
+        if self.loop.time() < self.search.next_s or not self.places.may_follow(owner):
             return False
-        for one in cast("set[Any]", self.connections):
-            if isinstance(one, BoundedProtocol) and one.is_idle_of(largest):
+        largest, most_places = self.places.find_largest_holder()
+        if most_places <= self.places.held_with_network(owner) + 1:
+            return False
+        for one in cast("set[BoundedProtocol]", self.connections):
+            if one.is_idle_of(largest):
                 one.transport.abort()
                 one.release_place()
                 return self.places.take(owner)
+        self.search.next_s = self.loop.time() + SEARCH_PAUSE_S
         return False
 
     def is_idle_of(self, owner: str) -> bool:
         """Whether the connection has a place of an owner, and neither a request nor a response."""
-        if not self._has_place or self._owner != owner:
+        if not self._has_place or self._owner is None or not is_of(self._owner, owner):
             return False
         cycle: Any = self.cycle
         is_served = cycle is None or cycle.response_complete
@@ -635,6 +648,7 @@ def build_server(
         "limits": limits,
         "path_prefix": settings.path_prefix,
         "places": SharedPlaces(limits.connections) if places is None else places,
+        "search": IdleSearch(),
         "proxies": TrustedProxies(settings.trusted_proxies),
     }
     protocol = type("Protocol", (BoundedProtocol,), attributes)
