@@ -35,6 +35,11 @@ from spawn.ports.publishers import DeliveryOptions
 
 PROJECT = {"project_name": "Sierra Wind II", "total_amount": "125000000.00", "dscr": 1.35}
 WRITERS = 16
+WEBHOOK_SETTINGS = (
+    "SPAWN_EVENTS_URL",
+    "SPAWN_WEBHOOK_SECRETS_FILE",
+    "SPAWN_WEBHOOK_ALLOWED_NETWORKS",
+)
 WARM_UP_CREATES = 5
 MEASURED_CREATES = 50
 
@@ -271,7 +276,11 @@ async def measure_writer_beside_webhooks(folder: Path, webhooks: int) -> None:
     lags, name = list[float](), f"beside-{webhooks}"
     async with run_receiver(lags) as port:
         urls = ",".join(f"http://127.0.0.1:{port}/{number}" for number in range(webhooks))
-        os.environ["SPAWN_EVENTS_URL"] = urls
+        if webhooks:
+            os.environ["SPAWN_EVENTS_URL"] = urls
+        else:  # a setting of webhooks without one ends the start
+            for setting in WEBHOOK_SETTINGS:
+                os.environ.pop(setting, None)
         (folder / name).mkdir()
         server = await asyncio.to_thread(create_spawn_server(folder / name).__enter__)
         try:
@@ -319,7 +328,7 @@ def main() -> None:
         for level in ("INFO", "DEBUG"):
             run_measurement(measure_relay(folder, level))
         run_measurement(measure_webhook(folder, options.rate, options.seconds))
-        for webhooks in (0, options.webhooks):
+        for webhooks in (options.webhooks, 0):
             run_measurement(measure_writer_beside_webhooks(folder, webhooks))
 
 
