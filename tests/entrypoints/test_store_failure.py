@@ -126,19 +126,23 @@ def test_service_ends_once_its_store_has_failed(monkeypatch: pytest.MonkeyPatch)
     assert service.failure_reason == "The disk is gone."
 
 
+def build_environment(port: int, database: Path) -> dict[str, str]:
+    """Return the environment of a service of its own process."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("SPAWN_")}
+    return environment | {
+        "SPAWN_PORT": str(port),
+        "SPAWN_AUTH": "off",
+        "SPAWN_STORAGE_URL": f"duckdb:///{database}",
+    }
+
+
 @pytest.mark.real
 @pytest.mark.slow
 def test_process_ends_with_its_own_exit_code_and_the_reason(tmp_path: Path) -> None:
     port, trigger = free_port(), tmp_path / "disk-is-gone"
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("SPAWN_")}
-    environment |= {
-        "SPAWN_PORT": str(port),
-        "SPAWN_AUTH": "off",
-        "SPAWN_STORAGE_URL": f"duckdb:///{tmp_path}/s.duckdb",
-    }
     with subprocess.Popen(
         [sys.executable, str(SCRIPT), str(trigger)],
-        env=environment,
+        env=build_environment(port, tmp_path / "s.duckdb"),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -177,15 +181,9 @@ def test_process_that_lost_its_log_ends_with_everything_acknowledged_in_the_data
     tmp_path: Path,
 ) -> None:
     port, database = free_port(), tmp_path / "s.duckdb"
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("SPAWN_")}
-    environment |= {
-        "SPAWN_PORT": str(port),
-        "SPAWN_AUTH": "off",
-        "SPAWN_STORAGE_URL": f"duckdb:///{database}",
-    }
     with subprocess.Popen(
         [sys.executable, "-m", "spawn", "serve"],
-        env=environment,
+        env=build_environment(port, tmp_path / "s.duckdb"),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

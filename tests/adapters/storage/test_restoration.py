@@ -374,15 +374,21 @@ async def test_a_set_that_is_removed_while_it_is_restored_is_named(
     assert len(outcomes) > 5
 
 
-async def test_a_verification_does_not_miss_a_set_that_was_removed_meanwhile(
-    history: History, tmp_path: Path
-) -> None:
+async def take_two_sets(history: History) -> BackedUpStore:
+    """Back up a store into a set of one row and another of two."""
     source = history.source
     backups = await source.backups(full_interval_s=60.0)
     for _ in range(2):
         source.clock.advance(timedelta(hours=1))
         await source.create()
         await backups.take()
+    return source
+
+
+async def test_a_verification_does_not_miss_a_set_that_was_removed_meanwhile(
+    history: History, tmp_path: Path
+) -> None:
+    source = await take_two_sets(history)
     for files in range(8):
         shutil.copytree(source.archive, folder := tmp_path / f"archive{files}")
         archive: Any = RemovingArchive(FolderArchive(folder), 1, files)
@@ -392,12 +398,7 @@ async def test_a_verification_does_not_miss_a_set_that_was_removed_meanwhile(
 async def test_a_verification_that_lost_the_newest_set_is_not_clean(
     history: History, tmp_path: Path
 ) -> None:
-    source = history.source
-    backups = await source.backups(full_interval_s=60.0)
-    for _ in range(2):
-        source.clock.advance(timedelta(hours=1))
-        await source.create()
-        await backups.take()
+    source = await take_two_sets(history)
     head = head_of_set(read_set(FolderArchive(source.archive), 2), None)
     outcomes = []
     for files in range(8):

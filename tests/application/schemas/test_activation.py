@@ -29,11 +29,6 @@ from spawn.testing.expected_errors import expect_invalid
 
 
 @pytest.fixture
-def fake_registry() -> FakeRegistry:
-    return FakeRegistry()
-
-
-@pytest.fixture
 async def dependencies(fake_registry: FakeRegistry, tmp_path: Path) -> AsyncIterator[Dependencies]:
     clock = SystemClock()
     store = MemoryStore(clock)

@@ -5,12 +5,10 @@ import json
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from tests.application.conftest import open_engine_dependencies
 from tests.application.fake_registry import ID, POLICY, FakeRegistry, pinned_policy, schema_policy
 
 from spawn.application.dependencies import Dependencies
@@ -64,19 +62,6 @@ from spawn.testing.intensity import rounds
 STEWARD = Principal(id="steward")
 TEXT = {"name": "grade", "type": "string(20)", "unit": "1"}
 WHOLE = {"name": "units", "type": "integer"}
-
-
-@pytest.fixture
-def fake_registry() -> FakeRegistry:
-    return FakeRegistry()
-
-
-@pytest.fixture(params=["memory", "duckdb"])
-async def dependencies(
-    fake_registry: FakeRegistry, tmp_path: Path, request: pytest.FixtureRequest
-) -> AsyncIterator[Dependencies]:
-    async with open_engine_dependencies(request.param, fake_registry, tmp_path) as dependencies:
-        yield dependencies
 
 
 async def begin(

@@ -47,11 +47,6 @@ STEWARD = Principal(id="key:steward", scopes=frozenset({Scope.SCHEMA_ADMIN}))
 CONTACT = "mailto:desk@bank.example"
 
 
-@pytest.fixture
-def fake_registry() -> FakeRegistry:
-    return FakeRegistry()
-
-
 @pytest.fixture(params=["memory", "duckdb"])
 async def dependencies(
     fake_registry: FakeRegistry, tmp_path: Path, request: pytest.FixtureRequest

@@ -1,14 +1,11 @@
 """Values survive versions that are passed over, and registries that have no list of them."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from tests.application.conftest import open_engine_dependencies
 from tests.application.fake_registry import POLICY, FakeRegistry, pinned_policy
 from tests.application.schemas.test_refresh import (
     AA,
@@ -48,19 +45,6 @@ BAD_COLUMNS: dict[str, dict[str, Any]] = {
     "type of a later release": {"name": "site", "type": "geometry"},
     "incompatible": {"name": "needed", "type": "integer", "required": True},
 }
-
-
-@pytest.fixture
-def fake_registry() -> FakeRegistry:
-    return FakeRegistry()
-
-
-@pytest.fixture(params=["memory", "duckdb"])
-async def dependencies(
-    fake_registry: FakeRegistry, tmp_path: Path, request: pytest.FixtureRequest
-) -> AsyncIterator[Dependencies]:
-    async with open_engine_dependencies(request.param, fake_registry, tmp_path) as dependencies:
-        yield dependencies
 
 
 @pytest.mark.parametrize("bad_column", BAD_COLUMNS.values(), ids=BAD_COLUMNS)

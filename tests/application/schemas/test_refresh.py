@@ -1,13 +1,10 @@
 """A refresh walks every published version in order, whatever lies between two refreshes."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.application.conftest import open_engine_dependencies
 from tests.application.fake_registry import POLICY, FakeRegistry, pinned_policy
 
 from spawn.application.dependencies import Dependencies
@@ -37,19 +34,6 @@ CC_TWICE: dict[str, Any] = {**CC, "aliases": ["bb", "aa"]}
 NUMBER: dict[str, Any] = {"name": "aa", "type": "integer"}
 DAY = timedelta(days=1)
 ADOPTED, QUARANTINED = RefreshVerdict.ADOPTED, RefreshVerdict.QUARANTINED
-
-
-@pytest.fixture
-def fake_registry() -> FakeRegistry:
-    return FakeRegistry()
-
-
-@pytest.fixture(params=["memory", "duckdb"])
-async def dependencies(
-    fake_registry: FakeRegistry, tmp_path: Path, request: pytest.FixtureRequest
-) -> AsyncIterator[Dependencies]:
-    async with open_engine_dependencies(request.param, fake_registry, tmp_path) as dependencies:
-        yield dependencies
 
 
 async def begin(
