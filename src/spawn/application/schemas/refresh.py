@@ -253,6 +253,7 @@ class _Walk:
         records = await self._dependencies.schemas.records(self._policy.kind)
         passed_numbers = find_rejected_unread(records)
         first = next((number for number in numbers if number not in passed_numbers), None)
+        first = first or (numbers[0] if numbers else None)  # the active number is read in any case
         if not is_empty and first and not await self._may_begin(first, passed_numbers):
             return False
         for number in numbers[:MAX_WALK]:
