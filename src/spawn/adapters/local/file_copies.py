@@ -17,6 +17,7 @@ from time import monotonic
 from typing import IO, Final
 from weakref import WeakValueDictionary
 
+from spawn.adapters.embedded.thread_work import build_in_thread, finish_in_thread
 from spawn.adapters.encryption.sealed_files import EphemeralCipher
 from spawn.domain.errors import Conflict, Overloaded, StorageFull
 from spawn.domain.events.position import Position
@@ -89,7 +90,7 @@ class FileCopy:
             while start < stop:
                 self.used_at_s = monotonic()
                 size = min(_CHUNK_BYTES, stop - start)
-                chunk = await asyncio.to_thread(os.pread, self._file.fileno(), size, start)
+                chunk = await finish_in_thread(os.pread, self._file.fileno(), size, start)
                 if not chunk:
                     raise OSError("the copy is shorter than it was")
                 if self._cipher is not None:
@@ -223,8 +224,9 @@ class FileCopies:
         cipher: EphemeralCipher | None,
     ) -> tuple[IO[bytes], str, int]:
         """Write a file; return it, its digest and its size."""
-        file: IO[bytes] = await asyncio.to_thread(
-            lambda: tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - the copy closes it
+        file: IO[bytes] = await build_in_thread(
+            lambda: tempfile.TemporaryFile(dir=self._folder),  # noqa: SIM115 - the copy closes it
+            close=lambda file: file.close(),
         )
         digest, size = hashlib.sha256(), 0
         try:
@@ -233,9 +235,9 @@ class FileCopies:
                     position, size = size, size + len(chunk)
                     self._make_room(key, size)
                     content = chunk if cipher is None else cipher.apply(chunk, position)
-                    await asyncio.to_thread(self._append, file, content)
+                    await finish_in_thread(self._append, file, content)
                     digest.update(chunk)
-            await asyncio.to_thread(file.flush)
+            await finish_in_thread(file.flush)
         except BaseException:
             file.close()
             raise

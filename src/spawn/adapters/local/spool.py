@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from spawn.adapters.embedded.synced_folders import sync_folder
+from spawn.adapters.embedded.thread_work import build_in_thread, finish_in_thread
 from spawn.adapters.encryption.encryption_key import EncryptionKey
 from spawn.adapters.encryption.sealed_files import FileSealer, SealedFile
 from spawn.domain.errors import NotFound, StorageFull, Unavailable
@@ -59,7 +60,7 @@ class DirectorySpool:
         try:
             sealer = None if self._key is None else FileSealer(self._key, _purpose(name))
             size = await self._write(partial, chunks, sealer)
-            await asyncio.to_thread(self._publish, partial, final)
+            await finish_in_thread(self._publish, partial, final)
         except ConnectionError:
             raise  # the sender broke off, which is also an OSError
         except OSError as error:
@@ -76,14 +77,16 @@ class DirectorySpool:
         self, partial: Path, chunks: AsyncIterator[bytes], sealer: FileSealer | None
     ) -> int:
         size = 0
-        descriptor = await asyncio.to_thread(os.open, partial, _CREATE_FLAGS, 0o600)
+        descriptor = await build_in_thread(
+            lambda: os.open(partial, _CREATE_FLAGS, 0o600), close=os.close
+        )
         try:
             async for chunk in chunks:
-                await asyncio.to_thread(self._append, descriptor, chunk, sealer)
+                await finish_in_thread(self._append, descriptor, chunk, sealer)
                 size += len(chunk)
             if sealer is not None:
-                await asyncio.to_thread(self._append_bytes, descriptor, sealer.finish())
-            await asyncio.to_thread(os.fsync, descriptor)
+                await finish_in_thread(self._append_bytes, descriptor, sealer.finish())
+            await finish_in_thread(os.fsync, descriptor)
         finally:
             os.close(descriptor)
         return size

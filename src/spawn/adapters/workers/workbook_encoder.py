@@ -15,6 +15,7 @@ from typing import Final, cast
 
 import msgspec
 
+from spawn.adapters.embedded.thread_work import build_in_thread
 from spawn.domain.errors import InternalError, Overloaded, StorageFull
 from spawn.domain.schema_version import ColumnType, TypeName
 
@@ -86,7 +87,9 @@ class WorkbookEncoder:
         folder: str | None = None
         try:
             prefix = f"{FOLDER_PREFIX}{os.getpid()}-"
-            folder = await asyncio.to_thread(_make_folder, self._folder, prefix)
+            folder = await build_in_thread(
+                lambda: _make_folder(self._folder, prefix), close=shutil.rmtree
+            )
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 *("-m", "spawn.adapters.workers.workbook_writer"),

@@ -27,6 +27,7 @@ import duckdb
 
 from spawn.adapters.duckdb.columns.row_pipes import RowPipes
 from spawn.adapters.duckdb.tables import quote_name, sql_type
+from spawn.adapters.embedded.thread_work import settle
 from spawn.domain.errors import InternalError, InvalidInput, Overloaded
 from spawn.domain.schema_version import ColumnType, TypeName
 
@@ -149,15 +150,6 @@ async def transcode(
         await settle(feeding)
         await settle(writing)
         connection.close()
-
-
-async def settle(future: "asyncio.Future[Any] | None") -> None:
-    """Wait until the work has ended, also if this task is cancelled meanwhile."""
-    while future is not None and not future.done():
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait([future])
-    if future is not None and not future.cancelled():
-        future.exception()
 
 
 async def _feed(pool: Executor, lines: AsyncIterator[bytes], pipes: RowPipes) -> None:

@@ -16,7 +16,8 @@ from typing import Any, Final
 
 import duckdb
 
-from spawn.adapters.duckdb.columns.columnar_files import copy_to_parquet, settle, transcode
+from spawn.adapters.duckdb.columns.columnar_files import copy_to_parquet, transcode
+from spawn.adapters.embedded.thread_work import settle
 from spawn.ports.analytics import ArrowTable
 
 _PIPE_BYTES: Final = 1024 * 1024
