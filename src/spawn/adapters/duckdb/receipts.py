@@ -57,8 +57,8 @@ class ReceiptCache:
 
     def _evict_oldest(self) -> None:
         oldest, position = self._order.popleft()
-        cached = self._receipts.get(oldest)
-        if cached is not None and cached.position == position:
+        receipt = self._receipts.get(oldest)
+        if receipt is not None and receipt.position == position:
             self._newest_evicted = self._receipts.pop(oldest)
 
     def from_cache(self, key: IdempotencyKey, now: datetime) -> CachedReceipt | None:
@@ -67,8 +67,8 @@ class ReceiptCache:
         Raises:
             IdempotencyMismatch: it belongs to another request.
         """
-        cached = self._receipts.get((key.scope, key.key))
-        return _check_receipt(cached, key.fingerprint, _oldest_valid_at(now))
+        receipt = self._receipts.get((key.scope, key.key))
+        return _check_receipt(receipt, key.fingerprint, _oldest_valid_at(now))
 
     def may_be_on_disk(self, now: datetime) -> bool:
         """Whether a receipt that is not cached could still be valid."""
@@ -81,9 +81,9 @@ class ReceiptCache:
         Raises:
             IdempotencyMismatch: it belongs to another request.
         """
-        cached = self.from_cache(key, now)
-        if cached is not None or not self.may_be_on_disk(now):
-            return cached
+        receipt = self.from_cache(key, now)
+        if receipt is not None or not self.may_be_on_disk(now):
+            return receipt
         row = cursor.execute(
             "select receipt_fingerprint, position, epoch_us(recorded_at) from journal"
             " where recorded_at > make_timestamp(?) and receipt_key = ? and receipt_scope = ?"
@@ -100,10 +100,10 @@ def _oldest_valid_at(now: datetime) -> int:
 
 
 def _check_receipt(
-    cached: CachedReceipt | None, fingerprint: str, oldest: int
+    receipt: CachedReceipt | None, fingerprint: str, oldest: int
 ) -> CachedReceipt | None:
-    if cached is None or cached.recorded_at <= oldest:
+    if receipt is None or receipt.recorded_at <= oldest:
         return None
-    if cached.fingerprint != fingerprint:
+    if receipt.fingerprint != fingerprint:
         raise IdempotencyMismatch("The idempotency key was used for another request.")
-    return cached
+    return receipt

@@ -125,9 +125,9 @@ class EncodedFeed:
                 subject=event_filter.subject,
             )
             return await self._encode(page.entries, page.next)
-        cached = self._cache.get(after)
-        if cached is not None:
-            return cached
+        encoded_page = self._cache.get(after)
+        if encoded_page is not None:
+            return encoded_page
         task = self._reads_in_flight.get(after)
         if task is None or task.done():
             task = self._reads_in_flight[after] = asyncio.create_task(self._read_page(after))

@@ -66,10 +66,10 @@ class ProjectCounter:
 
     async def measure(self, dependencies: Dependencies) -> Measurement | None:
         """Return the number of projects and the last change; None if counting takes too long."""
-        cached = self._measurement
-        if cached is None or cached.position != await dependencies.reads.position():
+        measurement = self._measurement
+        if measurement is None or measurement.position != await dependencies.reads.position():
             try:
-                cached = self._measurement = await dependencies.quality.measure(())
+                measurement = self._measurement = await dependencies.quality.measure(())
             except DeadlineExceeded:
                 return None
-        return cached
+        return measurement

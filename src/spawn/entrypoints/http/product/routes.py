@@ -98,17 +98,17 @@ class DocumentCache:
         """
         versions = tuple((one.schema.id, one.schema.version) for one in snapshot.all_datasets)
         key = (document.endpoint.path, media_type, versions)
-        cached = self._documents.get(key)
-        if cached is not None and cached.snapshot == snapshot:
-            return cached
+        entry = self._documents.get(key)
+        if entry is not None and entry.snapshot == snapshot:
+            return entry
         async with self._building:
-            cached = self._documents.get(key)
-            if cached is None or cached.snapshot != snapshot:
+            entry = self._documents.get(key)
+            if entry is None or entry.snapshot != snapshot:
                 encoder: _Encoder = _ENCODERS.get(media_type, encode_json_document)
                 body = await asyncio.to_thread(lambda: encoder(document.build(snapshot)))
                 built = CachedDocument(snapshot, body, content_etag(body))
-                cached = self._documents.put(key, built)
-            return cached
+                entry = self._documents.put(key, built)
+            return entry
 
 
 DOCUMENTS: Final = StateKey(DocumentCache)
@@ -242,8 +242,8 @@ async def _respond(request: StrictRequest, document: ProductDocument) -> Respons
     if document.with_types:
         types = await read_physical_types(dependencies, kind, dict(versions).get(kind))
         snapshot = msgspec.structs.replace(snapshot, physical_types=types)
-    cached = await http_state[DOCUMENTS].get(document, request.media_type, snapshot)
-    return _document_response(request, document.endpoint, cached)
+    cached_document = await http_state[DOCUMENTS].get(document, request.media_type, snapshot)
+    return _document_response(request, document.endpoint, cached_document)
 
 
 def _document_response(

@@ -128,16 +128,14 @@ async def read_project_page(request: StrictRequest) -> Response:
     )
     active_version = (await dependencies.active_schema()).schema.version
     query_string = request.scope["query_string"]
-    cached = await get_cached_page(
-        dependencies, http_state, principal, query_string, active_version
-    )
-    if cached is None:
+    page = await get_cached_page(dependencies, http_state, principal, query_string, active_version)
+    if page is None:
         list_request = await _parse_list_request(request)
         key = _cache_key(dependencies, principal, query_string, active_version)
-        cached = http_state[PAGES].put(
+        page = http_state[PAGES].put(
             key, await _load_page(dependencies, http_state, principal, list_request, None)
         )
-    return cached.respond(request.context.headers.get(b"if-none-match"))
+    return page.respond(request.context.headers.get(b"if-none-match"))
 
 
 @route(
@@ -171,11 +169,11 @@ async def get_cached_page(
 ) -> CachedProjectPage | None:
     """Return the cached page of a query string, reloaded if the data changed, or None."""
     key = _cache_key(dependencies, principal, query_string, active_version)
-    cached: CachedProjectPage | None = http_state[PAGES].get(key)
-    if cached is None or cached.position == await dependencies.reads.position():
-        return cached
+    page: CachedProjectPage | None = http_state[PAGES].get(key)
+    if page is None or page.position == await dependencies.reads.position():
+        return page
     return http_state[PAGES].put(
-        key, await _load_page(dependencies, http_state, principal, cached.list_request, cached)
+        key, await _load_page(dependencies, http_state, principal, page.list_request, page)
     )
 
 

@@ -345,10 +345,10 @@ async def read_project(request: StrictRequest, project_id: str) -> Response:
         dependencies = request.dependencies
         active_version = (await dependencies.active_schema()).schema.version
         head = await dependencies.reads.head(PROJECT_KIND, project_id)
-        cached = request.http_state[REPRESENTATIONS].get(
+        representation = request.http_state[REPRESENTATIONS].get(
             (project_id, head.version, head.epoch, active_version, ())
         )
-        document = cached or await _load_active(request, project_id, head.epoch)
+        document = representation or await _load_active(request, project_id, head.epoch)
     if_none_match = request.context.headers.get(b"if-none-match")
     if if_none_match is not None and is_not_modified(
         if_none_match.decode("latin-1"), document.etag
@@ -393,9 +393,9 @@ async def get_project_document(
     """
     cache = http_state[REPRESENTATIONS]
     key = (aggregate.id, aggregate.version, epoch, view.active_version, view.etag_parts)
-    cached = cache.get(key)
-    if cached is not None:
-        return cached
+    representation = cache.get(key)
+    if representation is not None:
+        return representation
     is_under_view = aggregate.schema_version == view.schema.version
     if document and is_under_view and not (view.field_names or aggregate.state.hidden_attributes):
         tag = version_etag(aggregate.version, epoch, view.active_version, view.etag_parts)
