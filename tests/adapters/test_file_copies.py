@@ -141,10 +141,11 @@ async def test_clients_that_ask_at_once_share_one_writing_which_outlives_them(
         await copies.write(("a", "another"), HERE, slow_file)
     assert openings == 1
     monkeypatch.setattr(file_copies, "WAIT_S", 20.0)
-    may_end.set()
-    copy = await copies.write(("a", "1"), HERE, slow_file)
-    assert await read(copy) == b"begin end"
-    assert await read(await copies.write(("a", "4"), HERE, slow_file)) == b"begin end"
+    waiting = [
+        asyncio.create_task(copies.write(("a", number), HERE, slow_file)) for number in ("1", "4")
+    ]
+    asyncio.get_running_loop().call_soon(may_end.set)  # once both wait for what is being written
+    assert [await read(copy) for copy in await asyncio.gather(*waiting)] == [b"begin end"] * 2
     assert openings == file_copies.MAX_CLIENT_COPIES
 
 
