@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import math
 import re
 import signal
 import socket
@@ -32,6 +31,7 @@ from spawn.entrypoints.http.limits import HttpLimits
 from spawn.entrypoints.http.middleware.trusted_proxies import TrustedProxies
 from spawn.entrypoints.http.protocol.problems import problem_response
 from spawn.entrypoints.http.protocol.response import HSTS, WHOLE, Header, Response
+from spawn.entrypoints.http.reading_watch import ReadingWatch
 from spawn.entrypoints.http.tls_listener import AdmittedProtocol, TlsListener
 from spawn.entrypoints.request_context import AUDIENCE, BODY_COMPLETE, Audience, RequestContext
 from spawn.entrypoints.settings import Settings
@@ -42,9 +42,6 @@ BACKLOG: Final = 2048
 LINGER_S: Final = 5
 LINGER_BYTES: Final = 16 * 1024 * 1024
 """Time and bytes in which the rest of a rejected request is read and discarded."""
-
-STALLED_S: Final = 60.0
-"""Time in which a client must read some of what waits for it."""
 
 SURPLUS_CONNECTIONS: Final = 64
 """Connections beyond the limits that get a 503 response; further ones are closed at once."""
@@ -186,8 +183,6 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
     _has_begun_head = False
     _is_discarding = False
     _running: Any = None
-    _stall_timer: asyncio.TimerHandle | None = None
-    _unread_bytes: float = 0
 
     def admit(self, address: str) -> bool:
         """Take a place for a connection of an address; return False if none is left."""
@@ -233,6 +228,8 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
     def connection_made(self, transport: Any) -> None:
         """Start the timer of the first head, and enforce the connection limit."""
         super().connection_made(transport)
+        least_bytes_s = self.limits.traffic.body_bytes_s
+        self._reading = ReadingWatch(transport, self.loop, least_bytes_s)
         if self._owner is None:
             is_unix = self.server is not None and self.server[1] is None
             self.admit(self.client[0] if self.client else UNIX if is_unix else "")
@@ -246,9 +243,8 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         self._rejection: Response | None = None
         self._head_bytes = self._rest_bytes = 0
         self._in_head = True
-        self._timer: asyncio.TimerHandle | None = self.loop.call_later(
-            self.limits.header_timeout_s, self._on_head_timeout
-        )
+        self._timer: asyncio.TimerHandle | None = None
+        self._start_head_timer()
 
     def data_received(self, data: bytes) -> None:
         """Count the bytes outside complete heads and bodies; trailer fields count too."""
@@ -258,7 +254,7 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
                 self.transport.abort()
             return
         if self._in_head and self._timer is None:
-            self._timer = self.loop.call_later(self.limits.header_timeout_s, self._on_head_timeout)
+            self._start_head_timer()
         self._head_bytes += len(data)
         super().data_received(data)
         if self._head_bytes > self.limits.head_bytes:
@@ -266,47 +262,43 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
             self._reject(self._problem("headers_too_large", detail))
 
     def pause_writing(self) -> None:
-        """Watch that the client reads on; a request waits for it, and holds its slot."""
+        """Watch that the client reads on; a request may wait for it."""
         super().pause_writing()
-        self._watch_reading()
+        self._reading.start()
 
     def resume_writing(self) -> None:
         """Note that the client has read."""
         super().resume_writing()
-        self._unread_bytes = math.inf
-
-    def _watch_reading(self) -> None:
-        if self._stall_timer is None:
-            self._unread_bytes = self.transport.get_write_buffer_size()
-            self._stall_timer = self.loop.call_later(STALLED_S, self._on_stall_timeout)
-
-    def _on_stall_timeout(self) -> None:
-        """Abort the connection if its client has read nothing of what waits for it.
-
-        A connection that is closed waits for its client too.
-        """
-        self._stall_timer = None
-        unread_bytes = self.transport.get_write_buffer_size()
-        if not unread_bytes or not (self.flow.write_paused or self.transport.is_closing()):
-            return
-        if unread_bytes >= self._unread_bytes:
-            self.transport.abort()
-        else:
-            self._watch_reading()
+        self._reading.note_progress()
 
     def _close(self) -> None:
         """Close the connection once its client has read what waits for it."""
         self.transport.close()
-        self._watch_reading()
+        self._reading.start()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close a connection without a further request."""
-        if not self.transport.is_closing():
+        """Close a connection whose client has read all and sends no further request.
+
+        A head that has begun has a time of its own.
+        """
+        if self.transport.is_closing() or self._has_begun_head:
+            return
+        if self.transport.get_write_buffer_size():
+            self._reading.start()
+            self._start_keep_alive()
+        else:
             self._close()
 
+    def _start_keep_alive(self) -> None:
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
+
     def on_message_begin(self) -> None:
-        """Note that a head has begun."""
+        """Start the timer of a head with its first byte, which may follow a whole request."""
         self._has_begun_head = True
+        self._start_head_timer()
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -402,7 +394,15 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         cycle.__class__ = JoiningCycle
         cast("Any", cycle).linger = self.linger
         self._running = cycle
-        super()._start_asgi_task(cycle, app)
+        is_paused = self.flow.write_paused
+        super()._start_asgi_task(cycle, cast("Any", self._run_unpaused) if is_paused else app)
+
+    async def _run_unpaused(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run a request once the client has read earlier responses; it has no slot until then."""
+        cycle = self._running
+        await self.flow.drain()
+        if not cycle.disconnected:
+            await cast("Any", self.app)(scope, receive, send)
 
     def on_body(self, body: bytes) -> None:
         """Reset the byte count; the application limits bodies."""
@@ -412,9 +412,12 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
 
     def on_response_complete(self) -> None:
         """Start the timer of the rest of a body whose response did not wait for it."""
+        was_paused = self.flow.read_paused
         super().on_response_complete()
         if self.transport.is_closing():
-            self._watch_reading()
+            self._reading.start()
+        elif was_paused and self._has_begun_head and not self._is_discarding:
+            self._start_head_timer()
         if not self._in_head and self.cycle.response_complete and not self._is_discarding:
             self._stop_timer()
             self._watch_rest()
@@ -440,10 +443,7 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         super().on_message_complete()
         if self.cycle.response_complete and not self.transport.is_closing():
             # The response did not wait for the body; its timer ended when the rest arrived.
-            self._unset_keepalive_if_required()
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            self._start_keep_alive()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the timers, release the place, and end the request that runs.
@@ -451,8 +451,7 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         uvicorn ends the latest request only, which may be one that waits behind it.
         """
         self._stop_timer()
-        if self._stall_timer is not None:
-            self._stall_timer.cancel()
+        self._reading.stop()
         self.release_place()
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
@@ -468,9 +467,15 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
             self._timer.cancel()
             self._timer = None
 
+    def _start_head_timer(self) -> None:
+        self._stop_timer()
+        self._timer = self.loop.call_later(self.limits.header_timeout_s, self._on_head_timeout)
+
     def _on_head_timeout(self) -> None:
         self._timer = None
-        if self._head_bytes:
+        if self.flow.read_paused:
+            self._start_head_timer()  # the rest may be there, and the service reads nothing now
+        elif self._has_begun_head or self._head_bytes:
             self._reject(
                 self._problem(
                     "request_timeout", "The head did not arrive in time; send the request again."
