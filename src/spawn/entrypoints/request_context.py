@@ -33,7 +33,8 @@ class RequestContext:
     end, so the request counts as served once its head is sent. `authentication` is known once the
     middleware has checked the credentials. `client` is whom limits count: the principal with
     credentials, else the address; `place` is what the request holds of them, and `rate_headers`
-    tell a client that nears its budget. `audit_detail` is what an act says about itself in the
+    tell a client that nears its budget. `is_rejected`: the request exceeded a budget, or found a
+    bounded queue or pool full. `audit_detail` is what an act says about itself in the
     audit log, beside its address.
     """
 
@@ -43,6 +44,7 @@ class RequestContext:
         "client",
         "headers",
         "is_head",
+        "is_rejected",
         "is_stream",
         "path_prefix",
         "place",
@@ -69,6 +71,7 @@ class RequestContext:
         self.span_id: str | None = None
         self.is_head = False
         self.is_stream = False
+        self.is_rejected = False
         self.client = ""
         self.place: HeldPlace | None = None
         self.rate_headers: tuple[tuple[bytes, bytes], ...] = ()

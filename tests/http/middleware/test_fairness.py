@@ -12,9 +12,11 @@ import tenacity
 from tests.http.conftest import WIND, Service, Start
 
 from spawn.adapters.memory.store import MemoryStore
+from spawn.application.jobs import JobRunner
 from spawn.application.traffic import request_slots
 from spawn.application.traffic.traffic_control import TrafficLimits
 from spawn.domain.change import StoredAggregate
+from spawn.domain.errors import Overloaded
 from spawn.domain.query import Page, Query
 from spawn.entrypoints.http.limits import HttpLimits
 from spawn.entrypoints.http.middleware import arriving_body, edge
@@ -257,6 +259,42 @@ def test_the_connection_of_a_rejected_client_pauses(
         connection.recv(1)
     with other_client(service) as client:
         assert client.get(PROJECTS).status_code == 200
+
+
+def test_a_connection_without_room_for_its_job_pauses(
+    start: Start, monkeypatch: pytest.MonkeyPatch, connections: contextlib.ExitStack
+) -> None:
+    monkeypatch.setattr(edge, "REJECTED_PAUSE_S", 3600.0)
+    monkeypatch.setattr(JobRunner, "reserve", reserve_nothing)
+    service = start()
+    connection = connect(service, connections)
+    head = b"Host: localhost\r\nContent-Type: application/x-ndjson\r\nContent-Length: 3\r\n\r\n{}\n"
+    connection.sendall(b"POST /v1/ops/imports HTTP/1.1\r\n" + head)
+    assert read_status(connection) == 503
+    connection.sendall(LIST)
+    connection.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        connection.recv(1)
+    with service.client() as client:
+        assert client.get(PROJECTS).status_code == 200
+
+
+def reserve_nothing(_runner: JobRunner, _client: str) -> contextlib.AbstractContextManager[None]:
+    raise Overloaded("No place is left.")
+
+
+def test_the_connection_of_a_proxy_serves_other_clients_after_a_rejection(
+    start: Start, monkeypatch: pytest.MonkeyPatch, connections: contextlib.ExitStack
+) -> None:
+    monkeypatch.setattr(edge, "REJECTED_PAUSE_S", 3600.0)
+    service = start(rate_limit=0.5, trusted_proxies=("127.0.0.0/8",))
+    connection = connect(service, connections)
+    statuses = []
+    for client in (b"192.0.2.1", b"192.0.2.1", b"192.0.2.2"):
+        fields = b"Host: localhost\r\nX-Forwarded-For: %b\r\n\r\n" % client
+        connection.sendall(f"GET {PROJECTS} HTTP/1.1\r\n".encode() + fields)
+        statuses.append(read_status(connection))
+    assert statuses == [200, 429, 200]
 
 
 def test_the_store_knows_the_client_of_each_read(

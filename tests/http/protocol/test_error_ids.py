@@ -11,7 +11,9 @@ from tests.adapters.storage.failing_engine import FailingEngine
 from tests.http.conftest import WIND, Start
 from tests.log_lines import captured_lines
 
+from spawn.application.traffic import token_buckets
 from spawn.domain.errors import Overloaded, RegistryError
+from spawn.entrypoints.http.middleware import edge
 
 PROJECTS = "/v1/ops/projects"
 STATEMENT = "select secret from journal where name = 'Secret Wind'"
@@ -129,6 +131,26 @@ def test_rejection_without_a_cause_has_no_id(
     assert "error_id" not in response.json()
     assert [line["code"] for line in lines] == ["overloaded"]
     assert "error_id" not in client.get("/v1/nowhere").json()
+
+
+def test_rejections_that_say_the_same_are_logged_twice_and_then_once_a_second(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch, lines: list[dict[str, Any]]
+) -> None:
+    monkeypatch.setattr(edge, "REJECTED_PAUSE_S", 0.0)
+    now_s = 1_000.0
+    monkeypatch.setattr(token_buckets, "monotonic", lambda: now_s)
+    errors = [Overloaded("The hall is full.")] * 5 + [Overloaded("The stage is full.")]
+
+    def fail(*_args: object, **_options: object) -> None:
+        raise errors.pop()
+
+    monkeypatch.setattr("spawn.entrypoints.http.projects.list_route.read_list_parameters", fail)
+    for _ in range(5):
+        assert client.get(f"{PROJECTS}?limit=73").status_code == 503
+    now_s += 1.0
+    assert client.get(f"{PROJECTS}?limit=73").status_code == 503
+    details = [line["message"].rpartition(": ")[2] for line in lines]
+    assert details == ["The stage is full.", *["The hall is full."] * 3]
 
 
 def test_failure_after_the_head_breaks_the_response_and_is_logged_once(

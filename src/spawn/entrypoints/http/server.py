@@ -180,6 +180,7 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
     audience: Audience = Audience.ALL
     _owner: str | None = None
     _has_place = False
+    _is_shared = False
     _has_begun_head = False
     _is_discarding = False
     _running: Any = None
@@ -187,8 +188,8 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
     def admit(self, address: str) -> bool:
         """Take a place for a connection of an address; return False if none is left."""
         # A trusted proxy has the connections of many clients.
-        is_trusted = self.proxies.is_trusted(address)
-        self._owner = f"{address} {id(self)}" if is_trusted else name_site(address)
+        self._is_shared = self.proxies.is_trusted(address)
+        self._owner = f"{address} {id(self)}" if self._is_shared else name_site(address)
         self._has_place = self.places.take(self._owner) or self._take_idle_place(self._owner)
         return self._has_place
 
@@ -338,8 +339,11 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         )
 
     def pause(self, seconds: float) -> None:
-        """Read nothing from the connection for a while: its client sends more than it may."""
-        if not self.transport.is_closing():
+        """Read nothing from the connection for a while: its client sends more than it may.
+
+        A trusted proxy sends the requests of other clients on it too.
+        """
+        if not (self._is_shared or self.transport.is_closing()):
             self.flow.pause_reading()
             self.loop.call_later(seconds, self._resume)
 

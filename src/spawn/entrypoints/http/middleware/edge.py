@@ -179,6 +179,9 @@ class EdgeMiddleware:
         self.in_flight += 1
         try:
             await self._serve(scope, receive, respond, context)
+            if context.is_rejected:
+                # A client that goes on at once would cost more to reject than to serve.
+                cast("Any", scope).get("spawn.pause", _do_nothing)(REJECTED_PAUSE_S)
         except Exception as error:  # noqa: BLE001 -- the outermost handler: every request gets a response
             error_id = log_server_error(
                 INTERNAL_CODE, INTERNAL_ERROR_DETAIL, method=method, path=scope["path"], error=error
@@ -235,9 +238,8 @@ class EdgeMiddleware:
         if response is None:
             response = await self._serve_in_place(scope, receive, respond, context, budget)
         if response is not None:
+            context.is_rejected = True
             await response(scope, receive, respond)
-            # A client that goes on at once would cost more to reject than to serve.
-            cast("Any", scope).get("spawn.pause", _do_nothing)(REJECTED_PAUSE_S)
 
     async def _serve_in_place(
         self,

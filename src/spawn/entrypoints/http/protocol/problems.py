@@ -20,6 +20,7 @@ from spawn.domain.errors import (
     FieldError,
     Forbidden,
     InvalidInput,
+    Overloaded,
     SpawnError,
     Unavailable,
 )
@@ -140,7 +141,8 @@ def handle_exception(
     if isinstance(exception, MethodNotAllowedException):
         exception = _method_not_allowed(scope["method"], allowed_methods(scope["path"]))
     code, detail, errors, headers = _describe(exception)
-    error_id = None
+    context, error_id = get_request_context(scope), None
+    context.is_rejected = isinstance(exception, Overloaded)
     if PROBLEMS[code].status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         error_id = log_server_error(
             code, detail, method=scope["method"], path=scope["path"], error=exception
@@ -149,7 +151,7 @@ def handle_exception(
         code,
         detail,
         instance=scope["path"],
-        context=get_request_context(scope),
+        context=context,
         errors=errors,
         headers=headers,
         oldest=exception.oldest if isinstance(exception, CursorExpired) else None,
