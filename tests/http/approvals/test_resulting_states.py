@@ -8,6 +8,8 @@ from tests.http.conftest import WIND
 from tests.http.facilities.ledger_client import TERMS
 from tests.http.registry_stub import serve_registry
 
+from spawn.adapters.memory.store import MemoryStore
+from spawn.domain.change import Change, CommitResult
 from spawn.domain.principal import Scope
 
 PROJECTS = "/v1/ops/projects"
@@ -90,3 +92,36 @@ async def test_facilities_are_ruled_by_what_they_become(open_desk: OpenDesk) -> 
             assert (await desk.decide("checker", asked.headers["location"], decision)).is_success
         amended = await desk.send("maker", "PATCH", path, {"name": "Junior"}, if_match=tag)
         assert amended.status_code == 200, amended.text
+
+
+@pytest.mark.parametrize("precondition", ["*", "current"])
+async def test_what_was_judged_is_what_is_committed(
+    open_desk: OpenDesk, monkeypatch: pytest.MonkeyPatch, precondition: str
+) -> None:
+    """An amendment that is small alone is large behind an approved one that was first."""
+    async with open_desk(FROM_200_M) as desk:
+        await add_clients(desk)
+        won = {**WIND, "total_amount": "100000000", "currency_code": "KRW"}
+        created = await desk.send("maker", "POST", PROJECTS, won)
+        project, tag = created.headers["location"], created.headers["etag"]
+        approvals = [(await desk.amend(project, {"total_amount": "400000000"})).headers["location"]]
+        commit = MemoryStore.commit
+
+        async def commit_behind(store: MemoryStore, change: Change) -> CommitResult:
+            if approvals:
+                assert (await desk.decide("checker", approvals.pop())).status_code == 200
+            return await commit(store, change)
+
+        monkeypatch.setattr(MemoryStore, "commit", commit_behind)
+        header = "*" if precondition == "*" else tag
+        patch = {"currency_code": "EUR"}
+        amended = await desk.send("maker", "PATCH", project, patch, if_match=header)
+        assert amended.status_code == (202 if precondition == "*" else 412), amended.text
+        current = await desk.read(project)
+        assert (current["total_amount"], current["currency_code"]) == ("400000000", "KRW")
+        if precondition == "*":
+            pointers = [one["pointer"] for one in amended.json()["changes"]]
+            assert "/currency_code" in pointers
+            decided = await desk.decide("checker", amended.headers["location"])
+            assert decided.status_code == 200, decided.text
+            assert (await desk.read(project))["currency_code"] == "EUR"

@@ -62,6 +62,46 @@ class _NoEffectCommands:
         return await self._commands.find_receipt(key)
 
 
+class ApprovalNeeded(Exception):
+    """A change needs an approval and was not committed."""
+
+
+JudgeChange = Callable[[StateChange], bool]
+"""Function that returns whether a change needs an approval."""
+
+
+class _JudgedCommands:
+    """A store of commands that commits what needs no approval.
+
+    It judges each change itself: a command that lost a race decides again, on another state.
+    """
+
+    def __init__(self, dependencies: Dependencies, kind: str, needs_approval: JudgeChange) -> None:
+        self._dependencies = dependencies
+        self._kind = kind
+        self._needs_approval = needs_approval
+
+    async def commit(self, change: Change) -> CommitResult:
+        state_change = await _read_state_change(self._dependencies, change, self._kind)
+        if state_change is not None and self._needs_approval(state_change):
+            raise ApprovalNeeded
+        return await self._dependencies.commands.commit(change)
+
+    async def find_receipt(self, key: IdempotencyKey) -> StoredResponse | None:
+        return await self._dependencies.commands.find_receipt(key)
+
+
+def with_judged_changes(
+    dependencies: Dependencies, kind: str, needs_approval: JudgeChange
+) -> Dependencies:
+    """Return the ports for a command whose change of an aggregate of a kind is judged.
+
+    One that needs an approval gets `ApprovalNeeded` from its commit.
+    """
+    commands: CommandStore = _JudgedCommands(dependencies, kind, needs_approval)
+    return msgspec.structs.replace(dependencies, commands=commands)
+
+
 def without_changes(dependencies: Dependencies) -> Dependencies:
     """Return the ports for a command whose preview is empty, and which needs an approval else.
 
@@ -99,12 +139,20 @@ async def preview_state(
     try:
         await run(msgspec.structs.replace(dependencies, commands=commands))
     except _CommandStopped as stop:
-        schema = (await dependencies.active_schema()).schema
-        for write in stop.change.writes:
-            if write.kind == kind:
-                before = await _read_document(dependencies, write, schema)
-                after = msgspec.json.decode(encode_write(write, schema))
-                return StateChange(before or {}, after)
+        return await _read_state_change(dependencies, stop.change, kind)
+    return None
+
+
+async def _read_state_change(
+    dependencies: Dependencies, change: Change, kind: str
+) -> StateChange | None:
+    """Return what a change does to its first aggregate of a kind; None without one."""
+    for write in change.writes:
+        if write.kind == kind:
+            schema = (await dependencies.active_schema()).schema
+            before = await _read_document(dependencies, write, schema)
+            after = msgspec.json.decode(encode_write(write, schema))
+            return StateChange(before or {}, after)
     return None
 
 

@@ -5,15 +5,17 @@ same handler as any other, with a request that is built from the approval.
 """
 
 from collections.abc import Iterable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Final
 
 import msgspec
 
 from spawn.application.approvals.decisions import ApprovedCommand
 from spawn.application.approvals.previews import (
+    ApprovalNeeded,
     preview_command,
     preview_state,
+    with_judged_changes,
     without_changes,
 )
 from spawn.application.approvals.requests import CommandText, request_approval
@@ -25,6 +27,8 @@ from spawn.domain.approvals.approval import (
 )
 from spawn.domain.approvals.approval_policy import (
     CommandFacts,
+    StateChange,
+    StateFacts,
     needs_approval,
     read_facts,
     result_needs_approval,
@@ -140,9 +144,13 @@ class _Command:
             kind=kind,
             amount=amount,
         )
-        needs = needs or await self._needs_by_result(text)
-        if not (needs or is_dry_run):
-            return await self._route.handler(request, **self._path_params)
+        if is_dry_run:
+            needs = needs or await self._needs_by_result(text)
+        elif not needs:
+            try:
+                return await self._run_judged()
+            except ApprovalNeeded:
+                needs = True
         preview = await self._preview(text)
         if is_dry_run:
             view = CommandDryRunView.of_preview(preview, needs_approval=needs)
@@ -166,10 +174,31 @@ class _Command:
         request.context.audit_detail = f"approval {outcome.approval.id}"
         return render_approval(_ACCEPTED, outcome.approval)
 
+    async def _run_judged(self) -> object:
+        """Run the command; what it commits is what the rules about its result have judged.
+
+        Raises:
+            ApprovalNeeded: a rule applies to the state that it results in; nothing is written.
+        """
+        facts, request = self._approvable.state_facts, self._request
+        base_dependencies = request.base_dependencies
+        if facts is not None:
+            request.base_dependencies = with_judged_changes(
+                base_dependencies, facts.aggregate, partial(self._judge, facts)
+            )
+        try:
+            return await self._route.handler(request, **self._path_params)
+        finally:
+            request.base_dependencies = base_dependencies
+
+    def _judge(self, facts: StateFacts, change: StateChange) -> bool:
+        """Whether a rule applies to the state that a change results in."""
+        policy, command = self._request.http_state.approval_policy, self._route.operation.id
+        return result_needs_approval(policy, command, facts, change, self._request.principal)
+
     async def _needs_by_result(self, text: CommandText) -> bool:
         """Whether a rule applies to the state that the command results in."""
         facts, request = self._approvable.state_facts, self._request
-        policy = request.http_state.approval_policy
         if facts is None or not _has_rules(request, self._route):
             return False
         command = build_command(request.http_state, self._route, text)
@@ -178,9 +207,7 @@ class _Command:
             lambda ports: command.run(request.principal, ports),
             facts.aggregate,
         )
-        return change is not None and result_needs_approval(
-            policy, text.command, facts, change, request.principal
-        )
+        return change is not None and self._judge(facts, change)
 
     async def _preview(self, text: CommandText) -> CommandPreview:
         state, principal = self._request.http_state, self._request.principal
