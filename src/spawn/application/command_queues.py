@@ -1,7 +1,11 @@
 """Queues of commands that would only lose races to each other."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
+
+from spawn.ports.client_presence import waiting_for_client
 
 
 class CommandQueues:
@@ -14,9 +18,19 @@ class CommandQueues:
     def __init__(self) -> None:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    def queue_for(self, key: str) -> asyncio.Lock:
-        """Return the lock that a command on this aggregate holds while it runs."""
+    @asynccontextmanager
+    async def queue_for(self, key: str) -> AsyncIterator[None]:
+        """Hold the place of a command on this aggregate, once those before it have ended.
+
+        Raises:
+            ClientLeft: the client disconnected while it waited.
+        """
         lock = self._locks.get(key)
         if lock is None:
             lock = self._locks[key] = asyncio.Lock()
-        return lock
+        with waiting_for_client():
+            await lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()

@@ -1,8 +1,10 @@
 """What one client does to the service, and what another one notices of it."""
 
+import asyncio
 import contextlib
 import json
 import socket
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -295,6 +297,43 @@ def test_the_connection_of_a_proxy_serves_other_clients_after_a_rejection(
         connection.sendall(f"GET {PROJECTS} HTTP/1.1\r\n".encode() + fields)
         statuses.append(read_status(connection))
     assert statuses == [200, 429, 200]
+
+
+def test_a_request_whose_client_leaves_gives_up_its_wait_for_a_turn(
+    start: Start, monkeypatch: pytest.MonkeyPatch, connections: contextlib.ExitStack
+) -> None:
+    monkeypatch.setattr(request_slots, "CONTENTION_S", 3600.0)
+    page, may_read = MemoryStore.page, threading.Event()
+
+    async def read_later(store: MemoryStore, query: Query) -> Page[StoredAggregate[Any]]:
+        if current_client.get() == "127.0.0.1":
+            await asyncio.to_thread(may_read.wait, 20)
+        return await page(store, query)
+
+    service = start()
+    with other_client(service) as other, service.client() as client:
+
+        def wait_for_requests(count: int) -> None:
+            for attempt in tenacity.Retrying(
+                wait=tenacity.wait_fixed(0.01), stop=tenacity.stop_after_delay(20), reraise=True
+            ):
+                with attempt:
+                    traffic = other.get("/monitoring/health").json()["checks"]["traffic"]
+                    assert traffic["requests"]["taken"] == count
+
+        assert other.get(PROJECTS).status_code == client.get(PROJECTS).status_code == 200
+        monkeypatch.setattr(MemoryStore, "page", read_later)
+        held = [connect(service, connections) for _ in range(request_slots.TURNS + 3)]
+        for number, connection in enumerate(held, 1):
+            connection.sendall(LIST.replace(b"projects ", b"projects?limit=%d " % number))
+            wait_for_requests(number)
+        for connection in held[request_slots.TURNS :]:
+            connection.close()
+        wait_for_requests(request_slots.TURNS)
+        may_read.set()
+        assert [read_status(one) for one in held[: request_slots.TURNS]] == [200] * 4
+        wait_for_requests(0)
+        assert client.get(PROJECTS).status_code == 200
 
 
 def test_the_store_knows_the_client_of_each_read(

@@ -36,6 +36,7 @@ from spawn.domain.errors import (
     StorageIncompatible,
     Unavailable,
 )
+from spawn.ports.client_presence import waiting_for_client
 from spawn.ports.runtime import current_client
 
 T = TypeVar("T")
@@ -481,6 +482,7 @@ class ReaderThreads:
 
         Raises:
             Overloaded: too many queries wait already.
+            ClientLeft: the client disconnected while the query waited.
             DeadlineExceeded: it did not finish in time and was stopped.
             SpawnError: the translated failure of the engine.
         """
@@ -488,7 +490,8 @@ class ReaderThreads:
         client = current_client.get()
         timer = loop.call_later(self._timeout_s, running_query.expire)
         try:
-            await self.turns.take(client)
+            with waiting_for_client():
+                await self.turns.take(client)
             try:
                 return await loop.run_in_executor(self._pool, self._execute, running_query, query)
             except asyncio.CancelledError:

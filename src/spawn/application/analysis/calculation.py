@@ -25,6 +25,7 @@ from spawn.domain.errors import (
     InvalidInput,
     Overloaded,
 )
+from spawn.ports.client_presence import waiting_for_client
 from spawn.ports.holidays import HolidaySource
 
 T = TypeVar("T")
@@ -208,13 +209,15 @@ class CalculationPool:
 
         Raises:
             DeadlineExceeded: the work took too long; it stops at its next check.
+            ClientLeft: the client disconnected; it stops likewise.
         """
         deadline = Deadline()
         loop = asyncio.get_running_loop()
         future = loop.run_in_executor(self._executor, work, deadline)
         try:
-            async with asyncio.timeout(self._deadline_s):
-                return await asyncio.shield(future)
+            with waiting_for_client():
+                async with asyncio.timeout(self._deadline_s):
+                    return await asyncio.shield(future)
         except TimeoutError:
             raise DeadlineExceeded(
                 f"The calculation took longer than {self._deadline_s:g} s; send fewer cases."
@@ -234,18 +237,21 @@ class CalculationPool:
         """
         deadline = Deadline()
         try:
-            async with asyncio.timeout(self._deadline_s), self._turns:
-                steps = work(deadline)
-                while True:
-                    turn = await self._take_turn(steps)
-                    if turn is not None:
-                        return turn.value
+            with waiting_for_client():
+                async with asyncio.timeout(self._deadline_s), self._turns:
+                    return await self._take_turns(work(deadline))
         except TimeoutError:
             raise DeadlineExceeded(
                 f"The calculation took longer than {self._deadline_s:g} s; send less work."
             ) from None
         finally:
             deadline.expire()
+
+    async def _take_turns(self, steps: Generator[None, None, T]) -> T:
+        while True:
+            turn = await self._take_turn(steps)
+            if turn is not None:
+                return turn.value
 
     async def _take_turn(self, steps: Generator[None, None, T]) -> "_LastTurn[T] | None":
         loop = asyncio.get_running_loop()

@@ -7,6 +7,7 @@ from typing import Final
 
 from spawn.application.traffic.shared_places import SharedPlaces
 from spawn.domain.errors import DeadlineExceeded, Overloaded
+from spawn.ports.client_presence import waiting_for_client
 
 TURNS: Final = 4
 """Requests of one client that run at once while another client has requests too."""
@@ -180,11 +181,13 @@ class HeldPlace:
         """Take a slot, and wait for the client's turn.
 
         Raises:
+            ClientLeft: the client disconnected meanwhile.
             Overloaded: none is left for the client.
         """
         self.take(slots)
         if slots.contended_until_s and slots.must_wait(self._client):
-            await slots.wait_for_turn(self._client)
+            with waiting_for_client():
+                await slots.wait_for_turn(self._client)
 
     def begin(self) -> None:
         """Begin a request that `expire` may end: it is served by the current task."""

@@ -184,6 +184,7 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
     _has_begun_head = False
     _is_discarding = False
     _running: Any = None
+    _leave: Callable[[], None] | None = None
 
     def admit(self, address: str) -> bool:
         """Take a place for a connection of an address; return False if none is left."""
@@ -334,6 +335,7 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
             {
                 "spawn.abort": self.transport.abort,
                 "spawn.pause": self.pause,
+                "spawn.when_left": self.call_when_left,
                 AUDIENCE: self.audience,
             }
         )
@@ -346,6 +348,10 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         if not (self._is_shared or self.transport.is_closing()):
             self.flow.pause_reading()
             self.loop.call_later(seconds, self._resume)
+
+    def call_when_left(self, leave: Callable[[], None]) -> None:
+        """Call a function when the client disconnects before the response is complete."""
+        self._leave = leave
 
     def _resume(self) -> None:
         if not self.transport.is_closing():
@@ -416,6 +422,7 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
 
     def on_response_complete(self) -> None:
         """Start the timer of the rest of a body whose response did not wait for it."""
+        self._leave = None
         was_paused = self.flow.read_paused
         super().on_response_complete()
         if self.transport.is_closing():
@@ -460,6 +467,9 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
             self._running.message_event.set()
+            if self._leave is not None:
+                self._leave()
+        self._leave = None
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:

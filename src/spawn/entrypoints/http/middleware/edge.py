@@ -21,7 +21,7 @@ from spawn.application.traffic.client_sites import name_site
 from spawn.application.traffic.request_slots import LARGE_BODY_BYTES, HeldPlace
 from spawn.application.traffic.traffic_control import TrafficControl
 from spawn.application.web_addresses import UNIX
-from spawn.domain.errors import DeadlineExceeded, Overloaded
+from spawn.domain.errors import ClientLeft, DeadlineExceeded, Overloaded
 from spawn.domain.principal import PrincipalKind
 from spawn.entrypoints.http.limits import HttpLimits
 from spawn.entrypoints.http.metrics.request_metrics import RequestMetrics
@@ -53,6 +53,7 @@ from spawn.entrypoints.request_context import (
     get_request_context,
 )
 from spawn.ports.access import Authenticator
+from spawn.ports.client_presence import ClientPresence, current_presence
 from spawn.ports.runtime import current_client
 
 _UNLIMITED_PREFIX: Final = "/monitoring"
@@ -251,6 +252,9 @@ class EdgeMiddleware:
     ) -> Response | None:
         """Serve the request in the place that it needs; return a problem if it cannot be served."""
         context.place = place = HeldPlace(context.client)
+        if scope["method"] in _SAFE_METHODS or not scope["path"].startswith(UNBOUNDED_PATHS):
+            current_presence.set(presence := ClientPresence())
+            cast("Any", scope).get("spawn.when_left", _do_nothing)(presence.leave)
         try:
             receive = await self._take_place(scope, receive, place, budget)
             await self._dispatch(scope, receive, respond)
@@ -259,6 +263,8 @@ class EdgeMiddleware:
                 raise
             retry_after = _retry_after(error.retry_after_s)
             return self._problem(scope, error.code, error.detail, (retry_after,))
+        except ClientLeft as error:
+            return self._problem(scope, error.code, error.detail)
         return None
 
     async def _take_place(
@@ -268,6 +274,7 @@ class EdgeMiddleware:
 
         Raises:
             Overloaded: there is none.
+            ClientLeft: the client disconnected while it waited for its turn.
         """
         traffic, path = self._traffic, scope["path"]
         headers = get_request_context(scope).headers
@@ -490,6 +497,7 @@ class EdgeMiddleware:
         """Return the start of a response with the headers that every one has."""
         if context.place is not None:
             context.place.has_response = True
+            current_presence.set(None)  # a response that has begun ends as its stream does
         headers = message["headers"]
         if self._prefix is not None:
             headers = self._prefix.add_to_links(headers)
