@@ -1,8 +1,11 @@
 """Restores: equal to the source row by row at any change, in a new epoch, and never over a file."""
 
+import asyncio
+import errno
 import re
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,8 @@ from spawn.adapters.duckdb.archive.backup_index import (
     read_set,
     remove_set,
 )
+from spawn.adapters.duckdb.archive.epoch_claims import claim_new_epoch
+from spawn.adapters.duckdb.archive.pinned_set import report_removal
 from spawn.adapters.duckdb.archive.restoration import RestoredStore, RestoreRequest, restore
 from spawn.adapters.duckdb.archive.store_check import verify_store
 from spawn.adapters.duckdb.store import DuckDbStore, open_duckdb
@@ -41,6 +46,7 @@ from spawn.domain.errors import (
     NotFound,
     SpawnError,
     StorageDamaged,
+    StorageFull,
     StorageIncompatible,
     Unavailable,
 )
@@ -75,6 +81,10 @@ async def dump(store: DuckDbStore) -> Rows:
     """Return the tables of an open store, level with its journal."""
     await store._project_all()
     return await store._scan_readers.run(read_tables)
+
+
+def list_names_beside(target: Path) -> list[str]:
+    return sorted(path.name for path in target.parent.glob(f"{target.name}*"))
 
 
 async def open_restored(restored: RestoredStore) -> DuckDbStore:
@@ -150,6 +160,19 @@ class RemovingArchive:
         self.files -= 1
         if self.files < 0 and self._number in list_set_numbers(self._archive):
             remove_set(self._archive, self._number)
+
+
+class UnreachableArchive:
+    """An archive that cannot be read any more."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._archive, name)
+
+    def list_names(self, prefix: str) -> list[str]:
+        raise OSError(errno.EIO, f"{prefix}: input/output error")
 
 
 @pytest.fixture
@@ -304,6 +327,63 @@ async def test_a_file_that_appears_during_a_restore_stays(
     assert [left for left in ("r.duckdb", "r.duckdb.mark") if (tmp_path / left).exists()] == [name]
     # Nothing is claimed, so that the source goes on.
     assert history.restore().epoch == 2
+
+
+async def test_no_file_can_appear_once_the_epoch_is_claimed(
+    history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await history.source.create()
+    await (await history.source.backups()).take()
+    target = tmp_path / "r.duckdb"
+
+    def claim_slowly(*arguments: Any) -> bool:
+        is_claimed = claim_new_epoch(*arguments)
+        with pytest.raises(FileExistsError), target.open("xb"):
+            pass
+        with ThreadPoolExecutor() as pool, pytest.raises(SpawnError):
+            pool.submit(serve).result()
+        return is_claimed
+
+    def serve() -> None:
+        asyncio.run(open_duckdb(target, clock=SystemClock(), options=StoreOptions()))
+
+    monkeypatch.setattr(restoration, "claim_new_epoch", claim_slowly)
+    restored = history.restore(target=target)
+    assert (restored.epoch, restored.is_claimed) == (2, True)
+    await (await open_restored(restored)).close()
+    assert list_names_beside(target) == ["r.duckdb", "r.duckdb.mark"]
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        StorageFull("The disk is full."),
+        StorageIncompatible("Another key."),
+        Conflict("The target exists."),
+    ],
+    ids=lambda failure: type(failure).__name__,
+)
+async def test_a_removal_hides_no_other_failure(history: History, failure: Exception) -> None:
+    await history.source.create()
+    await (await history.source.backups()).take()
+    archive = FolderArchive(history.source.archive)
+
+    @report_removal(archive, 1)
+    def fail() -> None:
+        remove_set(archive, 1)
+        raise failure
+
+    with pytest.raises(type(failure)) as caught:
+        fail()
+    assert caught.value is failure
+
+
+async def test_a_failure_is_raised_although_the_archive_is_gone(history: History) -> None:
+    await (await history.source.backups()).take()
+    archive: Any = UnreachableArchive(FolderArchive(history.source.archive))
+    with pytest.raises(FileNotFoundError, match="index"), report_removal(archive, 1):
+        raise FileNotFoundError(errno.ENOENT, "index")
 
 
 async def test_a_restore_into_the_folder_of_the_backups_is_rejected(history: History) -> None:

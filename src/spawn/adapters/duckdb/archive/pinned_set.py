@@ -1,5 +1,6 @@
 """A set of an archive as a reader sees it, although backups go on meanwhile."""
 
+import errno
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,9 +17,11 @@ from spawn.adapters.duckdb.archive.backup_index import (
 )
 from spawn.adapters.embedded.archive import Archive
 from spawn.adapters.encryption.encryption_key import ArchiveKeys, EncryptionKey
-from spawn.domain.errors import SpawnError, Unavailable
+from spawn.domain.errors import StorageDamaged, StorageFull, StorageIncompatible, Unavailable
 
 _ATTEMPTS: Final = 5
+_REMOVED: Final = frozenset({None, errno.ENOENT, errno.ESTALE})
+"""Errors of reading a file that was removed; a bucket has none of the system."""
 
 
 class PinnedSet(msgspec.Struct, frozen=True):
@@ -67,20 +70,37 @@ def pin_set(archive: Archive, number: int, keys: ArchiveKeys) -> Iterator[Pinned
 def report_removal(archive: Archive, number: int) -> Iterator[None]:
     """Raise the removal of a set while it is read, in place of the errors that it causes.
 
+    Any other error stays, such as that of a full disk, also if the set was removed as well.
+
     Raises:
-        Unavailable: reading failed, and the set is there no more.
+        Unavailable: files were missing or incomplete, and the set is there no more.
     """
     try:
         yield
-    except (OSError, SpawnError) as failure:
-        numbers = list_set_numbers(archive)
-        if number in numbers:
+    except (OSError, StorageDamaged, Unavailable) as failure:
+        numbers = _list_numbers(archive) if _may_be_removal(failure) else None
+        if numbers is None or number in numbers:
             raise
         raise Unavailable(
             f"Set {number} of {archive} was removed while it was read, by the retention of the"
             f" service that writes there: read one of the sets {numbers}, and keep more"
             " (SPAWN_BACKUP_RETENTION) if reading takes so long."
         ) from failure
+
+
+def _may_be_removal(failure: Exception) -> bool:
+    """Whether the removal of files that are read can cause a failure."""
+    if isinstance(failure, OSError):
+        return failure.errno in _REMOVED
+    return not isinstance(failure, StorageIncompatible | StorageFull)
+
+
+def _list_numbers(archive: Archive) -> list[int] | None:
+    """Return the numbers of the sets; None if the archive cannot be read now."""
+    try:
+        return list_set_numbers(archive)
+    except OSError:
+        return None
 
 
 def _pin(archive: Archive, number: int, keys: ArchiveKeys, copies: Path) -> PinnedSet:

@@ -4,7 +4,7 @@
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -48,6 +48,8 @@ _LOG_BYTES: Final = 1024**3
 _COLUMNS: Final = ", ".join((*ROW_COLUMNS, "hash"))
 _FILES: Final = (".mark", "")
 """Endings of the files of a store, in the order in which they appear."""
+
+_PLACEHOLDER: Final = b"A restore is about to put a store here.\n"
 
 
 class RestoreRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,13 +101,12 @@ def restore(request: RestoreRequest, clock: Clock) -> RestoredStore:
             " name a file elsewhere."
         )
     number = _choose_set(request)
-    with (
-        report_removal(request.archive, number),
-        pin_set(request.archive, number, request.keys) as pinned,
-    ):
-        _require_usable(request, pinned.backup_set)
-        points = _Points(pinned)
-        _require_good(request, points)
+    with ExitStack() as stack:
+        with report_removal(request.archive, number):
+            pinned = stack.enter_context(pin_set(request.archive, number, request.keys))
+            _require_usable(request, pinned.backup_set)
+            points = _Points(pinned)
+            _require_good(request, points)
         return _restore(request, points, clock)
 
 
@@ -115,7 +116,8 @@ def _restore(request: RestoreRequest, points: "_Points", clock: Clock) -> Restor
         dir=request.target.parent, prefix=f".{request.target.name}.restore-"
     ) as folder:
         building = Path(folder) / request.target.name
-        restored = _build(request, points, building, clock)
+        with report_removal(request.archive, points.pinned.backup_set.number):
+            restored = _build(request, points, building, clock)
         is_claimed = False
         with _publishing(building, request.target):
             if not request.is_copy:
@@ -355,7 +357,9 @@ def _prove(engine: Engine, cursor: Cursor, restored: RestoredStore, clock: Clock
 def _publishing(building: Path, target: Path) -> Iterator[None]:
     """Give the mark of a closed store its name, and the file its own after the block.
 
-    A file in the way stays; if the block fails, there is no file.
+    A file in the way stays; if the block fails, there is no file. During the block the name of the
+    file is taken by one that no service opens as a store, so that no other file can be in the way
+    of what the block has claimed.
 
     Raises:
         Conflict: there is a file by now.
@@ -363,11 +367,18 @@ def _publishing(building: Path, target: Path) -> Iterator[None]:
     mark, file = (target.with_name(target.name + suffix) for suffix in _FILES)
     _require_absent(target)
     _link(building.with_name(building.name + _FILES[0]), mark)
+    names = [mark]
     try:
+        placeholder = building.with_name(building.name + ".placeholder")
+        placeholder.write_bytes(_PLACEHOLDER)
+        _link(placeholder, file)
+        names.append(file)
         yield
-        _link(building, file)
+        _sync(building)
+        building.replace(file)
     except BaseException:
-        mark.unlink()
+        for name in names:
+            name.unlink(missing_ok=True)
         raise
     sync_folder(target.parent)
 
@@ -378,12 +389,16 @@ def _link(source: Path, name: Path) -> None:
     Raises:
         Conflict: a file has the name.
     """
-    descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    _sync(source)
     try:
         name.hardlink_to(source)
     except FileExistsError as error:
         raise Conflict(f"{name} exists by now: name another file.") from error
+
+
+def _sync(file: Path) -> None:
+    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
