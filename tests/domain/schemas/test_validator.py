@@ -603,3 +603,19 @@ def test_stored_values_conform_to_a_column_or_not(
     conforms = column_predicate(column)
     assert conforms(conforming) is True
     assert conforms(other) is False
+
+
+def test_reading_ends_with_the_last_error_that_is_reported() -> None:
+    class CountedBody(dict[str, Any]):
+        read_members = 0
+
+        def items(self) -> Any:
+            for item in super().items():
+                self.read_members += 1
+                yield item
+
+    body = CountedBody({f"unknown_{number}": "0" for number in range(30_000)})
+    with pytest.raises(InvalidInput) as caught:
+        FULL.read(body)
+    assert len(caught.value.errors) == MAX_ERRORS
+    assert body.read_members == MAX_ERRORS

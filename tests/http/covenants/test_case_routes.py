@@ -1,10 +1,16 @@
 """Cases and actuals over HTTP: versions, preconditions, comparison, facts as of a time."""
 
+import asyncio
+import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
+import pytest
 from tests.http.covenants.conftest import Create, case_body, period
+
+from spawn.entrypoints.http.covenants import case_routes
+from spawn.entrypoints.http.covenants.case_wire import read_case_terms
 
 ANY = {"if-match": "*"}
 
@@ -47,6 +53,28 @@ def test_every_invalid_member_is_named(create_case: Create) -> None:
     assert create_case(periods=[]).json()["errors"][0]["pointer"] == "/periods"
     assert create_case(currency_code="EURO").json()["errors"][0]["pointer"] == "/currency_code"
     assert create_case(name="P\u202e50").json()["errors"][0]["code"] == "invisible_character"
+
+
+@pytest.mark.parametrize(("padding", "on_loop"), [(0, True), (64 * 1024, False)])
+def test_a_large_case_is_read_on_a_thread(
+    client: httpx.Client,
+    project_id: str,
+    monkeypatch: pytest.MonkeyPatch,
+    padding: int,
+    on_loop: bool,  # noqa: FBT001 -- a parameter of the test
+) -> None:
+    has_loop: list[bool] = []
+
+    def note_thread(document: bytes) -> Any:
+        has_loop.append(asyncio._get_running_loop() is not None)
+        return read_case_terms(document)
+
+    monkeypatch.setattr(case_routes, "read_case_terms", note_thread)
+    body = json.dumps(case_body()).encode() + b" " * padding
+    path, headers = f"/v1/ops/projects/{project_id}/cases", {"content-type": "application/json"}
+    created = client.post(path, content=body, headers=headers)
+    assert created.status_code == 201, created.text
+    assert has_loop == [on_loop]
 
 
 def test_a_case_of_no_project_is_404_and_writes_nothing(client: httpx.Client) -> None:

@@ -500,3 +500,23 @@ def test_another_http_version_is_rejected(service: Service, version: str) -> Non
         505,
         "http_version_not_supported",
     )
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/ops/projects"),
+        ("PUT", "/v1/ops/import-mappings/mapping"),
+        ("POST", "/v1/ops/fx-rate-sets"),
+        ("POST", "/v1/ops/portfolios"),
+        ("POST", "/v1/governance/schemas/project_schema/check"),
+    ],
+)
+def test_a_body_of_more_values_than_the_loop_reads_at_once_is_413(
+    client: httpx.Client, method: str, path: str
+) -> None:
+    largest, too_large = ('{"nothing":[' + "0," * values + "0]}" for values in (32_768, 32_769))
+    assert client.request(method, path, content=largest, headers=JSON).status_code != 413
+    response = client.request(method, path, content=too_large, headers=JSON)
+    assert (response.status_code, response.json()["code"]) == (413, "body_too_large")
+    assert "more than 32768 values" in response.json()["detail"]

@@ -125,6 +125,8 @@ class _BodyReader:
             field = input_fields.get(name)
             if field is None:
                 self.read_unknown(name, token, input_fields)
+                if len(self.errors) >= MAX_ERRORS:
+                    return  # of 30,000 unknown names the others cost 0.15 s, and are dropped
                 continue
             if token is None and not field.read_only:
                 self.read_null(field)

@@ -24,7 +24,7 @@ from spawn.entrypoints.http.protocol.idempotency import (
     run_once,
 )
 from spawn.entrypoints.http.protocol.query_params import read_after, read_limit
-from spawn.entrypoints.http.protocol.request import StrictRequest
+from spawn.entrypoints.http.protocol.request import StrictRequest, read_document
 from spawn.entrypoints.http.protocol.response import Response, encode_json
 from spawn.entrypoints.http.protocol.route import Result, page_result
 
@@ -96,7 +96,7 @@ async def run_command(
     key = read_idempotency_key(request, path, body)
 
     async def carry_out() -> Response:
-        command = read_command(body)
+        command = await read_document(read_command, body)
         version = None
         if precondition is not None:
             version = await read_expected_version(request, *precondition)

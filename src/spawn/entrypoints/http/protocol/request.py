@@ -1,9 +1,10 @@
 """Strict reading of requests: unknown input is rejected by name, never guessed."""
 
+import asyncio
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import zip_longest
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl
 
 from litestar import Request
@@ -22,10 +23,22 @@ from spawn.entrypoints.http.state import HttpState
 from spawn.entrypoints.request_context import RequestContext
 from spawn.ports.access import Authentication
 
+T = TypeVar("T")
+
 MAX_QUERY_BYTES: Final = 32 * 1024
 """Bytes of a query string at most: enough for 500 ids in one bulk get."""
 
 MAX_QUERY_PARAMETERS: Final = 64
+
+MAX_BODY_VALUES: Final = 32_768
+"""Commas in a body that is read on the event loop: 1 MiB of numbers held it for 0.6 s, these 9 ms.
+
+The largest case has 22,000. Bodies with a size of their own are read on threads.
+"""
+
+LARGE_DOCUMENT_BYTES: Final = 64 * 1024
+"""Size beyond which a document is read on a thread: the largest case held the loop for 74 ms."""
+
 _ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 _INVALID_TOKEN: Final = (
@@ -36,6 +49,13 @@ RESOURCE_METADATA: Final = "/.well-known/oauth-protected-resource"
 
 _TOO_LARGE: Final = "body_too_large"
 _CHARSET: Final = re.compile(r'\s*charset\s*=\s*"?utf-8"?\s*', re.IGNORECASE)
+
+
+async def read_document(read: Callable[[bytes], T], document: bytes) -> T:
+    """Apply a reader to a document, on a thread if it is large."""
+    if len(document) <= LARGE_DOCUMENT_BYTES:
+        return read(document)
+    return await asyncio.to_thread(read, document)
 
 
 class StrictRequest(Request[Any, Any, State]):
@@ -103,7 +123,8 @@ class StrictRequest(Request[Any, Any, State]):
         """Return the whole body, of a media type and within the size that its operation declares.
 
         Raises:
-            RequestProblem: 415, another content type or none; 413, the body is too large.
+            RequestProblem: 415, another content type or none; 413, the body is too large, or has
+                more values than the event loop reads at once.
         """
         body = self.operation.body
         if body is None:
@@ -111,7 +132,15 @@ class StrictRequest(Request[Any, Any, State]):
         self.content_media_type(body.media_types)
         if self.complete_body is not None:
             return self.complete_body
-        return await self._read_bounded_body(body.max_bytes or self.http_state.limits.body_bytes)
+        if body.max_bytes is not None:
+            return await self._read_bounded_body(body.max_bytes)
+        document = await self._read_bounded_body(self.http_state.limits.body_bytes)
+        if document.count(b",") > MAX_BODY_VALUES:
+            raise RequestProblem(
+                _TOO_LARGE,
+                f"The body has more than {MAX_BODY_VALUES} values: send fewer in each request.",
+            )
+        return document
 
     async def require_no_body(self) -> None:
         """Check that a command whose operation declares no body came without one.
