@@ -669,6 +669,21 @@ async def test_a_schema_that_the_registry_does_not_have_is_no_outage(
     with pytest.raises(NotFound):
         await registry.refresh("loan_schema", kind="facility")
     assert registry.status().last_error == missing
-    server.set_response(200, loans)  # a pinned service asks for its version alone
-    await registry.refresh("loan_schema", 1, kind="facility")
-    assert registry.status().last_error is None
+    server.set_response(200, loans)
+    await registry.refresh("loan_schema", 1, kind="facility")  # a walk reads any version
+    assert registry.status().last_error == missing
+
+
+async def test_a_pinned_version_ends_the_absence_of_a_schema(
+    registry: CachingRegistry, server: ScriptedServer
+) -> None:
+    """A pinned service asks for the latest version at a start without the pinned one alone."""
+    server.set_response(404, b"")
+    for version in (2, None):
+        with pytest.raises(NotFound):
+            await registry.fetch("loan_schema", version, kind="facility")
+    loans = {"id": "loan_schema", "columns": []}
+    for version, problem in ((1, "the registry has no schema loan_schema"), (2, None)):
+        server.set_response(200, json.dumps({**loans, "version": version}).encode())
+        await registry.refresh("loan_schema", version, kind="facility")
+        assert registry.status().last_error == problem

@@ -334,7 +334,9 @@ class CachingRegistry:
                 self._sources[key.schema_id].absence = absence
             self._store(self._absent_until, key, self._monotonic() + NOT_FOUND_TTL_S)
             raise
-        self._sources[key.schema_id].absence = None
+        if self._is_needed_at_start(key):
+            # A version that a walk reads says nothing of a latest one that is still missing.
+            self._sources[key.schema_id].absence = None
         return fetched_schema
 
     async def _request_and_cache(self, key: _Key) -> FetchedSchema:
@@ -357,7 +359,7 @@ class CachingRegistry:
 
     async def _save_to_disk(self, key: _Key, entry: _CacheEntry) -> str:
         """Save the document on disk; return the error, since a full disk is not fatal."""
-        if self._disk_cache is None or not self._is_kept_on_disk(key):
+        if self._disk_cache is None or not self._is_needed_at_start(key):
             return ""
         try:
             await asyncio.to_thread(
@@ -367,8 +369,8 @@ class CachingRegistry:
             return f"the last known good copy could not be written: {error.strerror}"
         return ""
 
-    def _is_kept_on_disk(self, key: _Key) -> bool:
-        """Return whether a start without the registry may need the document."""
+    def _is_needed_at_start(self, key: _Key) -> bool:
+        """Return whether it is the latest or the pinned version, which a start may need."""
         return key.version is None or key in self._fetched_keys
 
     @staticmethod
