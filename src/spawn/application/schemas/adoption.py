@@ -54,7 +54,11 @@ from spawn.domain.schemas.document_parser import (
     restore_schema,
 )
 from spawn.domain.schemas.evolution.adoption_policy import judge_adoption
-from spawn.domain.schemas.evolution.column_mapping import PassedVersion, find_left_behind
+from spawn.domain.schemas.evolution.column_mapping import (
+    PassedVersion,
+    build_successors,
+    find_left_behind,
+)
 from spawn.domain.schemas.evolution.compatibility import (
     AdoptionJudgement,
     ChangeKind,
@@ -641,7 +645,7 @@ def _find_passed(schema_id: str, records: Iterable[SchemaRecord]) -> list[Schema
 
 def build_passed_version(version: int, document: bytes) -> PassedVersion:
     """Return what a document that is not adopted says of renames."""
-    return PassedVersion(version, read_column_aliases(document))
+    return PassedVersion(version, build_successors(read_column_aliases(document)))
 
 
 def _has_other_content(schema: Schema, records: list[SchemaRecord]) -> bool:
