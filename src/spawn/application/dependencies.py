@@ -14,6 +14,7 @@ from spawn.domain.facilities.ledger import StoredLedger
 from spawn.domain.portfolios.held_facility import PortfolioBook, RecordedBook
 from spawn.domain.principal import Principal, Scope
 from spawn.domain.projects.project import PROJECT_KIND
+from spawn.domain.schemas.refresh_state import RefreshStates
 from spawn.domain.schemas.validator import SchemaValidator, compile_schema
 from spawn.ports.analytics import ColumnStore, FlowTotals, QualityStore
 from spawn.ports.backups import Backups
@@ -125,6 +126,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     balance_histories: BoundedCache[BalanceHistory] = msgspec.field(
         default_factory=_create_history_cache
     )
+    refresh_states: RefreshStates = msgspec.field(default_factory=RefreshStates)
     feed_progress: BoundedCache[Position] = msgspec.field(default_factory=_create_feed_progress)
 
     async def active_schema(self, kind: str = PROJECT_KIND) -> SchemaRecord:

@@ -14,7 +14,6 @@ from spawn.application.projects.versioned_views import convert_to_version
 from spawn.application.schemas import refresh
 from spawn.application.schemas.activation import (
     RefreshVerdict,
-    WalkMark,
     ensure_active_schema,
     get_schema_health,
 )
@@ -23,6 +22,7 @@ from spawn.application.schemas.refresh import MAX_SENTENCES, refresh_schema
 from spawn.domain.errors import Conflict, NotFound, RegistryError
 from spawn.domain.principal import Principal
 from spawn.domain.schema_version import MAX_VERSION
+from spawn.domain.schemas.refresh_state import WalkMark
 from spawn.domain.schemas.validator import ProjectInput
 from spawn.ports.schemas import SchemaState
 
@@ -321,17 +321,16 @@ async def test_more_bad_versions_than_a_refresh_meets_do_not_hide_a_good_one(
         fake_registry.serve(version, {**NUMBER, "description": f"Text {version}."})
     fake_registry.serve(9, AA, {"name": "extra", "type": "integer"})
     met: list[int] = []
-    mark = None
+    state = dependencies.refresh_states.of_kind("project")
     for _ in range(3):
-        result = await refresh_schema(dependencies, POLICY, should_retry=False, mark=mark)
+        result = await refresh_schema(dependencies, POLICY, should_retry=False, is_continued=True)
         met += [outcome.version for outcome in result.outcomes]
-        mark = result.mark
     assert met == [*range(2, 10)]
-    assert (await active(dependencies), mark) == (9, None)
+    assert (await active(dependencies), state.mark) == (9, None)
     # A mark behind another active version says nothing.
-    stale = WalkMark(active_version=1, reached=12)
+    state.mark = WalkMark(active_version=1, reached=12, fingerprints={})
     fake_registry.serve(10, AA)
-    result = await refresh_schema(dependencies, POLICY, mark=stale)
+    result = await refresh_schema(dependencies, POLICY, is_continued=True)
     assert (result.verdict, await active(dependencies)) == (ADOPTED, 10)
 
 

@@ -129,8 +129,7 @@ class RefreshResult(msgspec.Struct, frozen=True):
 
     `record` is the version concerned, if it is recorded; `migration` is the log record of the
     adoption, if there were projects. `outcomes` has the outcome of each version that a refresh met
-    after the active one, in their order. `mark` is where a refresh ended that met all it may, and
-    `unused_numbers` are those that the list lacks and the registry has not.
+    after the active one, in their order.
     """
 
     verdict: RefreshVerdict
@@ -138,15 +137,6 @@ class RefreshResult(msgspec.Struct, frozen=True):
     record: SchemaRecord | None = None
     migration: MigrationRecord | None = None
     outcomes: tuple["VersionOutcome", ...] = ()
-    mark: "WalkMark | None" = None
-    unused_numbers: frozenset[int] = frozenset()
-
-
-class WalkMark(msgspec.Struct, frozen=True):
-    """The last version that a refresh met, none of them adoptable after `active_version`."""
-
-    active_version: int
-    reached: int
 
 
 class VersionOutcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -269,12 +259,27 @@ async def get_schema_health(dependencies: Dependencies, policy: SchemaPolicy) ->
     records = await dependencies.schemas.records(policy.kind)
     waiting = [record for record in records if record.state not in ADOPTED]
     registry = dependencies.registry.status(policy.schema_id)
+    unpublished_number = dependencies.refresh_states.of_kind(policy.kind).unpublished_number
+    problems = (
+        _describe_problem(active, waiting, registry, policy),
+        _describe_unpublished(active, unpublished_number),
+    )
     return SchemaHealth(
         active=active,
         waiting=tuple(waiting),
         registry=registry,
         policy=policy,
-        problem=_describe_problem(active, waiting, registry, policy),
+        problem="; ".join(filter(None, problems)),
+    )
+
+
+def _describe_unpublished(active: SchemaRecord | None, number: int | None) -> str:
+    """Return that the registry publishes the active version no more; empty if it does."""
+    if active is None or active.schema.version != number:
+        return ""
+    return (
+        f"version {number} is active, and the registry publishes it no more: publish it again, or"
+        " a later version"
     )
 
 
@@ -289,7 +294,7 @@ def _describe_problem(
         return "no schema is active"
     if pin is not None and active.schema.version != pin[1]:
         problem = f"version {pin[1]} is pinned, but version {active.schema.version} is active"
-        blocked = _describe_urgent(active, waiting, pin)
+        blocked = _describe_urgent(active, waiting, pin) or _describe_rejection(waiting, pin)
         return f"{problem}; {blocked}" if blocked else problem
     if urgent := _describe_urgent(active, waiting, pin):
         return urgent
@@ -299,14 +304,25 @@ def _describe_problem(
 
 
 def _describe_urgent(active: SchemaRecord, waiting: list[SchemaRecord], pin: Pin | None) -> str:
-    """Return why the newest version that needs attention was not adopted; empty without one.
+    """Return why the highest version that needs attention was not adopted; empty without one.
 
     A version above the pin is not to be adopted, however good it is.
     """
-    for record in reversed(waiting):
+    by_version = sorted(waiting, key=lambda record: record.schema.version)
+    for record in reversed(by_version):
         is_wanted = pin is None or record.schema.version <= pin[1]
         if is_wanted and needs_attention(record, active):
             return f"version {record.schema.version} is {record.state}: {record.reason}"
+    return ""
+
+
+def _describe_rejection(waiting: list[SchemaRecord], pin: Pin) -> str:
+    """Return that the pinned version was rejected, and why; empty if it was not."""
+    for record in reversed(waiting):
+        is_pinned = (record.schema.id, record.schema.version) == pin
+        if is_pinned and record.state is SchemaState.REJECTED and record.decision is not None:
+            reason = record.decision.reason
+            return f"version {pin[1]} was rejected ({reason}): approve it, or pin another"
     return ""
 
 

@@ -33,7 +33,7 @@ from spawn.application.schemas.consumers import (
     find_affected,
 )
 from spawn.application.schemas.schema_subject import find_foreign_subject
-from spawn.application.schemas.unread_versions import is_unread
+from spawn.application.schemas.unread_versions import find_unread_rejections, is_unread
 from spawn.domain.approvals.approval import MAX_CHANGES, CommandPreview, FieldChange
 from spawn.domain.change import Guard
 from spawn.domain.errors import (
@@ -49,16 +49,11 @@ from spawn.domain.principal import Principal, Scope
 from spawn.domain.schema_version import MAX_VERSION, Schema
 from spawn.domain.schemas.document_parser import (
     InvalidSchemaDocument,
-    read_column_aliases,
     read_schema,
     restore_schema,
 )
 from spawn.domain.schemas.evolution.adoption_policy import judge_adoption
-from spawn.domain.schemas.evolution.column_mapping import (
-    PassedVersion,
-    build_successors,
-    find_left_behind,
-)
+from spawn.domain.schemas.evolution.column_mapping import find_left_behind, find_unread_removal
 from spawn.domain.schemas.evolution.compatibility import (
     AdoptionJudgement,
     ChangeKind,
@@ -316,6 +311,7 @@ async def _build_proposal(
     records = await dependencies.schemas.records(policy.kind)
     is_empty = not await has_data(dependencies, policy.kind)
     judgement = await judge_schema(dependencies, policy, schema)
+    left_behind = _describe_left_behind(dependencies, schema, records, active.schema)
     plan = plan_migration(active.schema, schema)
     proofs = (*plan.proofs, *_rejected_type_proofs(judgement, active.schema, schema))
     is_active = schema.fingerprint == active.schema.fingerprint
@@ -325,7 +321,7 @@ async def _build_proposal(
         if is_active
         else _find_violation(schema, policy, records, active, is_empty=is_empty)
         or find_foreign_subject(document, schema, active.schema)
-        or ("" if is_empty else _describe_left_behind(schema, records, active.schema)),
+        or ("" if is_empty else left_behind),
         judgement=judgement,
         plan=plan,
         steps=dependencies.schemas.describe_plan(plan),
@@ -357,11 +353,7 @@ async def judge_schema(
 
 
 class Adoption:
-    """Adoption or quarantine of one version.
-
-    `passed_versions` were read before it and not adopted; some may have found no room among the
-    records.
-    """
+    """Adoption or quarantine of one version."""
 
     def __init__(
         self,
@@ -369,9 +361,7 @@ class Adoption:
         policy: SchemaPolicy,
         record: SchemaRecord,
         actor: str,
-        passed_versions: Iterable[PassedVersion] = (),
     ) -> None:
-        self._passed_versions = passed_versions
         self._dependencies = dependencies
         self._policy = policy
         self._record = record
@@ -396,7 +386,7 @@ class Adoption:
         ) or find_foreign_subject(self._record.document, self._record.schema, active.schema)
         if not (violation or is_empty):
             violation = _describe_left_behind(
-                self._record.schema, records, active.schema, self._passed_versions
+                self._dependencies, self._record.schema, records, active.schema
             )
         if violation:
             return await self._quarantine(violation)
@@ -597,29 +587,26 @@ def _find_number_violation(
 
 
 def _describe_left_behind(
-    schema: Schema,
-    records: list[SchemaRecord],
-    active: Schema,
-    passed_versions: Iterable[PassedVersion] = (),
+    dependencies: Dependencies, schema: Schema, records: list[SchemaRecord], active: Schema
 ) -> str:
     """Return which values a version would hide since it follows one that was not adopted."""
-    read_now = list(passed_versions)
-    adopted_numbers = {
-        record.schema.version
-        for record in records
-        if record.schema.id == schema.id and record.state in ADOPTED
-    }
-    known_numbers = adopted_numbers | {passed.version for passed in read_now}
-    recorded_versions = [
-        build_passed_version(record.schema.version, record.document)
-        for record in _find_passed(schema.id, records)
-        if record.schema.version not in known_numbers
+    passed_versions = dependencies.refresh_states.of_kind(schema.kind).passed_versions
+    records = [record for record in records if record.schema.id == schema.id]
+    adopted_numbers = {r.schema.version for r in records if r.state in ADOPTED}
+    documents = [
+        (record.schema.version, record.schema.fingerprint, record.document)
+        for record in _find_passed(records)
     ]
     left_behind = find_left_behind(
-        active, (*read_now, *recorded_versions), schema, adopted_numbers=adopted_numbers
+        active,
+        passed_versions.select(documents, adopted_numbers),
+        schema,
+        adopted_numbers=adopted_numbers,
     )
     if left_behind is None:
-        return ""
+        read_numbers = passed_versions.numbers | {number for number, _, _ in documents}
+        unread_numbers = find_unread_rejections(records).keys() - read_numbers
+        return _describe_unread_removal(schema, active, unread_numbers)
     name, passed, new_name = left_behind.name, left_behind.version, left_behind.new_name
     return (
         f"version {passed}, which is not adopted, renames {name} to {new_name}, and version"
@@ -628,24 +615,30 @@ def _describe_left_behind(
     )
 
 
-def _find_passed(schema_id: str, records: Iterable[SchemaRecord]) -> list[SchemaRecord]:
+def _describe_unread_removal(schema: Schema, active: Schema, unread_numbers: Iterable[int]) -> str:
+    """Return which column a version lacks that an unread one before it may have renamed."""
+    removal = find_unread_removal(active, unread_numbers, schema)
+    if removal is None:
+        return ""
+    name, unread_number = removal
+    return (
+        f"version {unread_number}, which was rejected without being read, may rename {name}, and"
+        f" version {schema.version} has no {name}: its values would be hidden. Publish it with the"
+        f" alias {name}, or approve it if they may be"
+    )
+
+
+def _find_passed(records: Iterable[SchemaRecord]) -> list[SchemaRecord]:
     """Return the documents that were read and not adopted; of a number the published ones.
 
     What the registry has withdrawn counts where it publishes nothing else under the number.
     """
     passed_records = [
-        record
-        for record in records
-        if record.schema.id == schema_id and record.state not in ADOPTED and not is_unread(record)
+        record for record in records if record.state not in ADOPTED and not is_unread(record)
     ]
     published_records = [r for r in passed_records if r.state is not SchemaState.WITHDRAWN]
     numbers = {record.schema.version for record in published_records}
     return [*published_records, *(r for r in passed_records if r.schema.version not in numbers)]
-
-
-def build_passed_version(version: int, document: bytes) -> PassedVersion:
-    """Return what a document that is not adopted says of renames."""
-    return PassedVersion(version, build_successors(read_column_aliases(document)))
 
 
 def _has_other_content(schema: Schema, records: list[SchemaRecord]) -> bool:

@@ -24,7 +24,6 @@ from spawn.application.schemas.activation import (
     RefreshVerdict,
     SchemaPolicy,
     VersionOutcome,
-    WalkMark,
     assign_version,
     build_record,
     find_record,
@@ -32,15 +31,15 @@ from spawn.application.schemas.activation import (
 )
 from spawn.application.schemas.adoption import (
     Adoption,
-    build_passed_version,
     quarantine_invalid_document,
     withdraw_unpublished,
 )
 from spawn.application.schemas.unread_versions import (
-    find_rejected_documents,
-    find_rejected_unread,
+    find_rejected_numbers,
+    find_unread_rejections,
     is_version_document,
     record_gap,
+    record_rejected,
     record_unlisted,
     record_unlisted_gap,
     record_unread,
@@ -53,9 +52,10 @@ from spawn.domain.schemas.document_parser import (
     compute_fingerprint,
     find_stated_version,
     read_schema,
+    restore_schema,
 )
-from spawn.domain.schemas.evolution.column_mapping import PassedVersion
-from spawn.ports.schemas import FetchedSchema, SchemaRecord, SchemaState
+from spawn.domain.schemas.refresh_state import WalkMark
+from spawn.ports.schemas import FetchedSchema, Provenance, SchemaRecord, SchemaState
 
 REFRESH_INTERVAL_S: Final = 60.0
 MAX_WALK: Final = 1_000
@@ -91,13 +91,11 @@ async def refresh_schema(
     *,
     actor: str = SERVICE_PRINCIPAL.id,
     should_retry: bool = True,
-    mark: WalkMark | None = None,
-    unused_numbers: frozenset[int] = frozenset(),
+    is_continued: bool = False,
 ) -> RefreshResult:
     """Adopt or quarantine every version of the registry after the active one, up to the pin.
 
-    With the `mark` of a refresh that met as many as it may, this one goes on behind it. It does not
-    read again the `unused_numbers` which the result of an earlier one names.
+    One that `is_continued` goes on behind the mark of an earlier one that met as many as it may.
 
     `should_retry` tries a quarantined version again, since the data or the mode may have changed.
     An invalid document is quarantined, not raised.
@@ -105,14 +103,7 @@ async def refresh_schema(
     Raises:
         NotFound, RegistryError: the registry has no such schema, or its response is unusable.
     """
-    walk = _Walk(
-        dependencies,
-        policy,
-        actor,
-        should_retry=should_retry,
-        mark=mark,
-        unused_numbers=unused_numbers,
-    )
+    walk = _Walk(dependencies, policy, actor, should_retry=should_retry, is_continued=is_continued)
     return await walk.run()
 
 
@@ -129,13 +120,11 @@ async def refresh_forever(
     The pauses vary by a quarter either way, so that replicas do not all refresh at once.
     """
     judged_under: int | None = None
-    result: RefreshResult | None = None
     while True:
         active = await _find_active_number(dependencies, policy.kind)
         # After a decision, what is quarantined was compared with a version that is active no more.
         should_retry = active is None or active != judged_under
-        result = await _refresh_once(dependencies, policy, result, should_retry=should_retry)
-        report(result)
+        report(await _refresh_once(dependencies, policy, should_retry=should_retry))
         judged_under = active
         await sleep(interval_s * random.uniform(0.75, 1.25))  # noqa: S311  # spreads load
 
@@ -149,28 +138,15 @@ async def _find_active_number(dependencies: Dependencies, kind: str) -> int | No
 
 
 async def _refresh_once(
-    dependencies: Dependencies,
-    policy: SchemaPolicy,
-    before: RefreshResult | None,
-    *,
-    should_retry: bool,
+    dependencies: Dependencies, policy: SchemaPolicy, *, should_retry: bool
 ) -> RefreshResult:
-    """Refresh from where the refresh before ended, with what it found."""
-    mark = None if before is None else before.mark
-    unused_numbers = frozenset[int]() if before is None else before.unused_numbers
+    """Refresh from where the refresh before ended; the next round tries again after an error."""
     try:
         return await refresh_schema(
-            dependencies,
-            policy,
-            should_retry=should_retry,
-            mark=mark,
-            unused_numbers=unused_numbers,
+            dependencies, policy, should_retry=should_retry, is_continued=True
         )
     except SpawnError as error:
-        # The next round tries again, from the same place.
-        return RefreshResult(
-            RefreshVerdict.FAILED, error.detail, mark=mark, unused_numbers=unused_numbers
-        )
+        return RefreshResult(RefreshVerdict.FAILED, error.detail)
 
 
 class _Walk:
@@ -183,11 +159,11 @@ class _Walk:
         actor: str,
         *,
         should_retry: bool,
-        mark: WalkMark | None,
-        unused_numbers: frozenset[int],
+        is_continued: bool,
     ) -> None:
-        self._mark = mark
-        self._unused_numbers = set(unused_numbers)
+        self._state = dependencies.refresh_states.of_kind(policy.kind)
+        self._is_continued = is_continued
+        self._mark = self._state.mark if is_continued else None
         self._gap_reads = 0
         self._next_mark: WalkMark | None = None
         self._dependencies = dependencies
@@ -197,8 +173,8 @@ class _Walk:
         self._fingerprints: dict[int, str] = {}
         self._numbers: tuple[int, ...] | None = None
         self._unread: int | None = None
+        self._missing_number: int | None = None
         self._unread_reason = ""
-        self._passed_versions: list[PassedVersion] = []
         self._outcomes: list[VersionOutcome] = []
         self._results: list[RefreshResult] = []
 
@@ -206,8 +182,10 @@ class _Walk:
         """Walk the list, then take the latest version, which may have another content now."""
         registry, schema_id = self._dependencies.registry, self._policy.schema_id
         latest: FetchedSchema | None = None
+        await self._go_on()
         for _ in range(MAX_LISTS):
             self._numbers = await registry.list_versions(schema_id)
+            self._state.note_list(self._numbers)
             if not await self._walk(await self._select(self._numbers or ())):
                 latest = None
                 break
@@ -219,11 +197,24 @@ class _Walk:
             record = self._build_candidate(latest)
             self._note(await self._record_waiting(record))
             self._fingerprints[latest.schema.version] = latest.schema.fingerprint
+        await self._check_publication()
+        if self._is_continued:
+            self._state.mark = self._next_mark
         # With a pin and without a list, the walk may have met nothing.
         is_walked = self._policy.pin is None or self._numbers is not None
         if is_walked and self._next_mark is None:
             await self._withdraw()
         return self._summarize()
+
+    async def _go_on(self) -> None:
+        """Go on behind the mark, unless another version is active now."""
+        active = (await self._dependencies.active_schema(self._policy.kind)).schema.version
+        if self._mark is None or self._mark.active_version != active:
+            self._mark = None
+            return
+        fingerprints = self._mark.fingerprints
+        self._fingerprints = {n: known for n, known in fingerprints.items() if n != active}
+        self._should_retry = self._should_retry or self._mark.should_retry
 
     async def _record_waiting(self, record: SchemaRecord) -> RefreshResult:
         """Record that the latest or pinned version waits for those before it."""
@@ -241,28 +232,36 @@ class _Walk:
         if await has_data(self._dependencies, self._policy.kind):
             # Those before the mark are bad after the same active version; they come up again once
             # the walk has seen all, or a thousand of them would hide every later one for good.
-            is_marked = self._mark is not None and self._mark.active_version == active
-            first = self._mark.reached if is_marked and self._mark else active
+            first = self._find_reached(active)
             return [n for n in numbers if n > first and (pin is None or n <= pin[1])]
         # Nothing is to be migrated, so no version is needed but the one to be active.
         return [n for n in reversed(numbers) if (n > active if pin is None else n == pin[1])]
+
+    def _build_mark(self, active: SchemaRecord, reached: int) -> WalkMark:
+        fingerprints = dict(self._fingerprints)
+        return WalkMark(active.schema.version, reached, fingerprints, self._should_retry)
+
+    def _find_reached(self, active: int) -> int:
+        """Return the number behind which this refresh begins."""
+        is_marked = self._mark is not None and self._mark.active_version == active
+        return self._mark.reached if is_marked and self._mark else active
 
     async def _walk(self, numbers: Sequence[int]) -> bool:
         """Consider each version; return whether the rest of the registry may be considered too."""
         is_empty = not await has_data(self._dependencies, self._policy.kind)
         records = await self._dependencies.schemas.records(self._policy.kind)
-        passed_numbers = find_rejected_unread(records)
-        first = next((number for number in numbers if number not in passed_numbers), None)
+        rejected_numbers = find_rejected_numbers(records)
+        first = next((number for number in numbers if number not in rejected_numbers), None)
         first = first or (numbers[0] if numbers else None)  # the active number is read in any case
-        if not is_empty and first and not await self._may_begin(first, passed_numbers):
+        if not is_empty and first and not await self._may_begin(first):
             return False
         for number in numbers[:MAX_WALK]:
             if is_empty and await has_data(self._dependencies, self._policy.kind):
                 # They are to be migrated, in the order of the numbers.
                 return await self._walk(await self._select(self._numbers or ()))
-            if not is_empty and not await self._walk_gap(number, passed_numbers):
+            if not is_empty and not await self._walk_gap(number):
                 return False
-            result = await self._consider_number(number, passed_numbers)
+            result = await self._consider_number(number)
             self._add_outcome(number, result)
             if result.verdict is RefreshVerdict.FAILED:
                 self._next_mark, self._unread = self._mark, number
@@ -273,30 +272,54 @@ class _Walk:
             return True
         if not is_empty:
             active = await self._dependencies.active_schema(self._policy.kind)
-            self._next_mark = WalkMark(active.schema.version, numbers[MAX_WALK - 1])
+            self._next_mark = self._build_mark(active, numbers[MAX_WALK - 1])
         return False
 
-    async def _may_begin(self, first: int, passed_numbers: frozenset[int]) -> bool:
+    async def _may_begin(self, first: int) -> bool:
         """Return whether the versions after the active one may be considered, from this one."""
-        return not await self._has_gap(first) and await self._compare_active(passed_numbers)
+        return not await self._has_gap(first) and await self._compare_active()
 
-    async def _compare_active(self, passed_numbers: frozenset[int]) -> bool:
-        """Consider what the list has under the active number; return whether that is known."""
+    async def _compare_active(self) -> bool:
+        """Consider what the registry has under the active number; return whether that is known.
+
+        Where the list lacks the number it need not be known: it may be published no more.
+        """
         active = (await self._dependencies.active_schema(self._policy.kind)).schema
         number = active.version
-        is_listed = bool(number) and number in (self._numbers or ())
-        if not is_listed or number in passed_numbers or number in self._fingerprints:
+        if not number or number in self._fingerprints:
             return True
         result = await self._read_active(active)
         if result is None or isinstance(result, NotFound):
             # One that is taken back says nothing else under its number.
+            self._state.passed_versions.confirm(number)
             self._fingerprints[number] = active.fingerprint
+            self._missing_number = None if result is None else number
             return True
         if isinstance(result, SpawnError):
+            is_listed = number in (self._numbers or ())
+            if not is_listed or await self._is_rejected(number):
+                return True
             result = await self._record_unread(number, result)
             self._next_mark, self._unread = self._mark, number
         self._add_outcome(number, result)
         return result.verdict is not RefreshVerdict.FAILED
+
+    async def _check_publication(self) -> None:
+        """Note whether the registry publishes the active version: it gives it, or lists it."""
+        number = (await self._dependencies.active_schema(self._policy.kind)).schema.version
+        is_listed = self._numbers is None or not number or number in self._numbers
+        if not is_listed and number not in self._fingerprints:
+            await self._compare_active()
+        if self._missing_number == number:
+            self._state.unpublished_number = number
+        elif is_listed or number in self._fingerprints:
+            self._state.unpublished_number = None
+
+    async def _is_rejected(self, number: int) -> bool:
+        """Return whether a number that is not read needs no document, by a decision."""
+        return number in find_rejected_numbers(
+            await self._dependencies.schemas.records(self._policy.kind)
+        )
 
     async def _read_active(self, active: Schema) -> RefreshResult | SpawnError | None:
         """Return how another content under the active number was considered; None without one."""
@@ -317,7 +340,7 @@ class _Walk:
         self._fingerprints[active.version] = active.fingerprint
         return None
 
-    async def _walk_gap(self, number: int, passed_numbers: frozenset[int]) -> bool:
+    async def _walk_gap(self, number: int) -> bool:
         """Consider what the registry has under numbers that its list lacks before this one.
 
         Return whether the walk may go on to it.
@@ -326,17 +349,22 @@ class _Walk:
         for missing in await self._find_missing(number):
             if unused_count == MAX_UNUSED:
                 break
-            if missing in self._unused_numbers or missing in passed_numbers:
+            if missing in self._state.unused_numbers:
                 unused_count += 1
+                continue
+            if missing in self._fingerprints:
                 continue
             if self._gap_reads == MAX_GAP_READS:
                 active = await self._dependencies.active_schema(self._policy.kind)
-                self._next_mark = WalkMark(active.schema.version, missing - 1)
+                self._next_mark = self._build_mark(active, missing - 1)
                 return False
             self._gap_reads += 1
             result = await self._read_and_consider(missing)
             if isinstance(result, NotFound):
-                self._unused_numbers.add(missing)
+                self._state.unused_numbers.add(missing)
+            if isinstance(result, NotFound) or (
+                isinstance(result, SpawnError) and await self._is_rejected(missing)
+            ):
                 unused_count += 1
                 continue
             unused_count = 0
@@ -355,7 +383,7 @@ class _Walk:
         if not index:
             return range(0)
         active = (await self._dependencies.active_schema(self._policy.kind)).schema.version
-        return range(max(numbers[index - 1], active) + 1, number)
+        return range(max(numbers[index - 1], self._find_reached(active)) + 1, number)
 
     async def _record_unread(
         self, number: int, error: SpawnError, *, is_listed: bool = True
@@ -384,12 +412,12 @@ class _Walk:
         self._note(result)
         return True
 
-    async def _consider_number(self, number: int, passed_numbers: frozenset[int]) -> RefreshResult:
-        result = None if number in passed_numbers else await self._read_and_consider(number)
+    async def _consider_number(self, number: int) -> RefreshResult:
+        """Consider a listed version; one that was rejected needs no document."""
+        result = await self._read_and_consider(number)
         if isinstance(result, RefreshResult):
             return result
-        records = await self._dependencies.schemas.records(self._policy.kind)
-        if result is None or number in find_rejected_documents(records):
+        if await self._is_rejected(number):
             detail = f"version {number} is already rejected"
             return self._note(RefreshResult(RefreshVerdict.UNCHANGED, detail))
         return await self._record_unread(number, result)
@@ -428,6 +456,8 @@ class _Walk:
         for number in numbers:
             result = await self._read_and_consider(number)
             if not isinstance(result, RefreshResult):
+                if await self._is_rejected(number):
+                    continue
                 self._unread_reason = f"version {number} before it was not read: {result.detail}"
                 return False
             self._add_outcome(number, result)
@@ -448,12 +478,14 @@ class _Walk:
             )
         except InvalidSchemaDocument as invalid:
             if not is_version_document(invalid) or not _contradicts(invalid.document, active):
+                self._state.passed_versions.confirm(active.version)
                 return
             result = await self._quarantine(invalid, active.version)
         except (NotFound, RegistryError):
             return
         else:
             if not _contradicts(fetched_schema.document, active):
+                self._state.passed_versions.confirm(active.version)
                 return
             result = await self._consider(fetched_schema, active.version)
         self._add_outcome(active.version, result)
@@ -483,7 +515,8 @@ class _Walk:
             return None
         number = await self._find_number(fetched_schema)
         records = await self._dependencies.schemas.records(self._policy.kind)
-        if number in find_rejected_unread(records) or _is_rejected(records, fetched_schema.schema):
+        is_decided = number in find_unread_rejections(records)
+        if is_decided or _is_rejected(records, fetched_schema.schema):
             return None
         if number is None or not await self._may_take(number):
             return fetched_schema
@@ -496,6 +529,9 @@ class _Walk:
         """Consider the pinned version if the walk has not; return it if the list lacks it."""
         pin = self._policy.pin
         if pin is None or pin[1] in self._fingerprints:
+            return None
+        records = await self._dependencies.schemas.records(self._policy.kind)
+        if pin[1] in find_unread_rejections(records):
             return None
         fetched_schema = await self._dependencies.registry.fetch(*pin, kind=self._policy.kind)
         if not await self._may_take(pin[1]) or not await self._walk_without_list(pin[1]):
@@ -550,15 +586,47 @@ class _Walk:
         before = (await self._dependencies.active_schema(kind)).schema.version
         self._fingerprints[schema.version] = schema.fingerprint
         candidate = self._build_candidate(msgspec.structs.replace(fetched_schema, schema=schema))
-        adoption = Adoption(
-            self._dependencies, self._policy, candidate, self._actor, self._passed_versions
-        )
+        if rejected := await self._keep_rejected(candidate):
+            return rejected
+        adoption = Adoption(self._dependencies, self._policy, candidate, self._actor)
         result = await adoption.adopt_or_quarantine(should_retry=self._should_retry)
         self._pass_over(schema.version, candidate.document)
         if result.verdict is RefreshVerdict.ADOPTED:
             # What is quarantined after it was compared with an earlier version.
             self._should_retry = True
         return self._note(self._name_gap(result, before, schema.version))
+
+    async def _keep_rejected(self, record: SchemaRecord) -> RefreshResult | None:
+        """Keep the document of a version that was rejected unread; None if it was not.
+
+        The decision stands until another one, and the renames of the version count.
+        """
+        records = await self._dependencies.schemas.records(self._policy.kind)
+        rejection = find_unread_rejections(records).get(record.schema.version)
+        if rejection is None:
+            return None
+        self._pass_over(record.schema.version, record.document)
+        return self._note(await record_rejected(self._dependencies, record, rejection, self._actor))
+
+    async def _keep_rejected_invalid(
+        self, invalid: InvalidSchemaDocument, number: int
+    ) -> RefreshResult | None:
+        """Keep an invalid document of a version that was rejected unread; None if it was not."""
+        schema = restore_schema(
+            invalid.document,
+            schema_id=self._policy.schema_id,
+            version=number,
+            kind=self._policy.kind,
+        )
+        return await self._keep_rejected(
+            SchemaRecord(
+                schema=schema,
+                document=invalid.document,
+                state=SchemaState.REJECTED,
+                provenance=Provenance.LIVE,
+                recorded_at=self._dependencies.clock.now(),
+            )
+        )
 
     def _build_candidate(self, fetched_schema: FetchedSchema) -> SchemaRecord:
         return build_record(
@@ -587,6 +655,9 @@ class _Walk:
         fingerprint = _find_fingerprint(invalid.document)
         if fingerprint is None:
             raise invalid
+        if number is not None and (rejected := await self._keep_rejected_invalid(invalid, number)):
+            self._fingerprints[number] = fingerprint
+            return rejected
         result = await quarantine_invalid_document(
             self._dependencies, self._policy, invalid, self._actor, number
         )
@@ -596,8 +667,9 @@ class _Walk:
         return self._note(result)
 
     def _pass_over(self, number: int, document: bytes) -> None:
-        """Keep what later versions are compared with; once one is adopted, it is not looked at."""
-        self._passed_versions.append(build_passed_version(number, document))
+        """Keep what later versions are compared with; those are tried again if it is new."""
+        if self._state.passed_versions.add(number, document):
+            self._should_retry = True
 
     def _note(self, result: RefreshResult) -> RefreshResult:
         self._results.append(result)
@@ -632,8 +704,6 @@ class _Walk:
             gravest,
             detail=_join_sentences(news) or gravest.detail,
             outcomes=tuple(self._outcomes),
-            mark=self._next_mark,
-            unused_numbers=frozenset(self._unused_numbers),
         )
 
 

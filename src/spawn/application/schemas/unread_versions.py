@@ -14,6 +14,7 @@ import msgspec
 
 from spawn.application.dependencies import Dependencies
 from spawn.application.schemas.activation import (
+    ADOPTED,
     RefreshResult,
     RefreshVerdict,
     SchemaPolicy,
@@ -49,16 +50,26 @@ def is_version_document(invalid: InvalidSchemaDocument) -> bool:
         return False
 
 
-def find_rejected_unread(records: Iterable[SchemaRecord]) -> frozenset[int]:
-    """Return the numbers that an administrator has rejected without a document."""
-    return frozenset(
-        record.schema.version
-        for record in records
-        if record.state is SchemaState.REJECTED and is_unread(record)
-    )
+def find_unread_rejections(records: Iterable[SchemaRecord]) -> dict[int, SchemaRecord]:
+    """Return the rejections without a document, by number; they stand for each document of it.
+
+    An adoption of the number since then ends one: records are in the order of both.
+    """
+    rejections: dict[int, SchemaRecord] = {}
+    for record in records:
+        if record.state is SchemaState.REJECTED and is_unread(record):
+            rejections[record.schema.version] = record
+        elif record.state in ADOPTED:
+            rejections.pop(record.schema.version, None)
+    return rejections
 
 
-def find_rejected_documents(records: Iterable[SchemaRecord]) -> frozenset[int]:
+def find_rejected_numbers(records: Sequence[SchemaRecord]) -> frozenset[int]:
+    """Return the numbers that need no document, since what waits under them was rejected."""
+    return _find_rejected_documents(records) | find_unread_rejections(records).keys()
+
+
+def _find_rejected_documents(records: Iterable[SchemaRecord]) -> frozenset[int]:
     """Return the numbers of which every document that waited was rejected.
 
     A rejection stands while the document is not read; another content would be read first.
@@ -122,6 +133,24 @@ async def record_unlisted_gap(
         " waits: approve it to go on without"
     )
     return await _record(dependencies, record, detail, actor)
+
+
+async def record_rejected(
+    dependencies: Dependencies, record: SchemaRecord, rejection: SchemaRecord, actor: str
+) -> RefreshResult:
+    """Record the document of a version that was rejected unread, so that its renames count."""
+    records = await dependencies.schemas.records(record.schema.kind)
+    existing = find_record(records, record.schema.fingerprint, record.schema.version)
+    rejected_record = msgspec.structs.replace(
+        record, state=SchemaState.REJECTED, reason=rejection.reason, decision=rejection.decision
+    )
+    is_known = existing is not None and existing.state in {*ADOPTED, SchemaState.REJECTED}
+    if not is_known and has_room(records, rejected_record):
+        with suppress(SpawnError):
+            # It was adopted meanwhile, or the store cannot write: the next round finds out.
+            await dependencies.schemas.record(rejected_record, actor=actor)
+    detail = f"version {record.schema.version} is already rejected"
+    return RefreshResult(RefreshVerdict.UNCHANGED, detail)
 
 
 def is_unread(record: SchemaRecord) -> bool:
