@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tests.application.fake_registry import POLICY, FakeRegistry
+from tests.application.fake_registry import POLICY, FakeRegistry, pinned_policy
 from tests.application.schemas.test_refresh import (
     AA,
     ADOPTED,
@@ -17,7 +17,7 @@ from tests.application.schemas.test_refresh import (
 
 from spawn.application.dependencies import Dependencies
 from spawn.application.schemas import activation, refresh
-from spawn.application.schemas.activation import get_schema_health
+from spawn.application.schemas.activation import SchemaPolicy, get_schema_health
 from spawn.application.schemas.adoption import check_schema
 from spawn.application.schemas.refresh import refresh_schema
 from spawn.domain.errors import NotFound, RegistryError
@@ -88,6 +88,33 @@ async def test_a_gap_that_closed_before_the_mark_of_a_long_list_leaves_no_compla
     assert states == [SchemaState.WITHDRAWN, SchemaState.QUARANTINED]
 
 
+async def test_unused_numbers_among_served_ones_do_not_end_a_gap(
+    dependencies: Dependencies, fake_registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refresh, "MAX_GAP_READS", 3)
+    monkeypatch.setattr(refresh, "MAX_UNUSED", 2)
+    await begin(dependencies, fake_registry, AA)
+    for number in (3, 5, 7):
+        fake_registry.serve(number, AA, NEEDED, f"c{number}")
+    fake_registry.serve(8, AA, "eight")
+    fake_registry.listed = (1, 8)
+    met = [await refresh_on(dependencies) for _ in range(2)]
+    assert met == [[3], [5, 7, 8]]
+
+
+async def test_health_names_the_highest_version_although_another_was_met_later(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    await begin(dependencies, fake_registry, AA)
+    latest = fake_registry.serve(3, AA, NEEDED)
+    await refresh_on(dependencies)
+    fake_registry.serve(2, AA, NEEDED, "two")
+    fake_registry.latest = latest
+    await refresh_on(dependencies)
+    problem = (await get_schema_health(dependencies, POLICY)).problem
+    assert problem.startswith("version 3 is quarantined: ")
+
+
 async def test_unused_numbers_are_read_once_for_each_list_though_a_refresh_fails(
     dependencies: Dependencies, fake_registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,8 +182,9 @@ async def test_another_content_of_the_active_number_counts_until_it_is_taken_bac
     assert [o.verdict for o in result.outcomes] == [ADOPTED]
 
 
+@pytest.mark.parametrize("policy", [POLICY, pinned_policy(2)], ids=["free", "pinned"])
 async def test_health_says_that_the_active_version_is_published_no_more(
-    dependencies: Dependencies, fake_registry: FakeRegistry
+    dependencies: Dependencies, fake_registry: FakeRegistry, policy: SchemaPolicy
 ) -> None:
     project = await begin(dependencies, fake_registry, AA, aa="PRECIOUS")
     first = fake_registry.latest
@@ -165,8 +193,8 @@ async def test_health_says_that_the_active_version_is_published_no_more(
     # An older version is the latest one again: it is never adopted over data.
     del fake_registry.documents[2]
     fake_registry.latest = first
-    await refresh_schema(dependencies, POLICY)
-    problem = (await get_schema_health(dependencies, POLICY)).problem
+    await refresh_schema(dependencies, policy)
+    problem = (await get_schema_health(dependencies, policy)).problem
     assert problem.endswith(
         "version 2 is active, and the registry publishes it no more: publish it again, or a later"
         " version"
@@ -174,8 +202,8 @@ async def test_health_says_that_the_active_version_is_published_no_more(
     assert await attributes(dependencies, project) == {"aa": "PRECIOUS"}
     fake_registry.documents[2] = fake_registry.latest = second
     fake_registry.listed = (1,)  # a stale list
-    await refresh_schema(dependencies, POLICY)
-    assert "no more" not in (await get_schema_health(dependencies, POLICY)).problem
+    await refresh_schema(dependencies, policy)
+    assert "no more" not in (await get_schema_health(dependencies, policy)).problem
     del fake_registry.documents[2]
     fake_registry.latest, fake_registry.listed = first, None
     await refresh_schema(dependencies, POLICY)

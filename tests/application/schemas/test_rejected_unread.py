@@ -140,8 +140,8 @@ async def test_a_rejected_version_is_not_adopted_by_a_pin_once_it_is_read(
     await reject_unread(dependencies, fake_registry, 2)
     fake_registry.faults = {}
     pinned = pinned_policy(2)
-    for has_list in (True, False):
-        fake_registry.has_list = has_list
+    for listed, has_list in (((1,), True), (None, True), (None, False)):
+        fake_registry.listed, fake_registry.has_list = listed, has_list
         await refresh_schema(dependencies, pinned)
         assert await attributes(dependencies, project) == {"aa": "PRECIOUS"}
         problem = (await get_schema_health(dependencies, pinned)).problem

@@ -353,6 +353,7 @@ class _Walk:
                 unused_count += 1
                 continue
             if missing in self._fingerprints:
+                unused_count = 0
                 continue
             if self._gap_reads == MAX_GAP_READS:
                 active = await self._dependencies.active_schema(self._policy.kind)
@@ -383,7 +384,7 @@ class _Walk:
         if not index:
             return range(0)
         active = (await self._dependencies.active_schema(self._policy.kind)).schema.version
-        return range(max(numbers[index - 1], self._find_reached(active)) + 1, number)
+        return range(max(numbers[index - 1], active) + 1, number)
 
     async def _record_unread(
         self, number: int, error: SpawnError, *, is_listed: bool = True
@@ -532,6 +533,10 @@ class _Walk:
             return None
         records = await self._dependencies.schemas.records(self._policy.kind)
         if pin[1] in find_unread_rejections(records):
+            return None
+        active = await self._dependencies.active_schema(self._policy.kind)
+        if pin[1] == active.schema.version and pin[1] not in (self._numbers or pin[1:]):
+            # It may be published no more, which a copy on the disk does not say.
             return None
         fetched_schema = await self._dependencies.registry.fetch(*pin, kind=self._policy.kind)
         if not await self._may_take(pin[1]) or not await self._walk_without_list(pin[1]):
