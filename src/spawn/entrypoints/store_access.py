@@ -1,12 +1,20 @@
-"""Access of the service's user to the files of a store, checked before the store is opened."""
+"""File of a store, and the access of this user to it, checked before the store is opened."""
 
 import os
 import stat
 from pathlib import Path
 from typing import Final
 
+from spawn.adapters.factory import parse_duckdb_url
+from spawn.entrypoints.settings import Settings
+
 _SUFFIXES: Final = ("", ".wal", ".mark")
 """Ends of the names of the files of a store."""
+
+
+def find_store_file(settings: Settings) -> Path | None:
+    """Return the store's file, existing or not; None if the store has no file."""
+    return None if settings.data_path is None else parse_duckdb_url(settings.storage_url)
 
 
 def find_access_problem(store_file: Path) -> str:

@@ -30,7 +30,7 @@ from spawn.domain.errors import SpawnError
 from spawn.domain.text import redact_url
 from spawn.entrypoints.cli.errors import EXIT_USAGE, CommandError
 from spawn.entrypoints.cli.grammar.terminal import Colour, paint
-from spawn.entrypoints.cli.serve import build_local_url, find_store_file
+from spawn.entrypoints.cli.serve import build_local_url
 from spawn.entrypoints.composition import open_publishers
 from spawn.entrypoints.settings import (
     Settings,
@@ -40,7 +40,7 @@ from spawn.entrypoints.settings import (
     read_service_key,
     read_service_url,
 )
-from spawn.entrypoints.store_access import find_access_problem
+from spawn.entrypoints.store_access import find_access_problem, find_store_file
 
 TIMEOUT_S: Final = 5.0
 _COLOURS: Final = {

@@ -25,7 +25,6 @@ from spawn.adapters.local.clock import SystemClock
 from spawn.domain.errors import SpawnError, StorageDamaged, StorageIncompatible
 from spawn.entrypoints.cli.backend import open_backend
 from spawn.entrypoints.cli.errors import CommandError
-from spawn.entrypoints.cli.serve import find_store_file
 from spawn.entrypoints.http.backup_routes import BackupView
 from spawn.entrypoints.settings import (
     Settings,
@@ -33,6 +32,7 @@ from spawn.entrypoints.settings import (
     read_encryption_key,
     read_signing_key,
 )
+from spawn.entrypoints.store_access import find_store_file
 from spawn.ports.backups import JournalHead
 
 _NOT_CLAIMED: Final = (

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from spawn.adapters.factory import parse_duckdb_url
 from spawn.adapters.local.served_address import AddressFile
 from spawn.application.access.api_clients import create_first_key
 from spawn.application.samples.sample_book import seed_missing_book
@@ -23,17 +22,12 @@ from spawn.entrypoints.settings import (
     find_encryption_key,
     read_signing_key,
 )
-from spawn.entrypoints.store_access import find_access_problem
+from spawn.entrypoints.store_access import find_access_problem, find_store_file
 
 SEED_ACTOR: Final = Principal(id="demo")
 PRIVATE_UMASK: Final = 0o077
 FIRST_KEY_FILE: Final = "first-key.txt"
 """File beside the store with the first API key."""
-
-
-def find_store_file(settings: Settings) -> Path | None:
-    """Return the store's file, existing or not; None if the store has no file."""
-    return None if settings.data_path is None else parse_duckdb_url(settings.storage_url)
 
 
 def build_local_url(settings: Settings) -> str:
