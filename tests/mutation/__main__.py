@@ -154,7 +154,8 @@ def _record_map(paths: list[str]) -> None:
     """Run the fast tests below the paths once and record which lines they run."""
     print("Recording which test runs which line", flush=True)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.mutation.coverage_map"]
-    command += ["-p", "no:xdist", "-m", FAST, "--hypothesis-profile=mutation", *paths]
+    command += ["-n", str(os.cpu_count() or 1), "--dist", "loadgroup"]
+    command += ["-m", FAST, "--hypothesis-profile=mutation", *paths]
     environment = {**os.environ, VARIABLE: str(MAP), "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}
     subprocess.run(command, check=False, cwd=ROOT, env=environment)
 

@@ -102,3 +102,14 @@ def test_near_and_quick_tests_come_first_and_constants_lead_to_their_users() -> 
     assert Chooser(coverage).choose(mutant._replace(line=1, statement_line=1))[-1] == 4
     coverage.sources[path] = "# an older text"
     assert Chooser(coverage).choose(mutant._replace(line=1, statement_line=1)) == [3, 1, 2, 0]
+
+
+def test_maps_of_two_processes_become_one() -> None:
+    first = CoverageMap(["a", "b"], [0.1, 0.2], {"m.py": {1: [0, 1], 2: [1]}}, {"m.py": "m"})
+    first.add(
+        CoverageMap(["c"], [0.3], {"m.py": {2: [0], 3: [0]}, "n.py": {1: [0]}}, {"n.py": "n"})
+    )
+    assert first.tests == ["a", "b", "c"]
+    assert first.durations_s == [0.1, 0.2, 0.3]
+    assert first.lines == {"m.py": {1: [0, 1], 2: [1, 2], 3: [2]}, "n.py": {1: [2]}}
+    assert first.sources == {"m.py": "m", "n.py": "n"}
