@@ -1,10 +1,12 @@
 """Dependencies over an in-memory store, a real spool and the bundled schema."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from tests.new_stores import write_new_store
 
 from spawn.adapters.factory import Store, open_store
 from spawn.adapters.local.clock import SystemClock
@@ -56,7 +58,7 @@ async def open_engine_dependencies(
     engine: str, registry: SchemaRegistry, folder: Path
 ) -> AsyncIterator[Dependencies]:
     """Open the dependencies over an empty store of an engine, "memory" or "duckdb"."""
-    url = "memory://" if engine == "memory" else f"duckdb:///{folder}/store.duckdb"
+    url = "memory://" if engine == "memory" else await asyncio.to_thread(write_new_store, folder)
     store = await open_store(url, clock=SystemClock())
     yield build_dependencies(store, registry, folder)
     await store.close()
