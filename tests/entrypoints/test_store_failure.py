@@ -199,7 +199,9 @@ def test_process_that_lost_its_log_ends_with_everything_acknowledged_in_the_data
             process.kill()  # or a failure here would wait for it without end
     assert (acknowledged.status_code, response.status_code) == (201, 503)
     assert process.returncode == 4
-    assert errors.splitlines()[-1].startswith("spawn: The database or its log was removed")
+    last_line = errors.splitlines()[-1]
+    assert last_line.startswith("spawn: The database or its log was removed"), errors
+    assert "All changes are in the database now" in last_line, errors
     service = Service(storage_url=f"duckdb:///{database}").start()
     with service.client() as client:
         stored = client.get(PROJECTS).json()["items"]

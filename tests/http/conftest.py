@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import httpx
@@ -15,6 +16,7 @@ import uvloop
 from tests.loopback import free_port
 
 from spawn.application.access.api_clients import create_first_key
+from spawn.application.analysis.calculation import CalculationPool
 from spawn.entrypoints.composition import Composition
 from spawn.entrypoints.http.limits import HttpLimits
 from spawn.entrypoints.http.server import DrainingServer
@@ -51,9 +53,15 @@ class Service:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> "Service":
-        """Start, and wait until it listens: requests until then would cost more than it."""
-        self._thread.start()
-        assert self._is_ready.wait(60), "the service does not start"
+        """Start, and wait until it listens: requests until then would cost more than it.
+
+        Its calculations have a minute instead of 10 s, which a busy machine may need.
+        """
+        with pytest.MonkeyPatch.context() as patch:
+            pool = partial(CalculationPool, deadline_s=60.0)
+            patch.setattr("spawn.entrypoints.composition.CalculationPool", pool)
+            self._thread.start()
+            assert self._is_ready.wait(60), "the service does not start"
         for attempt in tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(AssertionError),
             wait=tenacity.wait_fixed(0.002),

@@ -542,7 +542,9 @@ async def test_damage_of_the_files_is_found(
     await backed_up.create()
     await backed_up.store.close()
     damage(backed_up.path)
-    assert finding in " ".join(verify_store(backed_up.path, SystemClock()).findings)
+    verification = verify_store(backed_up.path, SystemClock())
+    assert finding in " ".join(verification.findings)
+    assert verification.rows == (0 if damage is _break_file else 1)
 
 
 async def test_a_store_in_use_is_not_examined(backed_up: BackedUpStore) -> None:

@@ -219,6 +219,22 @@ async def test_every_kind_and_schema_version_is_restored_at_any_position(history
     await store.close()
 
 
+async def test_a_position_between_two_backups_has_the_bookmarks_of_the_earlier_one(
+    history: History,
+) -> None:
+    source = history.source
+    backups = await source.backups()
+    for delivered in (1, 4):
+        for _ in range(2):
+            await source.create()
+        await source.store.save_bookmarks({"webhook": Position(1, delivered)})
+        await backups.take()
+    restored = history.restore(position=3, is_copy=True)
+    store = await open_restored(restored)
+    assert await store.load_bookmarks() == {"webhook": Position(restored.epoch, 1)}
+    await store.close()
+
+
 async def test_a_change_is_restored_whole_by_position_and_by_instant(history: History) -> None:
     source = history.source
     changes = []
