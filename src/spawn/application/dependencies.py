@@ -7,6 +7,7 @@ import msgspec
 
 from spawn.application.bounded_cache import BoundedCache
 from spawn.application.command_queues import CommandQueues
+from spawn.application.traffic.work_turns import WorkTurns
 from spawn.domain.errors import Forbidden, InvalidInput, Unavailable
 from spawn.domain.events.position import Position
 from spawn.domain.facilities.balance_history import BalanceHistory
@@ -118,6 +119,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     flow_totals: FlowTotals | None = None
     portfolio_reads: ReadStore | None = None
     command_queues: CommandQueues = msgspec.field(default_factory=CommandQueues)
+    work_turns: WorkTurns = msgspec.field(default_factory=WorkTurns)
     ledgers: BoundedCache[StoredLedger] = msgspec.field(default_factory=_create_ledger_cache)
     portfolio_books: BoundedCache[PortfolioBook] = msgspec.field(default_factory=_create_book_cache)
     recorded_books: BoundedCache[RecordedBook] = msgspec.field(

@@ -14,6 +14,7 @@ from spawn.application.datasets.file_formats import DataFormat, format_file
 from spawn.application.dependencies import Dependencies
 from spawn.application.lineage.recorder import RunProgress
 from spawn.application.projects.commands import create_project
+from spawn.application.traffic.work_turns import WorkTurns
 from spawn.domain.errors import Forbidden, InvalidInput
 from spawn.domain.principal import ALL_SCOPES, Principal, Scope
 from spawn.domain.schema_version import ColumnType
@@ -119,6 +120,7 @@ async def test_other_tasks_run_between_the_rows_of_a_page() -> None:
             await asyncio.sleep(0)
 
     watching = asyncio.create_task(watch())
-    assert [row["project_id"] async for row in count_rows(page(), progress)] == [*range(1000)]
+    rows = count_rows(page(), progress, WorkTurns())
+    assert [row["project_id"] async for row in rows] == [*range(1000)]
     await watching
     assert max(later - earlier for earlier, later in pairwise(seen)) <= 32

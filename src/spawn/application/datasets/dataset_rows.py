@@ -1,6 +1,5 @@
 """Rows of a dataset, read page by page."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final
@@ -23,6 +22,7 @@ from spawn.application.lineage.recorder import RunProgress
 from spawn.application.portfolios.portfolio_rows import read_fx_rates
 from spawn.application.projects.queries import project_fields
 from spawn.application.projects.versioned_views import convert_to_version
+from spawn.application.traffic.work_turns import WorkTurns
 from spawn.domain.aggregates import AGGREGATE_TYPES
 from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import NotFound
@@ -40,7 +40,7 @@ Row = dict[str, Any]
 """Values of a row by column, for a msgspec JSON encoder."""
 
 _ROWS_PER_TURN: Final = 32
-"""Rows that may be read and formatted before other tasks run: about 2 ms of work."""
+"""Rows that may be read and formatted in one turn: about 2 ms of work."""
 
 _FINANCE: Final = frozenset(
     {DatasetName.CASES, DatasetName.FX_RATES, DatasetName.SCHEDULES, *AGGREGATE_DATASETS}
@@ -108,16 +108,18 @@ def _read_others(
     return _ROW_SOURCES[dataset.name](dependencies)
 
 
-async def count_rows(rows: AsyncIterator[Row], progress: RunProgress) -> AsyncIterator[Row]:
-    """Yield the rows and count them in the progress of a run; let other tasks run in between.
+async def count_rows(
+    rows: AsyncIterator[Row], progress: RunProgress, turns: WorkTurns
+) -> AsyncIterator[Row]:
+    """Yield the rows and count them in the progress of a run; wait for a turn after a few.
 
-    The rows of a page are there at once, so that nothing else would wait for as long as it takes
+    The rows of a page are there at once, so that nothing else would run for as long as it takes
     to format them all.
     """
     async for row in rows:
         progress.rows += 1
         if progress.rows % _ROWS_PER_TURN == 0:
-            await asyncio.sleep(0)
+            await turns.wait_for_turn()
         yield row
 
 

@@ -194,7 +194,8 @@ class FileBackend:
                 end = await dependencies.reads.position()
                 tables = await read_tables(dependencies, OPERATOR, dataset, end)
             if tables is None:
-                rows = count_rows(read_projects(dependencies, OPERATOR, dataset), progress)
+                projects = read_projects(dependencies, OPERATOR, dataset)
+                rows = count_rows(projects, progress, dependencies.work_turns)
                 file = format_file(rows, dataset, data_format, encoder.encode)
             else:
                 file = encoder.encode_tables(count_tables(tables, progress), data_format)

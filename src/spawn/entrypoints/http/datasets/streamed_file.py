@@ -122,7 +122,7 @@ class DatasetFile:
         rows = read_rows(
             self._dependencies, self._principal, self.query, self._envelope, self.position
         )
-        counted_rows = count_rows(rows, progress)
+        counted_rows = count_rows(rows, progress, self._dependencies.work_turns)
         if self.format is DataFormat.XLSX:
             counted_rows = _limit_workbook(counted_rows, progress)
         return format_file(counted_rows, self.query, self.format, self._encoder.encode)
