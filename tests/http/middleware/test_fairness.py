@@ -5,7 +5,7 @@ import contextlib
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -16,6 +16,7 @@ from tests.http.conftest import WIND, Service, Start
 from spawn.adapters.memory.store import MemoryStore
 from spawn.application.jobs import JobRunner
 from spawn.application.traffic import request_slots
+from spawn.application.traffic.arrival_turns import ArrivalTurns
 from spawn.application.traffic.traffic_control import TrafficLimits
 from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import Overloaded
@@ -334,6 +335,57 @@ def test_a_request_whose_client_leaves_gives_up_its_wait_for_a_turn(
         assert [read_status(one) for one in held[: request_slots.TURNS]] == [200] * 4
         wait_for_requests(0)
         assert client.get(PROJECTS).status_code == 200
+
+
+def test_what_waits_for_its_turn_is_served_whole_and_in_order(
+    start: Start, monkeypatch: pytest.MonkeyPatch, connections: contextlib.ExitStack
+) -> None:
+    monkeypatch.setattr(ArrivalTurns, "take", serve_in_next_round)
+    service = start()
+    rows = (json.dumps(WIND) + "\n").encode() * 2_000
+    head = b"Host: localhost\r\nContent-Type: application/x-ndjson\r\n"
+    length = b"Content-Length: %d\r\n\r\n" % len(rows)
+    connection = connect(service, connections)
+    last = LIST.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    connection.sendall(b"POST /v1/ops/imports HTTP/1.1\r\n" + head + length + rows + LIVE + last)
+    with connection.makefile("rb") as responses:
+        lines = [line for line in responses if b"HTTP/1.1 " in line]
+    assert [line[line.index(b"HTTP/1.1 ") + 9 :][:3] for line in lines] == [b"202", b"200", b"200"]
+    with service.client() as client:
+        imports = client.get("/v1/data/imports.ndjson")
+    assert json.loads(imports.text)["size_bytes"] == len(rows)
+
+
+def serve_in_next_round(_turns: ArrivalTurns, _client: str, serve: Callable[[], None]) -> bool:
+    asyncio.get_running_loop().call_soon(serve)
+    return False
+
+
+def test_a_connection_closed_before_its_turn_ends_no_other(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[Callable[[], None]] = []
+    is_held = threading.Event()
+    take = ArrivalTurns.take
+
+    def hold_first(turns: ArrivalTurns, client: str, serve: Callable[[], None]) -> bool:
+        if not held:
+            held.append(serve)
+            is_held.set()
+            return False
+        if len(held) == 1:
+            held.append(serve)
+            held[0]()
+        return take(turns, client, serve)
+
+    monkeypatch.setattr(ArrivalTurns, "take", hold_first)
+    service = start()
+    with contextlib.ExitStack() as first:
+        connect(service, first).sendall(LIST)
+        assert is_held.wait(20)
+    with service.client() as client:
+        assert client.get(PROJECTS).status_code == 200
+        assert len(held) == 2
 
 
 def test_the_store_knows_the_client_of_each_read(

@@ -22,6 +22,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from spawn.application.traffic.arrival_turns import ArrivalTurns
 from spawn.application.traffic.client_sites import name_site
 from spawn.application.traffic.shared_places import SharedPlaces, is_of
 from spawn.application.traffic.token_buckets import TokenBuckets
@@ -176,6 +177,7 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
     path_prefix = ""
     places = SharedPlaces(HttpLimits().connections)
     search = IdleSearch()
+    arrivals = ArrivalTurns()
     proxies = TrustedProxies(())
     audience: Audience = Audience.ALL
     _owner: str | None = None
@@ -218,7 +220,7 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
             return False
         cycle: Any = self.cycle
         is_served = cycle is None or cycle.response_complete
-        is_underway = self._has_begun_head or self._is_discarding
+        is_underway = self._has_begun_head or self._is_discarding or self._held_data
         return is_served and not is_underway and not self.transport.get_write_buffer_size()
 
     def release_place(self) -> None:
@@ -240,7 +242,8 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
             self.app = cast("Any", self._respond_overloaded)
             if len(self.connections) - self.places.in_use > SURPLUS_CONNECTIONS:
                 transport.close()
-        self._is_lingering = False
+        self._is_lingering = self._is_pausing = False
+        self._held_data: list[bytes] = []
         self._linger_bytes = LINGER_BYTES
         self._rejection: Response | None = None
         self._head_bytes = self._rest_bytes = 0
@@ -249,6 +252,26 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         self._start_head_timer()
 
     def data_received(self, data: bytes) -> None:
+        """Handle the bytes once it is the client's turn; until then, read no more."""
+        if self._held_data:
+            self._held_data.append(data)
+        elif self.arrivals.take(self._owner or "", self._handle_held_data):
+            self._handle_data(data)
+            return
+        else:
+            self._held_data.append(data)
+        self.flow.pause_reading()
+
+    def _handle_held_data(self) -> None:
+        data = b"".join(self._held_data)
+        self._held_data.clear()
+        if self.transport.is_closing():
+            return
+        if not self._is_pausing:
+            self.flow.resume_reading()
+        self._handle_data(data)
+
+    def _handle_data(self, data: bytes) -> None:
         """Count the bytes outside complete heads and bodies; trailer fields count too."""
         if self._is_discarding:
             self._linger_bytes -= len(data)
@@ -346,6 +369,7 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         A trusted proxy sends the requests of other clients on it too.
         """
         if not (self._is_shared or self.transport.is_closing()):
+            self._is_pausing = True
             self.flow.pause_reading()
             self.loop.call_later(seconds, self._resume)
 
@@ -354,6 +378,7 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         self._leave = leave
 
     def _resume(self) -> None:
+        self._is_pausing = False
         if not self.transport.is_closing():
             self.flow.resume_reading()
 
@@ -668,6 +693,7 @@ def build_server(
         "path_prefix": settings.path_prefix,
         "places": SharedPlaces(limits.connections) if places is None else places,
         "search": IdleSearch(),
+        "arrivals": ArrivalTurns(),
         "proxies": TrustedProxies(settings.trusted_proxies),
     }
     protocol = type("Protocol", (BoundedProtocol,), attributes)
