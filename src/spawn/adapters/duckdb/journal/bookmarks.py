@@ -1,10 +1,16 @@
 """Positions of feed followers, stored in the file."""
 
 from collections.abc import Mapping
+from typing import Final
+
+import msgspec
 
 from spawn.adapters.duckdb.connection import Cursor
 from spawn.domain.errors import CursorInvalid, StorageDamaged
 from spawn.domain.events.position import Position
+
+_ROWS: Final = """(select unnest(from_json(?, '[{"name":"VARCHAR","position":"VARCHAR"}]')) r)"""
+_encode = msgspec.json.Encoder().encode
 
 
 def load(cursor: Cursor) -> dict[str, Position | None]:
@@ -21,10 +27,19 @@ def load(cursor: Cursor) -> dict[str, Position | None]:
 
 
 def save(cursor: Cursor, positions: Mapping[str, Position | None]) -> None:
-    """Save the positions under their names, in one transaction."""
+    """Save the positions under their names, in one transaction.
+
+    Two statements do for all: two for each of 200 names took the writer 260 ms of processor time.
+    """
+    rows = [
+        {"name": name, "position": "" if position is None else str(position)}
+        for name, position in positions.items()
+    ]
+    payload = _encode(rows).decode()
     cursor.execute("begin")
-    for name, position in positions.items():
-        cursor.execute("delete from bookmarks where name = ?", [name])
-        text = "" if position is None else str(position)
-        cursor.execute("insert into bookmarks values (?, ?)", [name, text])
+    cursor.execute(
+        f"delete from bookmarks b using {_ROWS} s where b.name = s.r.name",  # noqa: S608 -- a constant
+        [payload],
+    )
+    cursor.execute(f"insert into bookmarks select r.name, r.position from {_ROWS}", [payload])  # noqa: S608 -- likewise
     cursor.execute("commit")
