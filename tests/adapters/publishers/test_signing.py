@@ -1,8 +1,10 @@
 """Secrets of webhooks: their file, its bounds, and rotation while the service runs."""
 
+import asyncio
 import os
 from base64 import b64encode
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,6 +93,48 @@ async def test_an_unusable_file_is_reported_and_the_next_usable_one_is_used(
     os.utime(path, ns=(5, 5))
     await signer.refresh()
     assert signatures(signer) == expected(NEW_KEY)
+
+
+async def test_all_receivers_share_one_check_of_the_file(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two hundred receivers had it checked two hundred times a second, each on a thread."""
+    path = tmp_path / "secrets"
+    path.write_text(f"desk {secret(OLD_KEY)}\nbooks {secret(OLD_KEY)}\n")
+    desk, books = Signer(path, "desk"), Signer(path, "books")
+    checks: list[Path] = []
+    stat = Path.stat
+
+    def count_checks(checked: Path, **options: Any) -> os.stat_result:
+        checks.append(checked)
+        return stat(checked, **options)
+
+    path.write_text(f"desk {secret(NEW_KEY)}\nbooks {secret(OLD_KEY)}\n")
+    os.utime(path, ns=(1, 1))
+    clock.time_s += 2.0
+    monkeypatch.setattr(Path, "stat", count_checks)
+    await asyncio.gather(*(signer.refresh() for signer in [desk, books] * 4))
+    assert checks == [path]
+    await desk.refresh()
+    assert signatures(desk) == expected(NEW_KEY)
+    assert signatures(books) == expected(OLD_KEY)
+
+
+async def test_a_file_that_cannot_be_read_stops_every_receiver(
+    tmp_path: Path, clock: Clock
+) -> None:
+    path = tmp_path / "secrets"
+    path.write_text(secret(OLD_KEY))
+    signers = Signer(path, "desk"), Signer(path, "books")
+    path.unlink()
+    clock.time_s += 2.0
+    for signer in signers:
+        with pytest.raises(Unavailable, match="The secrets file secrets cannot be read"):
+            await signer.refresh()
+    path.write_text(secret(NEW_KEY))
+    for signer in signers:
+        await signer.refresh()
+        assert signatures(signer) == expected(NEW_KEY)
 
 
 @pytest.mark.parametrize("length", [24, 64])

@@ -21,7 +21,7 @@ from tests.adapters.publishers.receiver import Message, Receiver
 from spawn.adapters.embedded.options import PublisherOptions
 from spawn.adapters.factory import open_publisher
 from spawn.adapters.publishers.http_client import parse_retry_after_s
-from spawn.adapters.publishers.webhook.address_guard import AddressGuard
+from spawn.adapters.publishers.webhook.address_guard import RESOLUTION_S, AddressGuard
 from spawn.adapters.publishers.webhook.signing import Signer, parse_secrets
 from spawn.domain.errors import InvalidInput, Unavailable
 from spawn.domain.events.cloudevents import EventEnvelope
@@ -61,7 +61,7 @@ def verify(message: Message, secret: str) -> Any:
 def rewrite(secrets_file: Path, text: str, publisher: Any) -> None:
     """Change the secrets, and skip the second until the file is checked again."""
     secrets_file.write_text(text)
-    publisher._signer._checked_at_s = 0
+    publisher._signer.secrets_file.expire()
 
 
 class TestSignatures:
@@ -445,6 +445,45 @@ class TestAddressGuard:
             "hooks.example"
         ]
         assert receiver.accepted_messages[0].headers["host"] == f"hooks.example:{receiver.port}"
+
+    async def test_a_name_is_resolved_again_after_a_failure_and_after_seconds(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        loop, names = asyncio.get_running_loop(), list[str]()
+
+        async def resolve(host: str, port: int, **_: Any) -> list[Any]:
+            names.append(host)
+            address = f"9.9.9.{len(names)}"
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+        monkeypatch.setattr(loop, "getaddrinfo", resolve)
+        guard, now_s = AddressGuard(()), loop.time()
+        assert [await guard.resolve("hooks.example", 443) for _ in range(3)] == ["9.9.9.1"] * 3
+        guard.forget("hooks.example", 443)
+        assert await guard.resolve("hooks.example", 443) == "9.9.9.2"
+        monkeypatch.setattr(loop, "time", lambda: now_s + RESOLUTION_S + 60)
+        assert await guard.resolve("hooks.example", 443) == "9.9.9.3"
+
+    async def test_a_receiver_that_fails_is_resolved_again(
+        self,
+        publisher_options: PublisherOptions,
+        receiver: Receiver,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Its name may lead elsewhere by now."""
+        ports = [1, receiver.port]
+
+        async def resolve(_host: object, port: int, **_: Any) -> list[Any]:
+            address = "127.0.0.2" if ports.pop(0) == 1 else "127.0.0.1"
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+        url = f"http://hooks.example:{receiver.port}/hooks"
+        publisher = await open_publisher(url, options=publisher_options)
+        with pytest.raises(Unavailable, match="cannot be reached: connection refused"):
+            await publisher.publish([an_entry(1)])
+        assert await publisher.publish([an_entry(1)]) == ()
+        await publisher.close()
 
 
 class TlsReceiver:

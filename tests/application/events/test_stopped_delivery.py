@@ -12,6 +12,7 @@ from spawn.application.events.delivery_pace import (
     FREE_DELIVERIES,
     MAX_PAUSE_S,
     PAUSE_S,
+    TURNS_BETWEEN_PAUSES,
     DeliveryPace,
 )
 from spawn.application.events.journal_watch import WAKE_AT_ONCE, JournalWatch
@@ -137,13 +138,14 @@ async def test_a_stopped_delivery_resumes_where_it_stopped(tmp_path: Path) -> No
 async def test_many_deliveries_start_one_by_one_with_pauses() -> None:
     pace, loop = DeliveryPace(), asyncio.get_running_loop()
     starts: list[tuple[int, float]] = []
+    number = FREE_DELIVERIES + 4 * TURNS_BETWEEN_PAUSES
 
     async def start(number: int) -> None:
         await pace.wait_for_turn()
         starts.append((number, loop.time()))
 
-    await asyncio.gather(*(start(number) for number in range(FREE_DELIVERIES + 5)))
-    assert [number for number, _ in starts] == list(range(FREE_DELIVERIES + 5))
+    await asyncio.gather(*(start(each) for each in range(number)))
+    assert [each for each, _ in starts] == list(range(number))
     assert starts[-1][1] - starts[0][1] >= 4 * PAUSE_S * 0.9
 
 
@@ -161,8 +163,9 @@ async def test_a_pause_lasts_as_long_as_the_event_loop_was_late() -> None:
             pass
 
     loop.call_later(PAUSE_S / 2, occupy_loop, loop.time() + 6 * PAUSE_S)
-    await asyncio.gather(*(start() for _ in range(FREE_DELIVERIES + 3)))
-    assert starts[1] - starts[0] >= min(4 * PAUSE_S, MAX_PAUSE_S)
+    await asyncio.gather(*(start() for _ in range(FREE_DELIVERIES + 3 * TURNS_BETWEEN_PAUSES)))
+    first, second = TURNS_BETWEEN_PAUSES - 1, 2 * TURNS_BETWEEN_PAUSES - 1
+    assert starts[second] - starts[first] >= min(4 * PAUSE_S, MAX_PAUSE_S)
 
 
 async def test_few_deliveries_start_at_once() -> None:

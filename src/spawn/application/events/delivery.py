@@ -164,7 +164,8 @@ class PublisherDelivery:
         self._consecutive_failures = self._pauses = 0
         self._paused_until = self._retry_after_until = 0.0
         self._progress = asyncio.Event()
-        self._resumed = asyncio.Event()
+        self._has_changed = asyncio.Event()
+        self._broken: BaseException | None = None
 
     # -- position ---------------------------------------------------------------------------
 
@@ -226,19 +227,29 @@ class PublisherDelivery:
         A second call after a failure starts after the last position that was settled.
         """
         self.start_after(self.position)
+        self._broken = None
         try:
             while True:
-                # Cleared before the state is read, so that no resumption goes unnoticed.
-                self._resumed.clear()
+                # Cleared before the state is read, so that no change of it goes unnoticed.
+                self._has_changed.clear()
                 await self._read_page()
                 while batch := self._next_batch():
-                    self._publish_tasks.add(asyncio.create_task(self._deliver(batch)))
+                    task = asyncio.create_task(self._deliver(batch))
+                    self._publish_tasks.add(task)
+                    task.add_done_callback(self._end_task)
                 await self._wait_for_work()
         finally:
-            for task in self._publish_tasks:
+            tasks = list(self._publish_tasks)
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*self._publish_tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             self._publish_tasks.clear()
+
+    def _end_task(self, task: asyncio.Task[None]) -> None:
+        self._publish_tasks.discard(task)
+        failure = asyncio.CancelledError() if task.cancelled() else task.exception()
+        self._broken = self._broken or failure
+        self._has_changed.set()
 
     def _has_room(self) -> bool:
         if self.is_stopped:
@@ -267,28 +278,31 @@ class PublisherDelivery:
         self._read_to = page.next
 
     async def _wait_for_work(self) -> None:
-        """Wait until a batch ends, a retry or pause is due, or the journal grows."""
+        """Wait until a batch ends, a retry or pause is due, or the journal grows.
+
+        One event stands for all of these: a wait for nine tasks, for each of eight batches under
+        way, took a third of the time of a delivery.
+        """
         self._progress.set()
         self._progress = asyncio.Event()
-        for task in [task for task in self._publish_tasks if task.done()]:
-            self._publish_tasks.remove(task)
-            task.result()
-        if self._has_room() and self._read_to != await self._reader.reads.position():
-            return
-        waits: set[asyncio.Task[None]] = set(self._publish_tasks)
+        if self._broken is not None:
+            raise self._broken
+        watch: asyncio.Task[None] | None = None
         if self._has_room():
-            waits.add(asyncio.create_task(self._journal_watch.wait(self._read_to, _IDLE_S)))
-        waits.add(asyncio.create_task(self._sleep_until_resumed(self._max_wait_s())))
+            if self._read_to != await self._reader.reads.position():
+                return
+            watch = asyncio.create_task(self._watch_journal())
         try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._max_wait_s()):
+                    await self._has_changed.wait()
         finally:
-            for waiting in waits - self._publish_tasks:
-                waiting.cancel()
+            if watch is not None:
+                watch.cancel()
 
-    async def _sleep_until_resumed(self, duration_s: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(duration_s):
-                await self._resumed.wait()
+    async def _watch_journal(self) -> None:
+        await self._journal_watch.wait(self._read_to, _IDLE_S)
+        self._has_changed.set()
 
     def _max_wait_s(self) -> float:
         """Return the longest time until there may be something to send."""
@@ -432,7 +446,7 @@ class PublisherDelivery:
         self._consecutive_failures = self._pauses = 0
         self._paused_until = self._retry_after_until = 0.0
         self._retry_all_now()
-        self._resumed.set()
+        self._has_changed.set()
         return True
 
     def _settle_batch(

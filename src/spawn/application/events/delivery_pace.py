@@ -5,25 +5,29 @@ import asyncio
 FREE_DELIVERIES = 8
 """Deliveries that may wait for their turn before pauses begin."""
 
+TURNS_BETWEEN_PAUSES = 4
+"""Deliveries that start between two pauses, one after another."""
+
 PAUSE_S = 0.002
-"""Shortest pause before a turn, about the CPU time of one delivery over HTTP."""
+"""Shortest pause, several times the CPU time of the deliveries before it."""
 
 MAX_PAUSE_S = 0.02
-"""Longest pause; fifty deliveries a second go on however busy the machine is."""
+"""Longest pause; two hundred deliveries a second go on however busy the machine is."""
 
 
 class DeliveryPace:
     """Turns of deliveries: one starts at a time, with pauses between them while many wait.
 
-    A delivery over HTTP costs about a millisecond of the event loop. Two hundred at once delay a
-    request by all of it; in turns, by a few. A turn ends when the delivery starts, so a consumer
-    that hangs holds up nobody. On a busy machine a delivery takes many times as long, so a pause
-    lasts as long as the event loop was late after the one before: else the deliveries under way
-    would pile up all the same.
+    A delivery over HTTP costs a fraction of a millisecond of the event loop. Two hundred at once
+    delay a request by all of it; in turns, by a few. A turn ends when the delivery starts, so a
+    consumer that hangs holds up nobody. On a busy machine a delivery takes many times as long, so a
+    pause lasts as long as the event loop was late after the one before: else the deliveries under
+    way would pile up all the same.
     """
 
     def __init__(self) -> None:
         self._waiting = 0
+        self._turns = 0
         self._pause_s = PAUSE_S
         self._lock = asyncio.Lock()
 
@@ -32,8 +36,10 @@ class DeliveryPace:
         self._waiting += 1
         try:
             async with self._lock:
-                if self._waiting > FREE_DELIVERIES:
+                self._turns += 1
+                if self._waiting > FREE_DELIVERIES and self._turns >= TURNS_BETWEEN_PAUSES:
                     await self._pause()
+                    self._turns = 0
                 else:
                     # The event loop runs once, so that others can join the queue.
                     await asyncio.sleep(0)

@@ -6,6 +6,7 @@ signature covers all of it) or `mode=binary` (attributes as headers, the data as
 
 import asyncio
 import ssl
+from base64 import b64encode
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -17,15 +18,19 @@ import httpx
 from spawn import __version__
 from spawn.adapters.embedded.options import PublisherOptions
 from spawn.adapters.publishers.http_client import (
-    DirectTransport,
     create_ssl_context,
     describe_unreachable,
     parse_retry_after_s,
     post_in_order,
-    send_request,
 )
 from spawn.adapters.publishers.url import PublisherUrl, malformed_url_error, parse_publisher_url
 from spawn.adapters.publishers.webhook.address_guard import AddressGuard
+from spawn.adapters.publishers.webhook.post_client import (
+    ConnectionEnded,
+    PostClient,
+    PostResponse,
+    ResponseMalformed,
+)
 from spawn.adapters.publishers.webhook.signing import Signer
 from spawn.domain.errors import Unavailable
 from spawn.domain.events.cloudevents import DATA_MEDIA_TYPE, MEDIA_TYPE, EventEnvelope
@@ -38,6 +43,8 @@ _MODES = ("structured", "binary")
 _REJECTING_STATUSES = frozenset({400, 413, 415, 422})
 """Statuses about the event itself, not about the endpoint."""
 
+_SUCCESS = range(200, 300)
+_REDIRECTS = range(300, 400)
 _RETRY_STATUSES = frozenset({429, 502, 503, 504})
 """Statuses that ask the sender to wait."""
 
@@ -77,13 +84,13 @@ class WebhookPublisher:
         self._signer = signer
         self._guard = AddressGuard(options.allowed_networks)
         self._timeout_s = options.timeout_s
+        self._head = _encode_head(self._url)
         self._ssl_context = create_ssl_context() if self._url.scheme == "https" else None
-        # No proxy and no redirect: either would reach an address that the guard has not checked.
-        self._http = httpx.AsyncClient(
-            transport=DirectTransport(verify=self._ssl_context, connections=CONCURRENCY),
-            timeout=options.timeout_s,
-            follow_redirects=False,
-            trust_env=False,
+        self._client = PostClient(
+            self._port,
+            connections=CONCURRENCY,
+            ssl_context=self._ssl_context,
+            server_name=self._url.host,
         )
 
     async def publish(self, entries: Sequence[JournalEntry]) -> Sequence[DeliveryFailure]:
@@ -97,36 +104,38 @@ class WebhookPublisher:
         position = entry.position
         message_id = f"evt_{self._envelope.store_id}_{position.epoch}_{position.number}"
         headers |= self._signer.headers(message_id, int(time()), body)
+        fields = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        request = b"%b%bcontent-length: %d\r\n\r\n%b" % (
+            self._head,
+            fields.encode("ascii"),
+            len(body),
+            body,
+        )
+        try:
+            return _classify_response(await self._send(request))
+        except Unavailable:
+            # What failed or is overloaded may have moved.
+            self._guard.forget(self._url.host, self._port)
+            raise
+
+    async def _send(self, request: bytes) -> PostResponse:
         try:
             async with asyncio.timeout(self._timeout_s):
-                response = await self._send(headers, body)
+                # To the very address that the guard permits.
+                address = await self._guard.resolve(self._url.host, self._port)
+                return await self._client.post(address, request)
         except TimeoutError:
             detail = f"The receiver did not respond within {self._timeout_s:g} s."
             raise Unavailable(detail, retry_after_s=0) from None
-        except (httpx.HTTPError, ssl.SSLError, OSError) as failure:
+        except (ResponseMalformed, ConnectionEnded, ssl.SSLError, OSError) as failure:
             detail = f"The receiver cannot be reached: {describe_unreachable(failure)}."
             raise Unavailable(detail, retry_after_s=0) from None
-        return _classify_response(response)
 
     def _encode_message(self, entry: JournalEntry) -> tuple[dict[str, str], bytes]:
-        headers = {"user-agent": f"Spawn/{__version__}"}
         if not self._is_binary:
-            headers["content-type"] = f"{MEDIA_TYPE}; charset=utf-8"
+            headers = {"content-type": f"{MEDIA_TYPE}; charset=utf-8"}
             return headers, self._envelope.encode_structured(entry)
-        return encode_binary_message(self._envelope, entry, headers)
-
-    async def _send(self, headers: dict[str, str], body: bytes) -> httpx.Response:
-        """Post to an address that the guard permits."""
-        host = self._url.host
-        address = await self._guard.resolve(host, self._port)
-        request = self._http.build_request(
-            "POST",
-            self._url.copy_with(host=address),
-            headers={**headers, "host": self._url.netloc.decode()},
-            content=body,
-            extensions={"sni_hostname": host} if self._ssl_context else {},
-        )
-        return await send_request(self._http, request)
+        return encode_binary_message(self._envelope, entry)
 
     async def probe(self) -> str:
         """Connect to the receiver and disconnect."""
@@ -148,37 +157,45 @@ class WebhookPublisher:
 
     async def close(self) -> None:
         """Close the connections; idempotent."""
-        await self._http.aclose()
+        self._client.close()
+
+
+def _encode_head(url: httpx.URL) -> bytes:
+    """Encode what all requests to a URL begin with; its user and password become a header."""
+    head = b"POST %b HTTP/1.1\r\nhost: %b\r\n" % (url.raw_path, url.netloc)
+    head += f"user-agent: Spawn/{__version__}\r\naccept: */*\r\n".encode()
+    if url.username or url.password:
+        credentials = b64encode(f"{url.username}:{url.password}".encode())
+        head += b"authorization: Basic %b\r\n" % credentials
+    return head
 
 
 def encode_binary_message(
-    envelope: EventEnvelope, entry: JournalEntry, headers: dict[str, str]
+    envelope: EventEnvelope, entry: JournalEntry
 ) -> tuple[dict[str, str], bytes]:
     """Return the headers and the body of the binary content mode."""
     attributes, data = envelope.encode_binary(entry)
-    event_headers = {
-        f"ce-{name}": quote(value, safe=_PRINTABLE) for name, value in attributes.items()
-    }
-    return {**headers, **event_headers, "content-type": DATA_MEDIA_TYPE}, data
+    headers = {f"ce-{name}": quote(value, safe=_PRINTABLE) for name, value in attributes.items()}
+    return {**headers, "content-type": DATA_MEDIA_TYPE}, data
 
 
-def _classify_response(response: httpx.Response) -> tuple[str, bool]:
+def _classify_response(response: PostResponse) -> tuple[str, bool]:
     """Return the reason of a failure, empty on success, and whether the event was rejected.
 
     Raises:
         Unavailable: the receiver asks to wait.
         ConsumerGone: the receiver responds that it is gone for good.
     """
-    if response.is_success:
+    status = response.status
+    if status in _SUCCESS:
         return "", False
-    status = response.status_code
     phrase = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else ""
     reason = f"The receiver responded with {status} {phrase}".strip()
     if status == HTTPStatus.GONE:
         raise ConsumerGone(f"{reason}, so nothing further is sent until a restart.")
-    if response.is_redirect:
+    if status in _REDIRECTS:
         reason += "; redirects are not followed"
     if status in _RETRY_STATUSES:
-        wait_s = parse_retry_after_s(response.headers.get("retry-after"), datetime.now(UTC))
+        wait_s = parse_retry_after_s(response.retry_after, datetime.now(UTC))
         raise Unavailable(f"{reason}.", retry_after_s=wait_s)
     return f"{reason}.", status in _REJECTING_STATUSES

@@ -12,6 +12,7 @@ import hmac
 from base64 import b64decode, b64encode
 from pathlib import Path
 from time import monotonic
+from weakref import WeakValueDictionary
 
 from spawn.domain.errors import InvalidInput, Unavailable
 
@@ -23,30 +24,101 @@ MAX_FILE_BYTES = 1024 * 1024
 _CHECK_INTERVAL_S = 1.0
 
 
-class Signer:
-    """Signer of the messages to one receiver; it reloads a changed secrets file in a second."""
+class SecretsFile:
+    """The secrets file of all receivers, which share its text and the checks for a new one.
 
-    def __init__(self, path: Path, receiver: str) -> None:
+    `edition` changes with the text. A check per receiver took a thread for most deliveries.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.text = ""
+        self.edition = 0
         self._path = path
-        self._receiver = receiver
         self._file_state = (-1, -1)
         self._checked_at_s = 0.0
-        self._keys: tuple[bytes, ...] = ()
-        self._reload()
+        self._is_being_checked = False
+        self._failure: InvalidInput | None = None
 
     async def refresh(self) -> None:
-        """Reload a changed secrets file, at most once a second.
+        """Read a changed file again, at most once a second.
 
-        It is read on a thread, since the file may be on a network disk.
+        It is read on a thread, since the file may be on a network disk. Deliveries that are about
+        to start meanwhile use what was read before.
+
+        Raises:
+            InvalidInput: the file cannot be read.
+        """
+        if monotonic() - self._checked_at_s > _CHECK_INTERVAL_S and not self._is_being_checked:
+            self._is_being_checked = True
+            try:
+                await asyncio.to_thread(self.load)
+            finally:
+                self._is_being_checked = False
+        if self._failure is not None:
+            raise self._failure
+
+    def load(self) -> None:
+        """Read the file if it has changed.
+
+        Raises:
+            InvalidInput: the file cannot be read.
+        """
+        try:
+            status = self._path.stat()
+            file_state = (status.st_mtime_ns, status.st_size)
+            if self._file_state != file_state:
+                with self._path.open("rb") as file:
+                    self.text = file.read(MAX_FILE_BYTES).decode()
+                self._file_state = file_state
+                self.edition += 1
+        except (OSError, UnicodeDecodeError):
+            self.expire()
+            detail = f"The secrets file {self._path.name} cannot be read."
+            self._failure = _unusable_error(detail)
+            raise self._failure from None
+        self._failure = None
+        self._checked_at_s = monotonic()
+
+    def expire(self) -> None:
+        """Check the file before the next delivery."""
+        self._checked_at_s = 0.0
+
+
+_secrets_files: WeakValueDictionary[Path, SecretsFile] = WeakValueDictionary()
+
+
+class Signer:
+    """Signer of the messages to one receiver; it uses a changed secrets file within a second."""
+
+    def __init__(self, path: Path, receiver: str) -> None:
+        self.secrets_file = _secrets_files.setdefault(path, SecretsFile(path))
+        self._receiver = receiver
+        self._edition = 0
+        self._keys: tuple[bytes, ...] = ()
+        self.secrets_file.load()
+        self._parse()
+
+    async def refresh(self) -> None:
+        """Use the keys of a changed secrets file.
 
         Raises:
             Unavailable: the secrets file was changed into one that cannot be used.
         """
-        if monotonic() - self._checked_at_s > _CHECK_INTERVAL_S:
+        try:
+            await self.secrets_file.refresh()
+            self._parse()
+        except InvalidInput as failure:
+            raise Unavailable(failure.errors[0].detail) from failure
+
+    def _parse(self) -> None:
+        edition = self.secrets_file.edition
+        if edition != self._edition:
             try:
-                await asyncio.to_thread(self._reload)
-            except InvalidInput as failure:
-                raise Unavailable(failure.errors[0].detail) from failure
+                self._keys = parse_secrets(self.secrets_file.text, self._receiver)
+            except InvalidInput:
+                self.secrets_file.expire()
+                raise
+            self._edition = edition
 
     def headers(self, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
         """Return the headers by which the receiver verifies a message.
@@ -62,18 +134,6 @@ class Signer:
             "webhook-timestamp": str(timestamp),
             "webhook-signature": " ".join(sign(key, content) for key in self._keys),
         }
-
-    def _reload(self) -> None:
-        try:
-            status = self._path.stat()
-            if self._file_state != (status.st_mtime_ns, status.st_size):
-                with self._path.open("rb") as file:
-                    text = file.read(MAX_FILE_BYTES).decode()
-                self._keys = parse_secrets(text, self._receiver)
-                self._file_state = (status.st_mtime_ns, status.st_size)
-        except (OSError, UnicodeDecodeError):
-            raise _unusable_error(f"The secrets file {self._path.name} cannot be read.") from None
-        self._checked_at_s = monotonic()
 
 
 def sign(key: bytes, content: bytes) -> str:

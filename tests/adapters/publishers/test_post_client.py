@@ -1,0 +1,170 @@
+"""The client of webhooks: kept connections, and responses that are none."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+import uvloop
+
+from spawn.adapters.publishers.http_client import MAX_RESPONSE_BYTES
+from spawn.adapters.publishers.webhook import post_client
+from spawn.adapters.publishers.webhook.post_client import (
+    ConnectionEnded,
+    PostClient,
+    PostResponse,
+    ResponseMalformed,
+)
+
+REQUEST = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n{}"
+ACCEPTED = b"HTTP/1.1 204 No Content\r\n\r\n"
+
+
+class ScriptedServer:
+    """Server that responds to each request with the next bytes; None ends the connection."""
+
+    def __init__(self, *script: bytes | None) -> None:
+        self.script = list(script)
+        self.connections = 0
+        self.got_request = asyncio.Event()
+        self.ended = asyncio.Event()
+        self._handlers: set[asyncio.Task[None]] = set()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._handlers.add(task)
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                await reader.readexactly(len(REQUEST))
+                self.got_request.set()
+                response = self.script.pop(0)
+                if response is None:
+                    break
+                writer.write(response)
+                if b"until-eof" in response:
+                    break
+        writer.close()
+        self.ended.set()
+
+    @asynccontextmanager
+    async def open_client(self, connections: int = 1) -> AsyncIterator[PostClient]:
+        async with await asyncio.start_server(self.serve, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            client = PostClient(
+                port, connections=connections, ssl_context=None, server_name="a.example"
+            )
+            yield client
+            client.close()
+            await asyncio.gather(*self._handlers)
+
+
+async def post(client: PostClient) -> PostResponse:
+    async with asyncio.timeout(10):
+        return await client.post("127.0.0.1", REQUEST)
+
+
+async def test_a_connection_is_kept_for_the_next_request() -> None:
+    server = ScriptedServer(
+        ACCEPTED, b"HTTP/1.1 429 Slow\r\nRetry-After: 7\r\ncontent-length: 2\r\n\r\nno"
+    )
+    async with server.open_client() as client:
+        assert await post(client) == (204, None)
+        assert await post(client) == (429, "7")
+    assert server.connections == 1
+
+
+async def test_requests_at_once_have_a_connection_each_up_to_the_limit() -> None:
+    server = ScriptedServer(*[ACCEPTED] * 6)
+    async with server.open_client(connections=2) as client:
+        await asyncio.gather(*(post(client) for _ in range(6)))
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n" + ACCEPTED,
+        b"HTTP/1.1 200 OK\r\n\r\nuntil-eof",
+        b"HTTP/1.1 200 OK\r\n\r\n" + bytes(MAX_RESPONSE_BYTES),
+        b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n" + bytes(MAX_RESPONSE_BYTES),
+    ],
+)
+async def test_a_connection_in_doubt_is_not_used_again(first: bytes) -> None:
+    """A second response on it would be taken for the one of the next request."""
+    server = ScriptedServer(first, b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n")
+    async with server.open_client() as client:
+        assert (await post(client)).status == 200
+        assert (await post(client)).status == 202
+    assert server.connections == 2
+
+
+async def test_an_interim_response_is_not_the_response() -> None:
+    server = ScriptedServer(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\n\r\n" + ACCEPTED)
+    async with server.open_client() as client:
+        assert await post(client) == (204, None)
+
+
+@pytest.mark.parametrize(
+    ("response", "failure"),
+    [
+        (None, ConnectionEnded),
+        (b"HTTP/1.1 200 OK\r\nuntil-eof", ConnectionEnded),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 90\r\n\r\nuntil-eof", ConnectionEnded),
+        (
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\nuntil-eof\r\n",
+            ConnectionEnded,
+        ),
+        (b"220 mail.example ESMTP\r\n\r\n", ResponseMalformed),
+        (b"HTTP/1.1 101 Other\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n", ResponseMalformed),
+        (b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * MAX_RESPONSE_BYTES, ResponseMalformed),
+    ],
+)
+async def test_what_is_no_whole_response_is_a_failure(
+    response: bytes | None, failure: type[Exception]
+) -> None:
+    server = ScriptedServer(response, ACCEPTED)
+    async with server.open_client() as client:
+        with pytest.raises(failure):
+            await post(client)
+        assert await post(client) == (204, None)
+    assert server.connections == 2
+
+
+async def test_a_caller_that_gives_up_ends_the_connection_and_frees_its_place() -> None:
+    server = ScriptedServer(b"", ACCEPTED)
+    async with server.open_client() as client:
+        waiting = asyncio.create_task(post(client))
+        await server.got_request.wait()
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        async with asyncio.timeout(10):
+            await server.ended.wait()
+        assert await post(client) == (204, None)
+
+
+async def test_an_outdated_connection_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = ScriptedServer(ACCEPTED, ACCEPTED)
+    async with server.open_client() as client:
+        await post(client)
+        monkeypatch.setattr(post_client, "MAX_IDLE_S", 0.0)
+        await post(client)
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize("loop_factory", [uvloop.new_event_loop, asyncio.new_event_loop])
+def test_both_event_loops_are_supported(
+    loop_factory: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    """The service runs on uvloop, whose transports are of no class of asyncio."""
+
+    async def exchange() -> PostResponse:
+        server = ScriptedServer(ACCEPTED)
+        async with server.open_client() as client:
+            return await post(client)
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        assert runner.run(exchange()) == (204, None)
