@@ -7,6 +7,8 @@ import msgspec
 import pytest
 
 from spawn.adapters.duckdb.state import queries
+from spawn.adapters.duckdb.state.projection import STATE_ROW_LAYOUT
+from spawn.adapters.duckdb.state.state_table import state_tables
 from spawn.adapters.duckdb.store import DuckDbStore, open_duckdb
 from spawn.adapters.duckdb.tables import sql_literal
 from spawn.adapters.embedded.options import StoreOptions
@@ -238,3 +240,56 @@ async def test_records_keep_their_order_and_are_written_once(tmp_path: Path) -> 
     rows = await store._read(lambda c: c.execute("select count(*) from schemas").fetchone())
     assert rows == (4,)
     await store.close()
+
+
+async def read_column(store: DuckDbStore, name: str) -> dict[str, object]:
+    """Return the values of a column of the table by project."""
+    await store._project_all()
+    rows = await store._read(
+        lambda c: c.execute(f'select project_id, "{name}" from projects').fetchall()  # noqa: S608 -- a constant
+    )
+    return dict(rows)
+
+
+async def test_states_with_and_without_values_of_retired_columns_are_projected_alike(
+    store: DuckDbStore, harness: StorageHarness
+) -> None:
+    """A change keeps the retired value, in a batch with a project that never had one."""
+    old = await harness.create(attributes={"units": 7})
+    await migrate_to(harness, revise_columns(without=["units"]))
+    new = await harness.create(attributes={})
+    assert await read_column(store, "units") == {old.project_id: 7, new.project_id: None}
+    kept = (await harness.get(old)).state
+    await harness.rename(kept, 1, "Renamed")
+    other = await harness.create(attributes={})
+    assert await read_column(store, "units") == {
+        old.project_id: 7,
+        new.project_id: None,
+        other.project_id: None,
+    }
+
+
+async def test_an_insert_without_retired_values_names_no_retired_column(
+    store: DuckDbStore, harness: StorageHarness
+) -> None:
+    """Fifty of them doubled the time of each list beside a write."""
+    await migrate_to(harness, revise_columns(without=["units", "load"]))
+    table = state_tables(store._schema_history)["project"]
+    narrow = table.insert_staged_sql(STATE_ROW_LAYOUT, has_retired=False)
+    whole = table.insert_staged_sql(STATE_ROW_LAYOUT, has_retired=True)
+    assert {name for name in table.columns if f'"{name}"' in whole} - {
+        name for name in table.columns if f'"{name}"' in narrow
+    } == {"units", "load"}
+    statements: list[str] = []
+    projection, cursor = store._appender.projection, store._appender.projection._cursor
+
+    class RecordingCursor:
+        def execute(self, statement: str, *parameters: object) -> object:
+            statements.append(statement)
+            return cursor.execute(statement, *parameters)
+
+    projection._cursor = RecordingCursor()  # type: ignore[assignment]
+    await harness.create(attributes={})
+    await store._project_all()
+    assert not any('"units"' in statement for statement in statements)
+    assert "execute insert_projects" in statements

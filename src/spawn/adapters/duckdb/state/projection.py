@@ -103,7 +103,8 @@ class Projection:
         self._cursor = cursor
         self._pending: dict[str, PendingAggregate] = {}
         self._waiting_since: float | None = None
-        self._prepared_kinds: set[str] = set()
+        self._prepared_deletes: set[str] = set()
+        self._prepared_inserts: set[str] = set()
         self._is_prepared = False
         for stage in _STAGES:
             cursor.execute(f"create temp table {stage} (payload varchar)")
@@ -116,7 +117,8 @@ class Projection:
         it adopts a schema.
         """
         self._tables = tables
-        self._prepared_kinds.clear()
+        self._prepared_deletes.clear()
+        self._prepared_inserts.clear()
         self._is_prepared = False
 
     def _prepare_aggregates(self) -> None:
@@ -132,16 +134,24 @@ class Projection:
         )
         self._is_prepared = True
 
-    def _prepare_table(self, table: StateTable) -> None:
-        if table.kind in self._prepared_kinds:
+    def _prepare_delete(self, table: StateTable) -> None:
+        if table.kind in self._prepared_deletes:
             return
-        self._prepare(f"insert_{table.name}", table.insert_staged_sql(STATE_ROW_LAYOUT))
         self._prepare(
             f"delete_{table.name}",
             f"delete from {table.name} using {_AGGREGATES} where not s.is_new"
             f" and s.kind = '{table.kind}' and {table.name}._created = s.created",
         )
-        self._prepared_kinds.add(table.kind)
+        self._prepared_deletes.add(table.kind)
+
+    def _prepare_insert(self, table: StateTable, *, has_retired: bool) -> str:
+        """Return the name of the prepared insert of states with or without retired values."""
+        name = f"insert_{table.name}" + ("_with_retired" if has_retired else "")
+        if name not in self._prepared_inserts:
+            statement = table.insert_staged_sql(STATE_ROW_LAYOUT, has_retired=has_retired)
+            self._prepare(name, statement)
+            self._prepared_inserts.add(name)
+        return name
 
     def project_encoded(self, first: int, last: int, kinds: frozenset[str]) -> None:
         """Project new aggregates from their journal rows, in the caller's transaction."""
@@ -214,8 +224,6 @@ class Projection:
         execute = self._cursor.execute
         if not self._is_prepared:
             self._prepare_aggregates()
-        for kind in {p.kind for p in batch.values()} & self._tables.keys():
-            self._prepare_table(self._tables[kind])
         self._stage(
             "stage_aggregates",
             _encode(
@@ -227,6 +235,7 @@ class Projection:
         if updated_kinds:
             execute("execute update_aggregates")
         for kind in updated_kinds & self._tables.keys():
+            self._prepare_delete(self._tables[kind])
             execute(f"execute delete_{self._tables[kind].name}")
         by_kind: dict[str, list[PendingAggregate]] = defaultdict(list)
         for pending in batch.values():
@@ -237,9 +246,10 @@ class Projection:
 
     def insert_states(self, table: StateTable, aggregates: Sequence[PendingAggregate]) -> None:
         """Insert rows into one table, in the caller's transaction."""
-        self._prepare_table(table)
+        has_retired = any(table.has_retired_values(pending.state) for pending in aggregates)
+        insert = self._prepare_insert(table, has_retired=has_retired)
         self._stage(STAGE, encode_state_rows(table, aggregates))
-        self._cursor.execute(f"execute insert_{table.name}")
+        self._cursor.execute(f"execute {insert}")
         self._cursor.execute(f"delete from {STAGE}")
 
     def _stage(self, stage: str, payload: str) -> None:
