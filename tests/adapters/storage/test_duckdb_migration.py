@@ -293,3 +293,29 @@ async def test_an_insert_without_retired_values_names_no_retired_column(
     await store._project_all()
     assert not any('"units"' in statement for statement in statements)
     assert "execute insert_projects" in statements
+
+
+async def test_an_adoption_plans_no_insert_that_it_does_not_use(
+    store: DuckDbStore, harness: StorageHarness
+) -> None:
+    """Changes wait for the transaction and for what follows it at once."""
+    await harness.create()
+    inserts, statements = store._appender._statements, list[str]()
+    cursor = inserts._cursor
+
+    class RecordingCursor:
+        def execute(self, statement: str, *parameters: object) -> object:
+            statements.append(statement)
+            return cursor.execute(statement, *parameters)
+
+    inserts._cursor = RecordingCursor()  # type: ignore[assignment]
+    await migrate_to(harness, revise_columns(TURBINES, without=["units"]))
+    assert not any(
+        statement.startswith(("prepare append_now", "describe")) for statement in statements
+    )
+    statements.clear()
+    await harness.create(attributes={})
+    await harness.create(attributes={})
+    planned = [statement for statement in statements if statement.startswith("prepare")]
+    assert len(planned) == 1
+    assert planned[0].startswith("prepare append_now")

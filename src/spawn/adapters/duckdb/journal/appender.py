@@ -375,7 +375,7 @@ class JournalAppender(RecoverableJournal):
         self.schema_table.history = schema_history
         try:
             # A statement prepared before a change of tables is planned again at every execution.
-            self._statements.prepare()
+            self._statements.prepare_anew()
             self.projection.prepare(state_tables(schema_history))
         except duckdb.Error as failure:
             self.discard_state("switch to a schema", failure)

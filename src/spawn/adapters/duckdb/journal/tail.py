@@ -2,7 +2,7 @@
 """End of the journal: its hash chain, its check, and the append statements."""
 
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -117,18 +117,31 @@ def renew_mark(cursor: Cursor, mark: HighWaterMark, file: str) -> None:
         mark.create(find_tail(cursor, file).journal_position())
 
 
+_SOURCES: Final = {"now": "(select $1::varchar as payload)", "staged": "stage_journal"}
+
+
 class AppendStatements:
     """Append of rows, passed as one JSON array, by a set-based insert planned once."""
 
     def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
-        self.prepare()
-
-    def prepare(self) -> None:
-        """Plan the insert; repeat this after tables are created or dropped."""
-        types: dict[str, Any] = {
+        self._types = {
             row[0]: row[1] for row in self._cursor.execute("describe journal").fetchall()
         }
+        self._prepared: set[str] = set()
+
+    def prepare_anew(self) -> None:
+        """Plan each insert again before its next use; call this after tables have changed.
+
+        Changes wait for an adoption, so nothing is planned then that may not be used.
+        """
+        self._prepared.clear()
+
+    def _prepare(self, name: str) -> None:
+        """Plan the insert of rows from a source, once."""
+        if name in self._prepared:
+            return
+        types: dict[str, Any] = dict(self._types)
         types |= {"recorded_at": "BIGINT", "receipt_body": "VARCHAR", "hash": "VARCHAR"}
         types["changed"] = ["VARCHAR"]
         layout = msgspec.json.encode([{name: types[name] for name in (*ROW_COLUMNS, "hash")}])
@@ -139,13 +152,12 @@ class AppendStatements:
         }
         columns = ", ".join((*ROW_COLUMNS, "hash"))
         values = ", ".join(expressions.get(name, f"r.{name}") for name in ROW_COLUMNS)
-        sources = {"now": "(select $1::varchar as payload)", "staged": "stage_journal"}
-        for name, source in sources.items():
-            rows = f"select unnest(from_json(payload, '{layout.decode()}')) r from {source}"
-            self._cursor.execute(
-                f"prepare append_{name} as"
-                f" insert into journal ({columns}) select {values}, unhex(r.hash) from ({rows})"
-            )
+        rows = f"select unnest(from_json(payload, '{layout.decode()}')) r from {_SOURCES[name]}"
+        self._cursor.execute(
+            f"prepare append_{name} as"
+            f" insert into journal ({columns}) select {values}, unhex(r.hash) from ({rows})"
+        )
+        self._prepared.add(name)
 
     def append(self, payload: str) -> None:
         """Append rows in a transaction of their own."""
@@ -153,6 +165,7 @@ class AppendStatements:
             # A prepared statement takes constants only. JSON can escape every quote, so none is
             # left to end the constant early. A single statement is its own transaction.
             constant = payload.replace("'", "\\u0027")
+            self._prepare("now")
             self._cursor.execute(f"execute append_now('{constant}')")
             return
         self._cursor.execute("begin")
@@ -161,6 +174,7 @@ class AppendStatements:
 
     def append_in_transaction(self, payload: str) -> None:
         """Append rows in the current transaction."""
+        self._prepare("staged")
         execute = self._cursor.execute
         execute("insert into stage_journal values (?)", [payload])
         execute("execute append_staged")
