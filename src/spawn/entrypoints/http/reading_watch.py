@@ -3,6 +3,7 @@
 import array
 import asyncio
 import socket
+import struct
 import sys
 from contextlib import suppress
 from typing import Final
@@ -16,6 +17,12 @@ _CHECKS: Final = 12
 _SEND_BUFFER_BYTES: Final = 256 * 1024
 """Send buffer where the kernel does not report what it holds: less is hidden in it."""
 
+CONFIRMATION_S: Final = 3.0
+"""Time in which a client confirms the end of a TLS connection that it has read to its end."""
+
+_ACKNOWLEDGED: Final = struct.Struct("=120xQ")
+"""Bytes that the peer has acknowledged, in the kernel's description of a TCP connection."""
+
 if sys.platform == "linux":
     from fcntl import ioctl
     from termios import TIOCOUTQ as UNSENT_QUEUE
@@ -27,7 +34,9 @@ class ReadingWatch:
     """Aborts a connection while its client reads less than a least rate of what waits for it.
 
     The send buffer of the kernel takes 4 MB and reports that it has room once a third of them is
-    free: the buffer of the transport alone shows no progress of a client below 15 to 20 KB/s.
+    free: the buffer of the transport alone shows no progress of a client below 15 to 20 KB/s. Under
+    TLS the event loop has a buffer of its own besides, which it reports to nobody: what waits is
+    known by the kernel's alone, and what was read by the bytes that the client acknowledged.
     """
 
     def __init__(
@@ -40,22 +49,23 @@ class ReadingWatch:
         self._loop = loop
         self._least_bytes_s = least_bytes_s
         self._socket: socket.socket | None = transport.get_extra_info("socket")
+        self._has_tls = transport.get_extra_info("sslcontext") is not None
         self._timer: asyncio.TimerHandle | None = None
         self._begin_s = 0.0
-        self._unread_bytes = 0
+        self._read_bytes = 0
         if not UNSENT_QUEUE and self._socket is not None:
             with suppress(OSError):
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
 
     def start(self) -> None:
-        """Watch until nothing waits in the transport any more."""
+        """Watch until nothing waits for the client any more."""
         if self._timer is None:
             self.note_progress()
             self._schedule()
 
     def note_progress(self) -> None:
         """Measure from now on: the client has read enough until now."""
-        self._begin_s, self._unread_bytes = self._loop.time(), self._count_unread_bytes()
+        self._begin_s, self._read_bytes = self._loop.time(), self._count_read_bytes()
 
     def stop(self) -> None:
         """Watch no more; idempotent."""
@@ -63,14 +73,24 @@ class ReadingWatch:
             self._timer.cancel()
             self._timer = None
 
+    def has_unread(self) -> bool:
+        """Whether something waits for the client."""
+        waits = self._transport.get_write_buffer_size() > 0
+        return waits or (self._has_tls and self._count_queued_bytes() > 0)
+
     def _schedule(self) -> None:
-        self._timer = self._loop.call_later(STALLED_S / _CHECKS, self._check)
+        interval_s = STALLED_S / _CHECKS
+        if self._has_tls and self._transport.is_closing():
+            interval_s = min(interval_s, CONFIRMATION_S)
+        self._timer = self._loop.call_later(interval_s, self._check)
 
     def _check(self) -> None:
         self._timer = None
-        if not self._transport.get_write_buffer_size():
+        if not self.has_unread():
+            if self._has_tls and self._transport.is_closing():
+                self._timer = self._loop.call_later(CONFIRMATION_S, self._end)
             return
-        read_bytes = self._unread_bytes - self._count_unread_bytes()
+        read_bytes = self._count_read_bytes() - self._read_bytes
         if read_bytes >= self._least_bytes_s * STALLED_S:
             self.note_progress()
         elif self._loop.time() - self._begin_s >= STALLED_S:
@@ -78,10 +98,27 @@ class ReadingWatch:
             return
         self._schedule()
 
-    def _count_unread_bytes(self) -> int:
-        """Return the bytes in the transport, and those that the peer has not acknowledged."""
-        kernel_bytes = array.array("i", [0])
+    def _end(self) -> None:
+        """Abort a TLS connection that its client does not end, unless bytes wait again."""
+        self._timer = None
+        if self.has_unread():
+            self._schedule()
+        else:
+            self._transport.abort()
+
+    def _count_read_bytes(self) -> int:
+        """Return the bytes that the client has read, from any number on."""
+        if not self._has_tls or self._socket is None:
+            return -self._transport.get_write_buffer_size() - self._count_queued_bytes()
+        with suppress(OSError, ValueError, AttributeError, struct.error):
+            state = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 128)
+            return int(_ACKNOWLEDGED.unpack(state)[0])
+        return -self._count_queued_bytes()
+
+    def _count_queued_bytes(self) -> int:
+        """Return the bytes in the kernel that the client has not acknowledged."""
+        queued_bytes = array.array("i", [0])
         if UNSENT_QUEUE and self._socket is not None:
             with suppress(OSError, ValueError):  # the socket is closed
-                ioctl(self._socket.fileno(), UNSENT_QUEUE, kernel_bytes)
-        return self._transport.get_write_buffer_size() + kernel_bytes[0]
+                ioctl(self._socket.fileno(), UNSENT_QUEUE, queued_bytes)
+        return queued_bytes[0]

@@ -221,7 +221,7 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         cycle: Any = self.cycle
         is_served = cycle is None or cycle.response_complete
         is_underway = self._has_begun_head or self._is_discarding or self._held_data
-        return is_served and not is_underway and not self.transport.get_write_buffer_size()
+        return is_served and not is_underway and not self._reading.has_unread()
 
     def release_place(self) -> None:
         """Release the place of the connection; idempotent."""
@@ -241,7 +241,7 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
             self._served_app: Any = self.app
             self.app = cast("Any", self._respond_overloaded)
             if len(self.connections) - self.places.in_use > SURPLUS_CONNECTIONS:
-                transport.close()
+                self._close()
         self._is_lingering = self._is_pausing = False
         self._held_data: list[bytes] = []
         self._linger_bytes = LINGER_BYTES
@@ -296,6 +296,16 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         super().resume_writing()
         self._reading.note_progress()
 
+    def shutdown(self) -> None:
+        """End the connection after its response; one without a request at once."""
+        super().shutdown()
+        if self.transport.is_closing():
+            self._reading.start()
+
+    def eof_received(self) -> None:
+        """Watch that a client that sends no more reads the rest."""
+        self._reading.start()
+
     def _close(self) -> None:
         """Close the connection once its client has read what waits for it."""
         self.transport.close()
@@ -308,7 +318,7 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         """
         if self.transport.is_closing() or self._has_begun_head:
             return
-        if self.transport.get_write_buffer_size():
+        if self._reading.has_unread():
             self._reading.start()
             self._start_keep_alive()
         else:

@@ -11,8 +11,12 @@ from typing import Any, Final
 
 from spawn.application.traffic.traffic_control import HandshakeOutcome
 
-SHUTDOWN_TIMEOUT_S: Final = 3.0
-"""Time in which a client confirms the end of a TLS connection before it is cut."""
+FLUSH_TIMEOUT_S: Final = 600.0
+"""Time in which a client reads what waits on a TLS connection that is closed.
+
+The event loop counts it from the end of the last write: a client that was still reading lost the
+rest of a response after 3 s.
+"""
 
 _ACCEPT_PAUSE_S: Final = 0.5
 """Pause after a connection could not be accepted, because descriptors ran out for example."""
@@ -108,7 +112,7 @@ class TlsListener:
                     connection,
                     ssl=self._get_context(),
                     ssl_handshake_timeout=self._timeout_s,
-                    ssl_shutdown_timeout=SHUTDOWN_TIMEOUT_S,
+                    ssl_shutdown_timeout=FLUSH_TIMEOUT_S,
                 )
                 is_complete = True
                 self._outcomes[HandshakeOutcome.COMPLETED] += 1
