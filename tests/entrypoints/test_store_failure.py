@@ -30,7 +30,7 @@ SCRIPT = Path(__file__).with_name("failing_service.py")
 def until(look: Any) -> Any:
     """Look again until it raises nothing; return its value."""
     return tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type((AssertionError, httpx.TransportError)),
+        retry=tenacity.retry_if_exception_type((AssertionError, httpx.HTTPError)),
         wait=tenacity.wait_fixed(0.05),
         stop=tenacity.stop_after_delay(60),
         reraise=True,

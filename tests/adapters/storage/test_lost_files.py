@@ -14,10 +14,12 @@ import pytest
 
 from spawn.adapters.duckdb import store as store_module
 from spawn.adapters.duckdb.connection import Engine
+from spawn.adapters.duckdb.journal import recovery
+from spawn.adapters.duckdb.served_files import FileLost
 from spawn.adapters.duckdb.store import DuckDbStore, open_duckdb
 from spawn.adapters.embedded.options import StoreOptions
 from spawn.adapters.local.clock import SystemClock
-from spawn.domain.errors import StorageDamaged, Unavailable
+from spawn.domain.errors import DeadlineExceeded, StorageDamaged, Unavailable
 from spawn.domain.projects.project import Project
 from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, a_record
 
@@ -100,6 +102,72 @@ async def test_a_lost_log_ends_the_store_with_every_acknowledged_change_in_the_d
     assert "in the database now: start the service again" in store.status().detail
     assert not store.status().is_readable
     await store.close()
+    await read_back(path, projects)
+
+
+async def test_a_lost_log_is_saved_although_a_query_reads_rows_that_were_updated_since(
+    store: DuckDbStore, harness: StorageHarness, path: Path
+) -> None:
+    loop, has_begun = asyncio.get_running_loop(), asyncio.Event()
+
+    def read_for_long(cursor: duckdb.DuckDBPyConnection) -> None:
+        cursor.execute("begin")
+        try:
+            cursor.execute("select * from store").fetchall()
+            loop.call_soon_threadsafe(has_begun.set)
+            cursor.execute("select sum(a.i * b.i) from range(9000000) a(i), range(9000000) b(i)")
+        finally:
+            with suppress(duckdb.Error):
+                cursor.execute("rollback")
+
+    projects = [await harness.create()]
+    reading = asyncio.create_task(store._scan_readers.run(read_for_long))
+    await has_begun.wait()
+    await store.probe()  # which updates a row that the query may still read
+    path.with_name("s.duckdb.wal").unlink()
+    with pytest.raises(Unavailable, match="the service stops"):
+        await harness.create()
+    assert "in the database now" in await reason_of_failure(store)
+    with pytest.raises(DeadlineExceeded):
+        await reading
+    await store.close()
+    await read_back(path, projects)
+
+
+async def test_a_lost_log_that_a_transaction_keeps_from_being_saved_is_reported_as_missing(
+    store: DuckDbStore, harness: StorageHarness, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "SAVE_TIMEOUT_S", 0.0)
+    await harness.create()
+    cursor = store._engine.cursor()
+    cursor.execute("begin")
+    cursor.execute("select * from store").fetchall()
+    await store.probe()
+    path.with_name("s.duckdb.wal").unlink()
+    with pytest.raises(Unavailable, match="the service stops"):
+        await harness.create()
+    reason = await reason_of_failure(store)
+    assert "Changes that only the log has may be missing" in reason
+    assert "in the database now" not in reason
+
+
+async def test_a_lost_log_is_saved_without_a_transaction_that_the_writer_left_open(
+    store: DuckDbStore, harness: StorageHarness, path: Path
+) -> None:
+    projects = [await harness.create()]
+
+    def fail_in_a_transaction() -> None:
+        store._appender._cursor.execute("begin")
+        store._appender._cursor.execute("update store set probed = 1000")
+        path.with_name("s.duckdb.wal").unlink()
+        raise FileLost
+
+    with pytest.raises(Unavailable):
+        await store._writer.run(fail_in_a_transaction, "fail in a transaction")
+    assert "in the database now" in await reason_of_failure(store)
+    await store.close()
+    with duckdb.connect(str(path), read_only=True) as connection:
+        assert connection.execute("select probed from store").fetchone() == (0,)
     await read_back(path, projects)
 
 

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -74,6 +75,7 @@ PROGRAM_ERRORS = (
 """Errors about a statement and the tables it names, not about the engine or the disk."""
 
 _MAX_WAITING = 256
+_RETRY_PAUSE_S = 0.02
 _ATTACHED = "store"
 """Name of an encrypted database, which the engine can only attach."""
 
@@ -381,6 +383,34 @@ class Engine:
         cursor.execute("checkpoint")
         self.files.note_checkpoint()
         self._sync_folder()
+
+    def checkpoint_without_queries(self, cursor: Cursor, timeout_s: float) -> None:
+        """Interrupt the queries of every other cursor until a checkpoint succeeds.
+
+        The engine rejects a checkpoint while another transaction writes, and also while one reads
+        rows that a later transaction has updated. Its `force checkpoint` waits without a limit.
+
+        Raises:
+            duckdb.TransactionException: other transactions went on for `timeout_s`.
+            FolderNotSynced: see `checkpoint`.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            self._interrupt_others(cursor)
+            try:
+                self.checkpoint(cursor)
+            except duckdb.TransactionException:
+                if time.monotonic() >= deadline_s:
+                    raise
+                time.sleep(_RETRY_PAUSE_S)
+            else:
+                return
+
+    def _interrupt_others(self, cursor: Cursor) -> None:
+        with self._lock:
+            for other in self._cursors:
+                if other is not cursor:
+                    other.interrupt()
 
     def _sync_folder(self) -> None:
         try:

@@ -73,6 +73,9 @@ CATCH_UP_ROWS = 2_000
 RECOVERY_TIMEOUT_S = 30.0
 """Time after which a file that cannot be reopened is given up."""
 
+SAVE_TIMEOUT_S = 30.0
+"""Time that running transactions have to end before a lost log is given up."""
+
 _FIRST_PAUSE_S = 0.25
 _MAX_PAUSE_S = 8.0
 MAX_CATCH_UP_ROWS = 250_000
@@ -92,8 +95,8 @@ _FILE_LOST = (
 )
 _SAVED = " All changes are in the database now: start the service again."
 _NOT_SAVED = (
-    " Find out which program it was, put back the database and its log as it left them, or restore"
-    " from the last backup."
+    " Changes that only the log has may be missing: find out which program it was, put back the"
+    " database and its log as it left them, or restore from the last backup."
 )
 _UNREADABLE = (
     "This release fails to read an intact file: start the release that wrote it, and report the"
@@ -537,8 +540,11 @@ class RecoverableJournal:
         """Write what a lost log had into the database; return whether that was possible."""
         if not self._engine.files.is_database_intact():
             return False
+        with contextlib.suppress(duckdb.Error):
+            # A transaction that the failure left open, with nothing that was acknowledged.
+            self._cursor.execute("rollback")
         try:
-            self._engine.checkpoint(self._cursor)
+            self._engine.checkpoint_without_queries(self._cursor, SAVE_TIMEOUT_S)
         except (duckdb.Error, FolderNotSynced, OSError) as failure:
             error = Unavailable("The changes of the lost log could not be written.")
             self._engine.failures.record_failure("save the lost log", failure, error)
