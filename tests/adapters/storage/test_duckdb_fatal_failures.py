@@ -189,7 +189,7 @@ async def test_a_full_disk_is_waited_for_longer_than_other_failures(
 async def test_rows_that_were_written_before_a_fatal_failure_are_acknowledged_once_synced(
     harness: StorageHarness, engine: FailingEngine
 ) -> None:
-    engine.late_failures["append_now"] = CHECKPOINT_FAILED
+    engine.late_failures["execute append_now"] = CHECKPOINT_FAILED
     project = await harness.create()
     assert (await harness.get(project)).state == project
     assert engine.statements[-1] == "update store set probed = probed + 1"
@@ -324,7 +324,7 @@ async def test_an_unconfirmed_mark_ends_the_store(
 async def test_an_unconfirmed_log_ends_the_store_and_acknowledges_nothing(
     store: DuckDbStore, harness: StorageHarness, engine: FailingEngine
 ) -> None:
-    engine.late_failures["append_now"] = SYNC_FAILED
+    engine.late_failures["execute append_now"] = SYNC_FAILED
     results = await asyncio.gather(*(harness.create() for _ in range(5)), return_exceptions=True)
     assert {type(result) for result in results} == {Unavailable}
     assert "did not confirm a write" in await failure_of(store)
