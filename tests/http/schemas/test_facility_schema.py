@@ -54,14 +54,18 @@ def client(service: Service) -> Iterator[httpx.Client]:
 @pytest.fixture
 def path(client: httpx.Client) -> str:
     """The path of the facilities of a new project."""
+    return create_project(client)
+
+
+def create_project(client: httpx.Client) -> str:
     return f"{client.post('/v1/ops/projects', json=WIND).headers['location']}/facilities"
 
 
 @pytest.fixture
-def second_version(client: httpx.Client, ontology: Ontology, path: str) -> None:
-    """Have version 2 adopted, with data of version 1."""
+def second_version(client: httpx.Client, ontology: Ontology) -> None:
+    """Have version 2 adopted, with data of version 1 in a project of its own."""
     if client.get(f"{SCHEMAS}/loan_schema").json()["version"] == 1:
-        create(client, path)
+        create(client, create_project(client))
         ontology.publish(2, RENAMED, SPREAD, AGENT, schema_id="loan_schema")
         assert refresh(client, "loan_schema")["verdict"] == "adopted"
 
