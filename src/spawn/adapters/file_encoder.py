@@ -1,7 +1,7 @@
 """Encoder of rows to files that are not lines of text: Parquet, Arrow streams, Excel workbooks."""
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +31,7 @@ class FileEncoder:
 
     def encode(
         self,
-        lines: AsyncIterator[bytes],
+        lines: AsyncGenerator[bytes],
         columns: Sequence[tuple[str, ColumnType | None]],
         *,
         name: str,
@@ -57,7 +57,7 @@ class FileEncoder:
         return can_write(suffix)
 
     def encode_tables(
-        self, tables: AsyncIterator[ArrowTable], suffix: str
+        self, tables: AsyncGenerator[ArrowTable], suffix: str
     ) -> AsyncGenerator[bytes]:
         """Return the chunks of a file of tables, which all have the same columns.
 

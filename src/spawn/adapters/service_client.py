@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from enum import StrEnum
 from typing import Any, Final
 from urllib.parse import quote
@@ -133,20 +133,22 @@ class ServiceClient:
     ) -> AsyncIterator[bytes]:
         """Yield the quarantined rows of an import as lines."""
         path = f"/v1/ops/imports/{import_id}/quarantine"
-        async for chunk in self._stream(path, file_format.media_type):
-            yield chunk
+        async with aclosing(self._stream(path, file_format.media_type)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     async def export_projects(
         self, file_format: StrEnum, parameters: Mapping[str, str]
     ) -> AsyncGenerator[bytes]:
         """Yield all projects as chunks of a file; close it if it is not read to its end."""
         path = f"/v1/data/projects.{file_format}"
-        async for chunk in self._stream(path, "*/*", parameters):
-            yield chunk
+        async with aclosing(self._stream(path, "*/*", parameters)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     async def _stream(
         self, path: str, accept: str, parameters: Mapping[str, str] | None = None
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes]:
         headers = {"Accept": accept}
         async with self._client.stream("GET", path, headers=headers, params=parameters) as response:
             if response.is_error:

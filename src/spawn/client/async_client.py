@@ -1,8 +1,8 @@
 """Asynchronous client."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
 from copy import copy
 from pathlib import Path
 from types import TracebackType
@@ -333,7 +333,7 @@ class AsyncSpawnClient(AsyncFinancingMethods, AsyncSchemaMethods):
         media_type: str = "*/*",
         *,
         options: Mapping[str, Any] | None = None,
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes]:
         """Yield the bytes of a dataset as they arrive.
 
         Args:
@@ -359,8 +359,9 @@ class AsyncSpawnClient(AsyncFinancingMethods, AsyncSchemaMethods):
         part = part_path(target)
         try:
             with part.open("wb") as file:
-                async for chunk in self.download_dataset(name, options=options):
-                    await asyncio.to_thread(file.write, chunk)
+                async with aclosing(self.download_dataset(name, options=options)) as chunks:
+                    async for chunk in chunks:
+                        await asyncio.to_thread(file.write, chunk)
             part.replace(target)
         finally:
             part.unlink(missing_ok=True)

@@ -4,7 +4,7 @@ import importlib
 import io
 import os
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
@@ -24,7 +24,7 @@ parquet: Any = importlib.import_module("pyarrow.parquet")  # its stubs do not ex
 COLUMNS = [("number", ColumnType(TypeName.INTEGER)), ("document", None)]
 
 
-async def rows(count: int, length: int) -> AsyncIterator[bytes]:
+async def rows(count: int, length: int) -> AsyncGenerator[bytes]:
     for number in range(count):
         document = (f"{number:08d}" * (length // 8)).encode()
         yield b'{"number":%d,"document":"%b"}\n' % (number, document)

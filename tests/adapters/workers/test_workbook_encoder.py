@@ -7,7 +7,7 @@ import os
 import re
 import resource
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -109,7 +109,7 @@ def test_a_table_goes_on_in_another_sheet(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 async def test_the_encoder_streams_a_workbook_and_stops_with_its_reader(tmp_path: Path) -> None:
-    async def lines(count: int) -> AsyncIterator[bytes]:
+    async def lines(count: int) -> AsyncGenerator[bytes]:
         for number in range(count):
             yield b'{"id":"%d"}\n' % number
 
@@ -136,7 +136,7 @@ async def test_the_encoder_streams_a_workbook_and_stops_with_its_reader(tmp_path
 
 
 async def test_an_error_of_the_rows_ends_the_workbook() -> None:
-    async def lines() -> AsyncIterator[bytes]:
+    async def lines() -> AsyncGenerator[bytes]:
         yield b'{"id":"1"}\n'
         raise InvalidInput.at("/format", "too_large", "Too many rows.")
 
@@ -149,7 +149,7 @@ async def test_an_error_of_the_rows_ends_the_workbook() -> None:
 
 
 async def test_a_full_disk_is_reported_as_such_and_leaves_no_file(tmp_path: Path) -> None:
-    async def lines() -> AsyncIterator[bytes]:
+    async def lines() -> AsyncGenerator[bytes]:
         for number in range(20_000):
             yield b'{"id":"%d"}\n' % number
 
@@ -173,7 +173,7 @@ def list_files(folder: Path, pattern: str) -> list[Path]:
 
 
 async def test_a_workbook_that_nobody_reads_leaves_no_file(tmp_path: Path) -> None:
-    async def endless_lines() -> AsyncIterator[bytes]:
+    async def endless_lines() -> AsyncGenerator[bytes]:
         while True:
             yield b'{"id":"1"}\n'
 

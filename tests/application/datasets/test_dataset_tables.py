@@ -6,11 +6,11 @@ import importlib.util
 import io
 import os
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -50,6 +50,7 @@ from spawn.testing.storage_contract.migrations import a_document, revise_columns
 
 nanoarrow: Any = importlib.import_module("nanoarrow")
 parquet: Any = importlib.import_module("pyarrow.parquet")  # its stubs do not export the names
+ItemT = TypeVar("ItemT")
 ANNA = Principal(id="anna")
 NESTED = {
     "spv": Spv(name='Ebro "SPV", \\ S.L.', country_code="ESP"),
@@ -342,7 +343,7 @@ async def test_a_parquet_file_without_pyarrow_ends_with_its_tables_or_its_reader
     opened: list[bool] = []
     closed: list[bool] = []
 
-    async def read_some(count: int) -> AsyncIterator[Any]:
+    async def read_some(count: int) -> AsyncGenerator[Any]:
         opened.append(True)
         try:
             for one in tables[:count]:
@@ -361,12 +362,75 @@ async def test_a_parquet_file_without_pyarrow_ends_with_its_tables_or_its_reader
     for _ in range(MAX_TABLE_FILES + 1):
         async with aclosing(encoder.encode_tables(read_some(40), "parquet")) as chunks:
             assert (await anext(chunks)).startswith(b"PAR1")
+        assert len(closed) == len(opened)
     for thread in set(threading.enumerate()) - before:
         await asyncio.to_thread(thread.join, 20)
         assert not thread.is_alive() or thread.name.startswith("asyncio")
     assert len(list_files()) <= len(files)
     # The header of a file may be there before its first table is asked for.
     assert len(closed) == len(opened) >= 2
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+@pytest.mark.parametrize("has_pyarrow", [True, False])
+async def test_the_tables_of_a_file_are_closed_when_its_reader_is_cancelled(
+    monkeypatch: pytest.MonkeyPatch, suffix: str, *, has_pyarrow: bool
+) -> None:
+    if not has_pyarrow:
+        hide_pyarrow(monkeypatch)
+    table = pa.table({"id": list(range(20_000))})
+    one = table if has_pyarrow else nanoarrow.Array(nanoarrow.c_array_stream(table))
+
+    async def read_without_end() -> AsyncGenerator[ColumnChunk]:
+        for _ in range(1_000_000):
+            yield ColumnChunk(20_000, one)
+
+    tables = CancelledSource(read_without_end())
+    counted_tables = count_tables(tables.items(), RunProgress())
+    await tables.cancel_reader(FileEncoder().encode_tables(counted_tables, suffix))
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow", "xlsx"])
+async def test_the_lines_of_a_file_are_closed_when_its_reader_is_cancelled(suffix: str) -> None:
+    async def read_without_end() -> AsyncGenerator[bytes]:
+        for _ in range(1_000_000):
+            yield b'{"a": "%s"}\n' % (b"x" * 50_000)
+
+    lines = CancelledSource(read_without_end())
+    encoder = FileEncoder()
+    await lines.cancel_reader(encoder.encode(lines.items(), [("a", None)], name="t", suffix=suffix))
+
+
+class CancelledSource(Generic[ItemT]):
+    """Items of a file whose reader is cancelled once some of them were asked for."""
+
+    def __init__(self, source: AsyncGenerator[ItemT]) -> None:
+        self._source = source
+        self._has_begun = asyncio.Event()
+        self._is_closed = False
+
+    async def items(self) -> AsyncGenerator[ItemT]:
+        try:
+            async for one in self._source:
+                yield one
+                self._has_begun.set()
+        finally:
+            self._is_closed = True
+
+    async def cancel_reader(self, file: AsyncGenerator[bytes]) -> None:
+        """Cancel a reader of the file; check that nothing reads the items afterwards."""
+
+        async def read() -> None:
+            async with aclosing(file) as chunks:
+                async for _ in chunks:
+                    pass
+
+        reading = asyncio.create_task(read())
+        await self._has_begun.wait()
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        assert self._is_closed
 
 
 async def test_a_chunk_that_takes_too_long_is_read_in_smaller_ones(

@@ -7,11 +7,11 @@ import os
 import shutil
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, suppress
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -66,7 +66,7 @@ class WorkbookEncoder:
 
     async def encode(
         self,
-        lines: AsyncIterator[bytes],
+        lines: AsyncGenerator[bytes],
         columns: Sequence[tuple[str, ColumnType | None]],
         name: str,
     ) -> AsyncGenerator[bytes]:
@@ -115,6 +115,8 @@ class WorkbookEncoder:
                 with suppress(ProcessLookupError):
                     process.kill()
                 await process.wait()
+            if feeding is not None:
+                await asyncio.wait({feeding})
             self._running -= 1
             if folder is not None:
                 await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
@@ -145,7 +147,7 @@ def _is_in_use(name: str) -> bool:
 
 async def _feed(
     process: Process,
-    lines: AsyncIterator[bytes],
+    lines: AsyncGenerator[bytes],
     columns: Sequence[tuple[str, ColumnType | None]],
     name: str,
 ) -> None:
@@ -158,19 +160,27 @@ async def _feed(
         (column, _KINDS.get(kind.name, "text") if kind else "text") for column, kind in columns
     ]
     try:
-        with suppress(BrokenPipeError, ConnectionResetError):
-            sink.write(msgspec.json.encode({"name": name, "columns": kinds}) + b"\n")
-            chunk = bytearray()
-            async for line in lines:
-                chunk += line
-                if len(chunk) >= _CHUNK_BYTES:
-                    sink.write(bytes(chunk))
-                    await sink.drain()
-                    chunk.clear()
-            sink.write(bytes(chunk))
-            await sink.drain()
-            sink.close()
+        async with aclosing(lines):
+            await _write_rows(sink, lines, {"name": name, "columns": kinds})
     except BaseException:
         with suppress(ProcessLookupError):
             process.kill()
         raise
+
+
+async def _write_rows(
+    sink: asyncio.StreamWriter, lines: AsyncGenerator[bytes], layout: dict[str, Any]
+) -> None:
+    """Write the columns and the rows until the process reads no more."""
+    with suppress(BrokenPipeError, ConnectionResetError):
+        sink.write(msgspec.json.encode(layout) + b"\n")
+        chunk = bytearray()
+        async for line in lines:
+            chunk += line
+            if len(chunk) >= _CHUNK_BYTES:
+                sink.write(bytes(chunk))
+                await sink.drain()
+                chunk.clear()
+        sink.write(bytes(chunk))
+        await sink.drain()
+        sink.close()

@@ -1,6 +1,7 @@
 """Columns of a dataset, as a store has them: a file of columns needs no row."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from spawn.application.datasets.dataset_columns import DatasetName
 from spawn.application.datasets.dataset_query import DatasetQuery, DecimalForm
@@ -42,9 +43,10 @@ async def read_tables(
 
 
 async def count_tables(
-    chunks: AsyncIterator[ColumnChunk], progress: RunProgress
+    chunks: AsyncGenerator[ColumnChunk], progress: RunProgress
 ) -> AsyncGenerator[ArrowTable]:
     """Yield the tables, and count their rows in the progress of a run."""
-    async for chunk in chunks:
-        progress.rows += chunk.rows
-        yield chunk.table
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            progress.rows += chunk.rows
+            yield chunk.table

@@ -76,7 +76,7 @@ class EncodeFile(Protocol):
 
     def __call__(
         self,
-        lines: AsyncIterator[bytes],
+        lines: AsyncGenerator[bytes],
         columns: Sequence[tuple[str, ColumnType | None]],
         *,
         name: str,

@@ -11,7 +11,6 @@ import importlib.util
 import os
 from collections.abc import (
     AsyncGenerator,
-    AsyncIterator,
     Callable,
     Coroutine,
     Iterable,
@@ -65,7 +64,7 @@ class ColumnarEncoder:
         self._running = 0
 
     async def encode(
-        self, lines: AsyncIterator[bytes], columns: Columns, *, is_arrow: bool
+        self, lines: AsyncGenerator[bytes], columns: Columns, *, is_arrow: bool
     ) -> AsyncGenerator[bytes]:
         """Yield the chunks of a Parquet file, or of an Arrow stream.
 
@@ -152,17 +151,18 @@ async def transcode(
         connection.close()
 
 
-async def _feed(pool: Executor, lines: AsyncIterator[bytes], pipes: RowPipes) -> None:
+async def _feed(pool: Executor, lines: AsyncGenerator[bytes], pipes: RowPipes) -> None:
     """Write the lines to the pipes and end them; stop if nobody reads them any more."""
     loop, chunk = asyncio.get_running_loop(), bytearray()
     writing: asyncio.Future[None] | None = None
     try:
-        async for line in lines:
-            chunk += line
-            if len(chunk) >= _CHUNK_BYTES:
-                writing = loop.run_in_executor(pool, pipes.write, bytes(chunk))
-                await asyncio.shield(writing)
-                chunk.clear()
+        async with aclosing(lines):
+            async for line in lines:
+                chunk += line
+                if len(chunk) >= _CHUNK_BYTES:
+                    writing = loop.run_in_executor(pool, pipes.write, bytes(chunk))
+                    await asyncio.shield(writing)
+                    chunk.clear()
         writing = loop.run_in_executor(pool, pipes.write, bytes(chunk))
         await asyncio.shield(writing)
     except BrokenPipeError:

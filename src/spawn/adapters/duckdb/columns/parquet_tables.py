@@ -9,7 +9,7 @@ import fcntl
 import importlib
 import io
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, aclosing, contextmanager, suppress
 from typing import Any, Final
@@ -24,7 +24,7 @@ _PIPE_BYTES: Final = 1024 * 1024
 _THREADS: Final = 3
 
 
-async def encode_parquet(tables: AsyncIterator[ArrowTable]) -> AsyncGenerator[bytes]:
+async def encode_parquet(tables: AsyncGenerator[ArrowTable]) -> AsyncGenerator[bytes]:
     """Yield the chunks of a Parquet file of at least one table; closing it stops the work.
 
     Raises:
@@ -104,14 +104,15 @@ def _unwrap_broken_pipe() -> Iterator[None]:
         raise
 
 
-async def _feed(pool: Executor, tables: AsyncIterator[ArrowTable], pipe: _TablePipe) -> None:
+async def _feed(pool: Executor, tables: AsyncGenerator[ArrowTable], pipe: _TablePipe) -> None:
     """Write the tables to the pipe and end them; stop if nobody reads them any more."""
     loop = asyncio.get_running_loop()
     writing: asyncio.Future[None] | None = None
     try:
-        async for table in tables:
-            writing = loop.run_in_executor(pool, pipe.write, table)
-            await asyncio.shield(writing)
+        async with aclosing(tables):
+            async for table in tables:
+                writing = loop.run_in_executor(pool, pipe.write, table)
+                await asyncio.shield(writing)
     except BrokenPipeError:
         pass  # The engine failed; its own error says why.
     finally:

@@ -4,7 +4,7 @@ import asyncio
 import importlib
 import importlib.util
 import io
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractContextManager, ExitStack, aclosing
 from typing import Any, Final
 
@@ -33,7 +33,9 @@ class TableEncoder:
     def __init__(self) -> None:
         self._running = 0
 
-    async def encode(self, tables: AsyncIterator[ArrowTable], suffix: str) -> AsyncGenerator[bytes]:
+    async def encode(
+        self, tables: AsyncGenerator[ArrowTable], suffix: str
+    ) -> AsyncGenerator[bytes]:
         """Yield the chunks of a file of at least one table.
 
         Raises:
@@ -52,11 +54,12 @@ class TableEncoder:
             self._running -= 1
 
 
-async def _write_tables(tables: AsyncIterator[ArrowTable], suffix: str) -> AsyncGenerator[bytes]:
+async def _write_tables(tables: AsyncGenerator[ArrowTable], suffix: str) -> AsyncGenerator[bytes]:
     file = _TableFile(suffix)
-    async for table in tables:
-        for chunk in await asyncio.to_thread(file.write, table):
-            yield chunk
+    async with aclosing(tables):
+        async for table in tables:
+            for chunk in await asyncio.to_thread(file.write, table):
+                yield chunk
     for chunk in await asyncio.to_thread(file.end):
         yield chunk
 
