@@ -5,6 +5,7 @@ stream has neither, so HEAD and Range write the file to the disk once; each part
 """
 
 import re
+from contextlib import aclosing
 from http import HTTPStatus
 from typing import Final
 
@@ -214,9 +215,10 @@ class CopyResponse(SelfSentResponse):
             {"type": "http.response.start", "status": self._status, "headers": self._headers}
         )
         try:
-            async for chunk in self._copy.read(*self._body_range):
-                await self._file.check_access()
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            async with aclosing(self._copy.read(*self._body_range)) as chunks:
+                async for chunk in chunks:
+                    await self._file.check_access()
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except CredentialsEnded as failure:
             break_off(scope, failure)
             return
