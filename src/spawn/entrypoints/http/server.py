@@ -231,9 +231,9 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
 
     def connection_made(self, transport: Any) -> None:
         """Start the timer of the first head, and enforce the connection limit."""
-        super().connection_made(transport)
         least_bytes_s = self.limits.traffic.body_bytes_s
         self._reading = ReadingWatch(transport, self.loop, least_bytes_s)
+        super().connection_made(self._reading.transport)
         if self._owner is None:
             is_unix = self.server is not None and self.server[1] is None
             self.admit(self.client[0] if self.client else UNIX if is_unix else "")
