@@ -5,8 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
-from spawn.ports.client_presence import waiting_for_client
-
 
 class CommandQueues:
     """One queue for each aggregate of commands that accept any version of it.
@@ -20,17 +18,9 @@ class CommandQueues:
 
     @asynccontextmanager
     async def queue_for(self, key: str) -> AsyncIterator[None]:
-        """Hold the place of a command on this aggregate, once those before it have ended.
-
-        Raises:
-            ClientLeft: the client disconnected while it waited.
-        """
+        """Hold the place of a command on this aggregate, once those before it have ended."""
         lock = self._locks.get(key)
         if lock is None:
             lock = self._locks[key] = asyncio.Lock()
-        with waiting_for_client():
-            await lock.acquire()
-        try:
+        async with lock:
             yield
-        finally:
-            lock.release()

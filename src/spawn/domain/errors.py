@@ -19,7 +19,6 @@ SpawnError
 │   ├── Overloaded          overloaded               a bounded queue is full
 │   ├── DeadlineExceeded    deadline_exceeded        the work exceeded its deadline
 │   └── StorageFull         storage_full             the disk or its reserve is exhausted
-├── ClientLeft              request_timeout          the client disconnected while it waited
 ├── InternalError           internal                 the service is at fault: a retry fails alike
 ├── StorageDamaged          storage_damaged          file, journal or high-water mark disagree
 │   └── StorageIncompatible storage_incompatible     an intact store that this release cannot read
@@ -223,16 +222,6 @@ class StorageFull(Unavailable):
 
     code = "storage_full"
     title = "No space left to write"
-
-
-class ClientLeft(SpawnError):
-    """The client disconnected while its request waited for a turn; nothing was written."""
-
-    code = "request_timeout"
-    title = "The request timed out"
-
-    def __init__(self) -> None:
-        super().__init__("The client disconnected while its request waited.")
 
 
 class StorageDamaged(SpawnError):

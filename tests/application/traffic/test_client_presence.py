@@ -8,9 +8,7 @@ import pytest
 
 from spawn.adapters.embedded.reader_turns import ReaderTurns
 from spawn.application.analysis.calculation import CalculationPool, Deadline
-from spawn.application.command_queues import CommandQueues
 from spawn.application.traffic.request_slots import TURNS, HeldPlace, RequestSlots
-from spawn.domain.errors import ClientLeft
 from spawn.ports.client_presence import ClientPresence, current_presence, waiting_for_client
 
 
@@ -21,8 +19,9 @@ async def leave_during(work: Callable[[], Awaitable[object]]) -> None:
     async def serve() -> None:
         presences.append(ClientPresence())
         current_presence.set(presences[0])
-        with pytest.raises(ClientLeft):
+        with pytest.raises(asyncio.CancelledError):
             await work()
+        assert presences[0].take_cancellation()
         task = asyncio.current_task()
         assert task is not None
         assert not task.cancelling()
@@ -49,20 +48,6 @@ async def test_a_turn_of_a_client_that_left_goes_to_its_next_request() -> None:
     running[0].release()
     await waiting
     assert slots.in_use == 1 + TURNS
-
-
-async def test_a_command_of_a_client_that_left_leaves_its_queue() -> None:
-    queues, ran = CommandQueues(), []
-
-    async def run(name: str) -> None:
-        async with queues.queue_for("project"):
-            ran.append(name)
-
-    async with queues.queue_for("project"):
-        waiting = asyncio.create_task(run("second"))
-        await leave_during(lambda: run("left"))
-    await waiting
-    assert ran == ["second"]
 
 
 async def test_a_query_of_a_client_that_left_leaves_its_queue() -> None:
@@ -122,5 +107,28 @@ async def test_work_that_a_request_starts_for_others_goes_on() -> None:
 async def test_a_wait_that_begins_after_the_client_left_ends_at_once() -> None:
     presence = ClientPresence()
     presence.leave()
-    with pytest.raises(ClientLeft), presence.waiting():
+    with pytest.raises(asyncio.CancelledError), presence.waiting():
         await asyncio.Event().wait()
+    assert presence.take_cancellation()
+
+
+async def test_the_cancellation_of_another_is_not_that_of_the_client() -> None:
+    presences: list[ClientPresence] = []
+
+    async def serve() -> None:
+        presences.append(presence := ClientPresence())
+        try:
+            with presence.waiting():
+                await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            assert not presence.take_cancellation()
+            raise
+
+    for has_left in (False, True):
+        serving = asyncio.create_task(serve())
+        await asyncio.sleep(0)
+        if has_left:
+            presences[-1].leave()
+        serving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await serving

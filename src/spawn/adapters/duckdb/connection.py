@@ -512,7 +512,7 @@ class ReaderThreads:
 
         Raises:
             Overloaded: too many queries wait already.
-            ClientLeft: the client disconnected while the query waited.
+            CancelledError: the client disconnected while the query waited.
             DeadlineExceeded: it did not finish in time and was stopped.
             SpawnError: the translated failure of the engine.
         """

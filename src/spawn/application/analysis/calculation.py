@@ -209,7 +209,7 @@ class CalculationPool:
 
         Raises:
             DeadlineExceeded: the work took too long; it stops at its next check.
-            ClientLeft: the client disconnected; it stops likewise.
+            CancelledError: the client disconnected; it stops likewise.
         """
         deadline = Deadline()
         loop = asyncio.get_running_loop()

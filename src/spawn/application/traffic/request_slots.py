@@ -181,7 +181,7 @@ class HeldPlace:
         """Take a slot, and wait for the client's turn.
 
         Raises:
-            ClientLeft: the client disconnected meanwhile.
+            CancelledError: the client disconnected meanwhile.
             Overloaded: none is left for the client.
         """
         self.take(slots)

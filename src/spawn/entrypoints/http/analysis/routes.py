@@ -156,6 +156,7 @@ def _create_route(name: str) -> Route:
         f"calculate{name.title().replace('-', '')}",
         tag=TAG,
         scopes=(Scope.ANALYSIS,),
+        is_calculation=True,
         serves_row_scopes=True,
         summary=_SUMMARIES[name],
         description=(

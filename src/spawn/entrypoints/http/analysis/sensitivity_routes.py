@@ -85,6 +85,7 @@ def _create_goal_route(name: str) -> Route:
         f"solve{name.title().replace('-', '')}",
         tag=TAG,
         scopes=(Scope.ANALYSIS,),
+        is_calculation=True,
         serves_row_scopes=True,
         summary=f"Solve {name.replace('-', ' ')} backwards for a target",
         description=(
@@ -120,6 +121,7 @@ def _create_table_route(name: str) -> Route:
         f"tabulate{name.title().replace('-', '')}",
         tag=TAG,
         scopes=(Scope.ANALYSIS,),
+        is_calculation=True,
         serves_row_scopes=True,
         summary=f"Tabulate {name.replace('-', ' ')} over one input or two",
         description=(

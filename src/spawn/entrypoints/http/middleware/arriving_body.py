@@ -9,6 +9,7 @@ from litestar.types import Receive
 from spawn.application.traffic.request_slots import HeldPlace, RequestSlots
 from spawn.entrypoints.http.limits import HttpLimits
 from spawn.entrypoints.http.protocol.problems import RequestProblem
+from spawn.ports.client_presence import current_presence
 
 UNBOUNDED_PATHS: Final = ("/v1/ops/imports",)
 """Paths whose bodies are bounded in their rate only, not in size or time."""
@@ -21,7 +22,7 @@ class ArrivingBody:
     """A body whose `receive` raises when it arrives too slowly.
 
     The request takes its slot once the whole body is there, so that slow bodies keep nobody out; an
-    upload keeps its own place to its end.
+    upload keeps its own place to its end. The wait for a slot ends when the client leaves.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class ArrivingBody:
         self._limits = limits
         self._place = place
         self._slots = slots
+        self._presence = current_presence.get()
         self._bytes = 0
         self._begin_s = perf_counter()
         is_bounded = not path.startswith(UNBOUNDED_PATHS)
@@ -47,6 +49,7 @@ class ArrivingBody:
         Raises:
             RequestProblem: 408, the body is too slow.
             Overloaded: it is complete, and there is no slot, or no time for its size.
+            CancelledError: it is complete, and the client left while it waited for a slot.
         """
         try:
             async with asyncio.timeout(self._remaining_s()):
@@ -62,7 +65,11 @@ class ArrivingBody:
             slots, self._slots = self._slots, None
             if await self._has_left(slots):
                 return {"type": "http.disconnect"}
-            await self._place.take_slot(slots)
+            presence = current_presence.set(self._presence)
+            try:
+                await self._place.take_slot(slots)
+            finally:
+                current_presence.reset(presence)
         return message
 
     async def _has_left(self, slots: RequestSlots) -> bool:

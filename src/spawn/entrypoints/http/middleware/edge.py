@@ -21,7 +21,7 @@ from spawn.application.traffic.client_sites import name_site
 from spawn.application.traffic.request_slots import LARGE_BODY_BYTES, HeldPlace
 from spawn.application.traffic.traffic_control import TrafficControl
 from spawn.application.web_addresses import UNIX
-from spawn.domain.errors import ClientLeft, DeadlineExceeded, Overloaded
+from spawn.domain.errors import DeadlineExceeded, Overloaded
 from spawn.domain.principal import PrincipalKind
 from spawn.entrypoints.http.limits import HttpLimits
 from spawn.entrypoints.http.metrics.request_metrics import RequestMetrics
@@ -74,6 +74,8 @@ _SECURITY_HEADERS: Final[tuple[Header, ...]] = (
     (b"x-content-type-options", b"nosniff"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
+
+CLIENT_LEFT_DETAIL: Final = "The client disconnected while its request waited."
 
 REJECTED_PAUSE_S: Final = 1.0
 """Time for which nothing is read from the connection of a client that was just rejected."""
@@ -252,9 +254,10 @@ class EdgeMiddleware:
     ) -> Response | None:
         """Serve the request in the place that it needs; return a problem if it cannot be served."""
         context.place = place = HeldPlace(context.client)
-        if scope["method"] in _SAFE_METHODS or not scope["path"].startswith(UNBOUNDED_PATHS):
-            current_presence.set(presence := ClientPresence())
-            cast("Any", scope).get("spawn.when_left", _do_nothing)(presence.leave)
+        # A client that leaves ends the waits before the handler, and in it those of a request that
+        # changes nothing: the route of a command resets the presence, and runs to its end.
+        current_presence.set(presence := ClientPresence())
+        cast("Any", scope).get("spawn.when_left", _do_nothing)(presence.leave)
         try:
             receive = await self._take_place(scope, receive, place, budget)
             await self._dispatch(scope, receive, respond)
@@ -263,8 +266,10 @@ class EdgeMiddleware:
                 raise
             retry_after = _retry_after(error.retry_after_s)
             return self._problem(scope, error.code, error.detail, (retry_after,))
-        except ClientLeft as error:
-            return self._problem(scope, error.code, error.detail)
+        except asyncio.CancelledError:
+            if place.has_response or not presence.take_cancellation():
+                raise
+            return self._problem(scope, "request_timeout", CLIENT_LEFT_DETAIL)
         return None
 
     async def _take_place(
@@ -274,7 +279,7 @@ class EdgeMiddleware:
 
         Raises:
             Overloaded: there is none.
-            ClientLeft: the client disconnected while it waited for its turn.
+            CancelledError: the client disconnected while it waited for its turn.
         """
         traffic, path = self._traffic, scope["path"]
         headers = get_request_context(scope).headers

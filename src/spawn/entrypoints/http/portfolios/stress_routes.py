@@ -167,6 +167,7 @@ def _get_terms_schema() -> Any:
     PORTFOLIO + "/stress",
     "stressPortfolio",
     scopes=READERS,
+    is_calculation=True,
     tag=TAG,
     summary="Stress the debt service of a portfolio",
     description=(

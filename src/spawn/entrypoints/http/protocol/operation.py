@@ -181,6 +181,7 @@ class Operation(_Address, frozen=True, kw_only=True):
         accept_types: media types that Accept may name, if others than those of the response.
         approval: set for a command that may need an approval.
         is_audited: whether every request is in the audit log; administration always is.
+        is_calculation: whether a request that is no GET changes nothing all the same.
     """
 
     tag: str
@@ -199,6 +200,12 @@ class Operation(_Address, frozen=True, kw_only=True):
     accept_types: tuple[str, ...] = ()
     approval: Approvable | None = None
     is_audited: bool = False
+    is_calculation: bool = False
+
+    @property
+    def is_command(self) -> bool:
+        """Whether it changes something, and runs to its end once it has begun."""
+        return self.method != "GET" and not self.is_calculation
 
     @property
     def use_case(self) -> str:

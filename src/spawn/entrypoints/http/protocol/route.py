@@ -35,6 +35,7 @@ from spawn.entrypoints.http.protocol.response import Header, Response, encode_js
 from spawn.entrypoints.http.state import get_http_state
 from spawn.entrypoints.http.wire import PageView
 from spawn.entrypoints.request_context import get_request_context
+from spawn.ports.client_presence import current_presence
 
 P = ParamSpec("P")
 Handler = Callable[..., Awaitable[object]]
@@ -83,11 +84,13 @@ class Route(msgspec.Struct, frozen=True):
         read_query, select_media_type = _query_reader(operation), _media_type_selector(operation)
         ids = [name for name in operation.path_parameters if name not in PATH_PATTERNS]
         respond, use_case = _responder(operation), operation.use_case
-        is_bodiless_command = operation.method != "GET" and operation.body is None
+        is_command, is_bodiless = operation.is_command, operation.body is None
         ignored_names = operation.ignored_preconditions
 
         async def endpoint(request: StrictRequest) -> ASGIResponse:
             scope = request.scope
+            if is_command:
+                current_presence.set(None)  # it runs to its end, also when its client leaves
             state = get_http_state(scope)
             request.context = get_request_context(scope)
             check_access(request.context.authentication, operation, state.product.base_url)
@@ -97,7 +100,7 @@ class Route(msgspec.Struct, frozen=True):
             query_string = scope["query_string"]
             request.query = read_query(query_string) if query_string else _NO_PARAMETERS
             request.media_type = select_media_type(request)
-            if is_bodiless_command:
+            if is_command and is_bodiless:
                 await request.require_no_body()
             path_params = scope["path_params"]
             for name in ids:

@@ -1,0 +1,152 @@
+"""Requests whose client leaves: what changes nothing ends, and a command runs to its end."""
+
+import asyncio
+import json
+import socket
+import threading
+from typing import Any
+
+import httpx
+import pytest
+import tenacity
+from tests.http.conftest import WIND, Service, Start
+
+from spawn.adapters.memory.store import MemoryStore
+from spawn.application.analysis.calculation import Deadline
+from spawn.application.traffic.request_slots import TURNS, HeldPlace, RequestSlots
+from spawn.domain.change import StoredAggregate
+from spawn.domain.errors import DeadlineExceeded
+from spawn.domain.projects.project import PROJECT_KIND
+from spawn.entrypoints.http.analysis import routes as analysis_routes
+from spawn.entrypoints.http.limits import HttpLimits
+from spawn.entrypoints.http.middleware.arriving_body import ArrivingBody
+from spawn.ports.client_presence import ClientPresence, current_presence, waiting_for_client
+
+PROJECTS = "/v1/ops/projects"
+
+
+class SlowReads:
+    """Reads of projects that wait as those of an engine do, until they may go on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.has_begun, self.has_ended = threading.Event(), threading.Event()
+        self._may_end = threading.Event()
+        get = MemoryStore.get
+
+        async def get_later(
+            store: MemoryStore, kind: str, key: str, **more: Any
+        ) -> StoredAggregate[Any]:
+            if kind == PROJECT_KIND and not self._may_end.is_set():
+                self.has_begun.set()
+                try:
+                    with waiting_for_client():
+                        await asyncio.to_thread(self._may_end.wait, 20)
+                finally:
+                    self.has_ended.set()
+            return await get(store, kind, key, **more)
+
+        monkeypatch.setattr(MemoryStore, "get", get_later)
+
+    def release(self) -> None:
+        self._may_end.set()
+
+
+def send(service: Service, line: str, body: object = None, fields: str = "") -> socket.socket:
+    content = b"" if body is None else json.dumps(body).encode()
+    length = f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n"
+    head = f"{line} HTTP/1.1\r\nHost: localhost\r\n{fields}{length if content else ''}\r\n"
+    connection = socket.create_connection(("127.0.0.1", service.port), 20)
+    connection.sendall(head.encode() + content)
+    return connection
+
+
+def wait_until_left(client: httpx.Client) -> None:
+    """Wait until the connection of this client is the only one."""
+    for attempt in tenacity.Retrying(
+        wait=tenacity.wait_fixed(0.01), stop=tenacity.stop_after_delay(20), reraise=True
+    ):
+        with attempt:
+            traffic = client.get("/monitoring/health").json()["checks"]["traffic"]
+            assert traffic["connections"]["taken"] == 1
+
+
+def test_a_command_whose_client_leaves_runs_to_its_end(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = start()
+    with service.client() as client:
+        path = client.post(PROJECTS, json=WIND).headers["location"]
+        reads = SlowReads(monkeypatch)
+        fields = "If-Match: *\r\n"
+        connection = send(service, f"PATCH {path}", {"project_name": "Sierra"}, fields)
+        assert reads.has_begun.wait(20)
+        connection.close()
+        wait_until_left(client)
+        assert not reads.has_ended.is_set()
+        reads.release()
+        for attempt in tenacity.Retrying(
+            wait=tenacity.wait_fixed(0.01), stop=tenacity.stop_after_delay(20), reraise=True
+        ):
+            with attempt:
+                assert client.get(path).json()["project_name"] == "Sierra"
+
+
+def test_a_read_whose_client_leaves_ends(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = start()
+    with service.client() as client:
+        created = client.post(PROJECTS, json=WIND)
+        path, created_at = created.headers["location"], created.json()["created_at"]
+        reads = SlowReads(monkeypatch)
+        connection = send(service, f"GET {path}?as_of={created_at}")
+        assert reads.has_begun.wait(20)
+        connection.close()
+        assert reads.has_ended.wait(10)
+        reads.release()
+        assert client.get(path).status_code == 200
+
+
+def test_a_calculation_whose_client_leaves_ends(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has_begun, has_ended = threading.Event(), threading.Event()
+
+    def calculate(_options: Any, _body: bytes, deadline: Deadline) -> None:
+        has_begun.set()
+        try:
+            while not has_ended.wait(0.001):
+                deadline.raise_if_expired()
+        except DeadlineExceeded:
+            has_ended.set()
+
+    monkeypatch.setattr(analysis_routes, "compute_response", calculate)
+    service = start()
+    case = {"start": "2024-01-01", "end": "2024-07-01", "convention": "act/360"}
+    connection = send(service, "POST /v1/analysis/day-count", case)
+    assert has_begun.wait(20)
+    connection.close()
+    assert has_ended.wait(10)
+
+
+async def test_a_command_whose_body_has_arrived_waits_for_no_turn_of_a_client_that_left() -> None:
+    slots = RequestSlots(64)
+    assert slots.take("other")
+    for _ in range(TURNS):
+        await HeldPlace("a").take_slot(slots)
+    presences: list[ClientPresence] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"{}", "more_body": False}
+
+    async def serve() -> None:
+        presences.append(presence := ClientPresence())
+        current_presence.set(presence)
+        body = ArrivingBody(PROJECTS, receive, HttpLimits(), HeldPlace("a"), slots)
+        current_presence.set(None)  # the command begins, and reads its body
+        with pytest.raises(asyncio.CancelledError):
+            await body.receive()
+        assert presence.take_cancellation()
+
+    serving = asyncio.create_task(serve())
+    await asyncio.sleep(0)
+    presences[0].leave()
+    await asyncio.wait_for(serving, 10)
