@@ -54,9 +54,15 @@ class MemoryRegistry(BundledRegistry):
         self.documents[version] = json.dumps(document).encode()
 
     async def refresh(
-        self, schema_id: str, version: int | None = None, *, kind: str = PROJECT_KIND
+        self,
+        schema_id: str,
+        version: int | None = None,
+        *,
+        kind: str = PROJECT_KIND,
+        is_secondary: bool = False,
     ) -> FetchedSchema:
         """Return the latest or one version."""
+        del is_secondary
         number = max(self.documents) if version is None else version
         if number not in self.documents:
             raise NotFound("none")

@@ -55,9 +55,14 @@ class FakeRegistry:
             return msgspec.structs.replace(fallback, detail=error.detail)
 
     async def refresh(
-        self, schema_id: str, version: int | None = None, *, kind: str = "project"
+        self,
+        schema_id: str,
+        version: int | None = None,
+        *,
+        kind: str = "project",
+        is_secondary: bool = False,
     ) -> FetchedSchema:
-        del kind
+        del kind, is_secondary
         return self._find(schema_id, version)
 
     async def list_versions(self, schema_id: str) -> tuple[int, ...] | None:
@@ -123,9 +128,16 @@ class FakeRegistries:
         return await self._registries[schema_id].fetch(schema_id, version, kind=kind)
 
     async def refresh(
-        self, schema_id: str, version: int | None = None, *, kind: str = "project"
+        self,
+        schema_id: str,
+        version: int | None = None,
+        *,
+        kind: str = "project",
+        is_secondary: bool = False,
     ) -> FetchedSchema:
-        return await self._registries[schema_id].refresh(schema_id, version, kind=kind)
+        return await self._registries[schema_id].refresh(
+            schema_id, version, kind=kind, is_secondary=is_secondary
+        )
 
     async def list_versions(self, schema_id: str) -> tuple[int, ...] | None:
         return await self._registries[schema_id].list_versions(schema_id)

@@ -74,9 +74,17 @@ class SchemaRegistry(Protocol):
         ...
 
     async def refresh(
-        self, schema_id: str, version: int | None = None, *, kind: str = PROJECT_KIND
+        self,
+        schema_id: str,
+        version: int | None = None,
+        *,
+        kind: str = PROJECT_KIND,
+        is_secondary: bool = False,
     ) -> FetchedSchema:
         """Fetch the latest or one version from the registry, without cache or fallback.
+
+        A version that `is_secondary` is requested once, and its failure keeps no other request
+        back, nor does the status show it.
 
         Raises:
             NotFound: the registry has no such schema or version.
@@ -124,6 +132,7 @@ class SchemaState(StrEnum):
     REJECTED = "rejected"  # rejected for good by a steward
     FAILED = "failed"  # adoptable, but the store could not adopt it; it is retried
     WITHDRAWN = "withdrawn"  # was quarantined or failed, and the registry publishes it no more
+    REPLACED = "replaced"  # not adopted, and its number has another content since
     RETIRED = "retired"  # formerly active
 
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -9,9 +10,18 @@ from tests.adapters.ontology.conftest import ManualTime, ScriptedServer, stream_
 from tests.adapters.ontology.test_caching_registry import create_registry
 from tests.application.conftest import open_engine_dependencies
 from tests.application.fake_registry import POLICY
-from tests.application.schemas.test_refresh import AA, BB, CC, active, attributes, begin_again
+from tests.application.schemas.test_refresh import (
+    AA,
+    BB,
+    CC,
+    STEWARD,
+    active,
+    attributes,
+    begin_again,
+)
 
 from spawn.application.schemas.activation import RefreshVerdict
+from spawn.application.schemas.adoption import reject_schema
 from spawn.application.schemas.refresh import refresh_schema
 
 ID = "project_schema"
@@ -76,4 +86,48 @@ async def test_no_response_makes_a_rename_be_passed_over(
         await refresh_schema(dependencies, POLICY)
         assert await active(dependencies) == 2
         assert await attributes(dependencies, project) == {"bb": "PRECIOUS"}
+    await registry.close()
+
+
+async def test_rejected_versions_that_fail_keep_no_other_version_back(
+    server: ScriptedServer, time: ManualTime, tmp_path: Path
+) -> None:
+    """One request each in a refresh, which the circuit breaker does not count."""
+    registry = create_registry(server, time, None)
+    columns = {n: [AA, {"name": f"c{n}", "type": "date"}][:n] for n in range(1, 5)}
+    published, failing_numbers = 1, {2, 3}
+
+    def serve(request: httpx.Request) -> httpx.Response:
+        *_, last = request.url.path.split("/")
+        if last.isdecimal() and int(last) in failing_numbers:
+            return httpx.Response(503)
+        number = int(last) if last.isdecimal() else published
+        document: dict[str, Any] = {"id": ID, "version": number, "columns": columns[number]}
+        if last == "versions":
+            document = {"versions": [*range(1, published + 1)]}
+        return httpx.Response(200, content=stream_body(json.dumps(document).encode()))
+
+    server.respond = serve
+    async with open_engine_dependencies("memory", registry, tmp_path) as dependencies:
+        await begin_again(dependencies, aa="A")
+        for published in (2, 3):
+            await refresh_schema(dependencies, POLICY)
+            await reject_schema(dependencies, POLICY, STEWARD, version=published, reason="no")
+            time.elapsed_s += 60
+        published = 4
+        await refresh_schema(dependencies, POLICY, should_retry=False)
+        assert await active(dependencies) == 4
+        published = 3
+        failing_numbers = {2, 3, 4}  # the list has the active version no more
+        for _ in range(4):
+            server.requests.clear()
+            await refresh_schema(dependencies, POLICY, should_retry=False)
+            paths = [request.url.path for request in server.requests]
+            assert sum(path.endswith("/4") for path in paths) == 1
+        status = registry.status()
+        assert (status.breaker, status.consecutive_failures, status.last_error) == (
+            "closed",
+            0,
+            None,
+        )
     await registry.close()

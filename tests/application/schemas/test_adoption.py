@@ -163,12 +163,16 @@ async def test_data_that_do_not_fit_quarantine_a_version_until_they_do(
     assert f"x_units of 1 row, such as {project}, " in outcome.detail
     (attempt,) = await dependencies.schemas.migration_log()
     assert attempt.outcome is MigrationOutcome.REJECTED
+    for note in (b'"less"', b'"none"'):  # other data, and the same reason
+        still_bad = ProjectInput({}, {}, {"x_note": msgspec.Raw(note)})
+        await amend_project(dependencies, STEWARD, project, attributes=still_bad)
+        unchanged = await refresh_schema(dependencies, POLICY, should_retry=False)
+        assert unchanged.verdict is RefreshVerdict.UNCHANGED
+    assert await dependencies.schemas.migration_log() == [attempt]
     corrected_input = ProjectInput({}, {}, {"x_units": msgspec.Raw(b"9")})
     await amend_project(dependencies, STEWARD, project, attributes=corrected_input)
-    assert (
-        await refresh_schema(dependencies, POLICY, should_retry=False)
-    ).verdict is RefreshVerdict.UNCHANGED
-    assert (await refresh_schema(dependencies, POLICY)).verdict is RefreshVerdict.ADOPTED
+    adopted = await refresh_schema(dependencies, POLICY, should_retry=False)
+    assert adopted.verdict is RefreshVerdict.ADOPTED
     assert await attributes(dependencies, project) == {"units": 9}
 
 

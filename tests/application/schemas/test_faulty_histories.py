@@ -199,7 +199,7 @@ class Service:
             await self.look(WHOLE)
         problem = await self._check(POLICY)
         assert "not read" not in problem
-        assert "without being read" not in problem
+        assert "cannot be read" not in problem
         records = await self._dependencies.schemas.records()
         waiting = {SchemaState.QUARANTINED, SchemaState.REJECTED}
         newest = await active(self._dependencies)

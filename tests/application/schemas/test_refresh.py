@@ -500,7 +500,7 @@ async def test_another_content_of_a_quarantined_number_replaces_it(
     fake_registry.serve(2, {**NUMBER, "unit": "1"})
     await refresh_schema(dependencies, POLICY)
     records = [(r.schema.version, r.state) for r in await dependencies.schemas.records()]
-    assert records[1:] == [(2, SchemaState.WITHDRAWN), (2, SchemaState.QUARANTINED)]
+    assert records[1:] == [(2, SchemaState.REPLACED), (2, SchemaState.QUARANTINED)]
 
 
 async def test_a_pulled_sunset_is_quarantined_with_the_removal_that_it_would_allow(

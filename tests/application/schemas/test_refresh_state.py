@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from tests.application.fake_registry import POLICY, FakeRegistry, pinned_policy
 from tests.application.schemas.test_refresh import (
@@ -21,6 +22,7 @@ from spawn.application.schemas.activation import SchemaPolicy, get_schema_health
 from spawn.application.schemas.adoption import check_schema
 from spawn.application.schemas.refresh import refresh_schema
 from spawn.domain.errors import NotFound, RegistryError
+from spawn.domain.schemas.refresh_state import RefreshStates
 from spawn.ports.schemas import FetchedSchema, SchemaState
 
 NEEDED: dict[str, Any] = {"name": "needed", "type": "integer", "required": True}
@@ -122,12 +124,12 @@ async def test_unused_numbers_are_read_once_for_each_list_though_a_refresh_fails
     refresh_version = FakeRegistry.refresh
 
     async def count(
-        registry: FakeRegistry, schema_id: str, version: int | None = None, *, kind: str = "project"
+        registry: FakeRegistry, schema_id: str, version: int | None = None, **options: Any
     ) -> FetchedSchema:
         requested.append(version)
         if version is None and is_down:
             raise RegistryError("the registry responded with status 503")
-        return await refresh_version(registry, schema_id, version, kind=kind)
+        return await refresh_version(registry, schema_id, version, **options)
 
     monkeypatch.setattr(FakeRegistry, "refresh", count)
     is_down = True
@@ -167,7 +169,7 @@ async def test_a_version_is_compared_again_once_one_before_it_renames_nothing_mo
     assert await active(dependencies) == 3
 
 
-async def test_another_content_of_the_active_number_counts_until_it_is_taken_back(
+async def test_another_content_of_the_active_number_counts_until_it_is_corrected(
     dependencies: Dependencies, fake_registry: FakeRegistry
 ) -> None:
     project = await begin(dependencies, fake_registry, AA, aa="OBSOLETE")
@@ -177,8 +179,19 @@ async def test_another_content_of_the_active_number_counts_until_it_is_taken_bac
     result = await refresh_schema(dependencies, POLICY)
     assert [o.verdict for o in result.outcomes] == [QUARANTINED, QUARANTINED]
     assert await attributes(dependencies, project) == {"aa": "OBSOLETE"}
-    fake_registry.faults = {1: MISSING}
-    result = await refresh_schema(dependencies, POLICY)
+    for fault in (MISSING, RegistryError("the registry responded with status 403")):
+        fake_registry.faults = {1: fault}
+        for state in (dependencies.refresh_states, RefreshStates()):
+            replica = msgspec.structs.replace(dependencies, refresh_states=state)
+            await refresh_schema(replica, POLICY)
+            assert await attributes(dependencies, project) == {"aa": "OBSOLETE"}
+            problem = (await get_schema_health(dependencies, POLICY)).problem
+            assert "version 1, which is not adopted, renames aa to bb" in problem
+    fake_registry.faults = {}
+    latest = fake_registry.latest
+    fake_registry.serve(1, AA)
+    fake_registry.latest = latest
+    result = await refresh_schema(dependencies, POLICY, should_retry=False)
     assert [o.verdict for o in result.outcomes] == [ADOPTED]
 
 

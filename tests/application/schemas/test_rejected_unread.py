@@ -122,7 +122,7 @@ async def test_a_version_that_may_follow_a_rename_that_nobody_has_read_hides_not
     fake_registry.latest = document
     await refresh_schema(dependencies, POLICY, should_retry=False)
     assert await attributes(dependencies, project) == {"aa": "OBSOLETE"}
-    reason = "version 2, which was rejected without being read, may rename aa"
+    reason = "version 2, which is rejected and cannot be read now, may rename aa"
     problem = (await get_schema_health(dependencies, POLICY)).problem
     assert problem.startswith(f"version 3 is quarantined: {reason}")
     assert reason in (await check_schema(dependencies, POLICY, STEWARD, document)).violation

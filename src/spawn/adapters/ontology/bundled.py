@@ -47,9 +47,15 @@ class BundledRegistry:
         return fetched_schema
 
     async def refresh(
-        self, schema_id: str, version: int | None = None, *, kind: str = PROJECT_KIND
+        self,
+        schema_id: str,
+        version: int | None = None,
+        *,
+        kind: str = PROJECT_KIND,
+        is_secondary: bool = False,
     ) -> FetchedSchema:
         """Return the bundled schema: there is no server to query."""
+        del is_secondary
         return await self.fetch(schema_id, version, kind=kind)
 
     async def list_versions(self, schema_id: str) -> tuple[int, ...] | None:

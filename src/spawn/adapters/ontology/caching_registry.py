@@ -137,10 +137,17 @@ class CachingRegistry:
         return fetched_schema
 
     async def refresh(
-        self, schema_id: str, version: int | None = None, *, kind: str = PROJECT_KIND
+        self,
+        schema_id: str,
+        version: int | None = None,
+        *,
+        kind: str = PROJECT_KIND,
+        is_secondary: bool = False,
     ) -> FetchedSchema:
         """Return the latest or one version as the registry itself serves it now."""
         key = _create_key(schema_id, version, kind)
+        if is_secondary:
+            return await self._request_and_cache(key, is_secondary=True)
         self._absent_until.pop(key, None)
         fetched_schema = await self._request(key)
         self._record_provenance(schema_id, fetched_schema.provenance)
@@ -339,9 +346,10 @@ class CachingRegistry:
             self._sources[key.schema_id].absence = None
         return fetched_schema
 
-    async def _request_and_cache(self, key: _Key) -> FetchedSchema:
+    async def _request_and_cache(self, key: _Key, *, is_secondary: bool = False) -> FetchedSchema:
         before = self._entries.get(key)
-        response = await self._client.get(key.path, etag=before.etag if before else None)
+        etag = before.etag if before else None
+        response = await self._client.get(key.path, etag=etag, is_secondary=is_secondary)
         now, fresh_until = self._clock.now(), self._monotonic() + response.max_age_s
         if response.document is None:
             if before is None:

@@ -4,10 +4,13 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
 from spawn.domain.errors import RegistryError
+
+_OPEN_DETAIL: Final = "the registry failed too often and is given time to recover"
 
 
 class CircuitState(StrEnum):
@@ -80,10 +83,19 @@ class CircuitBreaker:
             raise
         self._record_success(generation)
 
+    def check_closed(self) -> None:
+        """Check that a call which does not count may be made: it neither fails nor probes.
+
+        Raises:
+            CircuitOpen: the breaker is open or half-open.
+        """
+        if self.state is not CircuitState.CLOSED:
+            raise CircuitOpen(_OPEN_DETAIL)
+
     def _admit(self) -> int:
         state = self.state
         if state is CircuitState.OPEN:
-            raise CircuitOpen("the registry failed too often and is given time to recover")
+            raise CircuitOpen(_OPEN_DETAIL)
         if state is CircuitState.HALF_OPEN:
             if self._is_probing:
                 raise CircuitOpen("the registry is being probed after failing too often")

@@ -91,8 +91,12 @@ class RegistryClient:
             trust_env=False,
         )
 
-    async def get(self, path: str, *, etag: str | None = None) -> RegistryResponse:
+    async def get(
+        self, path: str, *, etag: str | None = None, is_secondary: bool = False
+    ) -> RegistryResponse:
         """Get the document at a path below the URL, unless that of `etag` is still current.
+
+        One that `is_secondary` is requested once, while the breaker is closed, and does not count.
 
         Raises:
             NotFound: the registry has none.
@@ -108,6 +112,9 @@ class RegistryClient:
         )
         deadline = self._monotonic() + self._timeout_s
         with _tracer.start_as_current_span("registry.get", attributes={"url.path": path}):
+            if is_secondary:
+                self.breaker.check_closed()
+                return await self._send(path, etag, deadline)
             return await retrying(self._attempt, path, etag, deadline)
 
     async def close(self) -> None:
@@ -115,21 +122,24 @@ class RegistryClient:
         await self._http.aclose()
 
     async def _attempt(self, path: str, etag: str | None, deadline: float) -> RegistryResponse:
+        with self.breaker.guard(TransientRegistryError):
+            return await self._send(path, etag, deadline)
+
+    async def _send(self, path: str, etag: str | None, deadline: float) -> RegistryResponse:
         # The time left is this attempt's own timeout, so that slowness counts as a failure.
         remaining_s = deadline - self._monotonic()
         if remaining_s <= 0:
             raise TransientRegistryError(self._timeout_detail)
-        with self.breaker.guard(TransientRegistryError):
-            try:
-                async with asyncio.timeout(remaining_s):
-                    return await self._request(f"{self._base}{path}", etag)
-            except TimeoutError:
-                raise TransientRegistryError(self._timeout_detail) from None
-            except httpx.TransportError as error:
-                detail = f"the registry cannot be reached: {describe_unreachable(error)}"
-                raise TransientRegistryError(detail) from None
-            except httpx.InvalidURL:
-                raise RegistryError("the registry redirects to a malformed address") from None
+        try:
+            async with asyncio.timeout(remaining_s):
+                return await self._request(f"{self._base}{path}", etag)
+        except TimeoutError:
+            raise TransientRegistryError(self._timeout_detail) from None
+        except httpx.TransportError as error:
+            detail = f"the registry cannot be reached: {describe_unreachable(error)}"
+            raise TransientRegistryError(detail) from None
+        except httpx.InvalidURL:
+            raise RegistryError("the registry redirects to a malformed address") from None
 
     async def _request(self, url: str, etag: str | None) -> RegistryResponse:
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}

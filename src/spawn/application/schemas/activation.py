@@ -51,6 +51,16 @@ ADOPTED: Final = frozenset({SchemaState.ACTIVE, SchemaState.RETIRED})
 """States of versions that are or were active; the others wait or were rejected."""
 
 
+_WAITING: Final = frozenset(
+    {
+        SchemaState.CANDIDATE,
+        SchemaState.MIGRATING,
+        SchemaState.QUARANTINED,
+        SchemaState.FAILED,
+    }
+)
+
+
 class SchemaPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Policy of schema adoption: the schema id, a pinned version, and the compatibility mode.
 
@@ -380,12 +390,17 @@ def find_record(
 def has_room(records: list[SchemaRecord], record: SchemaRecord) -> bool:
     """Return whether the version may be recorded; existing records may always change.
 
-    Versions quarantined before the active one was adopted do not count.
+    Those that wait for a decision count, unless they wait since before the active one was adopted,
+    and so do the contents that its number had before, of a document that changes all the time.
     """
     if find_record(records, record.schema.fingerprint, record.schema.version) is not None:
         return True
-    waiting = [r for r in records if r.state not in ADOPTED]
-    if len(waiting) < MAX_WAITING:
+    number = record.schema.version
+    replaced = [r for r in records if r.state is SchemaState.REPLACED]
+    if sum(r.schema.version == number for r in replaced) >= MAX_WAITING:
+        return False
+    waiting = [r for r in records if r.state in _WAITING]
+    if record.state not in _WAITING or len(waiting) < MAX_WAITING:
         return True
     since = max((r.recorded_at for r in records if r.state is SchemaState.ACTIVE), default=None)
     return sum(since is None or r.recorded_at >= since for r in waiting) < MAX_WAITING

@@ -6,8 +6,9 @@ administrator may approve or reject a quarantined version. The number never goes
 decision takes back a jump. The module `refresh` finds the versions.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from datetime import date
 from typing import Final
 
 import msgspec
@@ -33,7 +34,12 @@ from spawn.application.schemas.consumers import (
     find_affected,
 )
 from spawn.application.schemas.schema_subject import find_foreign_subject
-from spawn.application.schemas.unread_versions import find_unread_rejections, is_unread
+from spawn.application.schemas.unread_versions import (
+    find_passed_versions,
+    find_unread_numbers,
+    find_unread_rejections,
+    is_unread,
+)
 from spawn.domain.approvals.approval import MAX_CHANGES, CommandPreview, FieldChange
 from spawn.domain.change import Guard
 from spawn.domain.errors import (
@@ -53,7 +59,11 @@ from spawn.domain.schemas.document_parser import (
     restore_schema,
 )
 from spawn.domain.schemas.evolution.adoption_policy import judge_adoption
-from spawn.domain.schemas.evolution.column_mapping import find_left_behind, find_unread_removal
+from spawn.domain.schemas.evolution.column_mapping import (
+    PassedVersion,
+    find_left_behind,
+    find_unread_removal,
+)
 from spawn.domain.schemas.evolution.compatibility import (
     AdoptionJudgement,
     ChangeKind,
@@ -61,6 +71,7 @@ from spawn.domain.schemas.evolution.compatibility import (
     Proof,
 )
 from spawn.domain.schemas.evolution.migration_plan import MigrationPlan, plan_migration
+from spawn.domain.schemas.refresh_state import Content, DecisionBasis
 from spawn.domain.schemas.schema_status import SCHEMA_KIND
 from spawn.domain.schemas.value_readers import find_contradiction
 from spawn.ports.schemas import (
@@ -75,6 +86,9 @@ from spawn.ports.schemas import (
 _WITHDRAWABLE: Final = frozenset(
     {SchemaState.CANDIDATE, SchemaState.QUARANTINED, SchemaState.FAILED}
 )
+
+
+_GONE: Final = frozenset({SchemaState.WITHDRAWN, SchemaState.REPLACED})
 
 
 class Proposal(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,12 +231,15 @@ async def _find_waiting(
 def _list_waiting(
     records: Iterable[SchemaRecord], schema_id: str, version: int
 ) -> list[SchemaRecord]:
-    """Return the records of a number that are not adopted; withdrawn ones if all of them are."""
+    """Return the records of a number that are not adopted; withdrawn ones if all of them are.
+
+    A content that was replaced waits for nothing.
+    """
     waiting_records = [
         record
         for record in records
         if (record.schema.id, record.schema.version) == (schema_id, version)
-        and record.state not in ADOPTED
+        and record.state not in {*ADOPTED, SchemaState.REPLACED}
     ]
     published_records = [r for r in waiting_records if r.state is not SchemaState.WITHDRAWN]
     return published_records or waiting_records
@@ -273,11 +290,24 @@ async def check_schema(
         InvalidInput: the document violates a rule; each path is named.
     """
     require(principal, Scope.PROJECTS_READ, Scope.SCHEMA_ADMIN)
-    version = next_version(await dependencies.schemas.records(policy.kind))
+    records = await dependencies.schemas.records(policy.kind)
     schema = read_schema(
-        document, default_version=version, schema_id=policy.schema_id, kind=policy.kind
+        document,
+        default_version=next_version(records),
+        schema_id=policy.schema_id,
+        kind=policy.kind,
     )
-    return await _build_proposal(dependencies, policy, schema, document)
+    proposal = await _build_proposal(dependencies, policy, schema, document)
+    violation = proposal.violation or _describe_rejection(records, schema)
+    return msgspec.structs.replace(proposal, violation=violation)
+
+
+def _describe_rejection(records: list[SchemaRecord], schema: Schema) -> str:
+    """Return that a person has rejected the version, as a refresh respects; empty if nobody has."""
+    rejection = find_unread_rejections(records).get(schema.version)
+    rejection = rejection or find_record(records, schema.fingerprint, schema.version)
+    is_rejected = rejection is not None and rejection.state is SchemaState.REJECTED
+    return f"version {schema.version} was rejected: approve it" if is_rejected else ""
 
 
 async def review_schema(
@@ -311,7 +341,8 @@ async def _build_proposal(
     records = await dependencies.schemas.records(policy.kind)
     is_empty = not await has_data(dependencies, policy.kind)
     judgement = await judge_schema(dependencies, policy, schema)
-    left_behind = _describe_left_behind(dependencies, schema, records, active.schema)
+    surroundings = _find_surroundings(dependencies, records, active.schema)
+    left_behind = _describe_left_behind(schema, surroundings)
     plan = plan_migration(active.schema, schema)
     proofs = (*plan.proofs, *_rejected_type_proofs(judgement, active.schema, schema))
     is_active = schema.fingerprint == active.schema.fingerprint
@@ -352,6 +383,37 @@ async def judge_schema(
     )
 
 
+class _Surroundings(msgspec.Struct, frozen=True):
+    """The active version, and what is known of the versions that were not adopted."""
+
+    active: Schema
+    adopted_numbers: frozenset[int]
+    passed_versions: Mapping[Content, PassedVersion]
+    unread_numbers: frozenset[int]
+
+    def build_basis(self, version: int, on_date: date) -> DecisionBasis:
+        """Return the basis of a decision about a version."""
+        return DecisionBasis(
+            self.active.version,
+            on_date,
+            frozenset(content for content in self.passed_versions if content[0] < version),
+            frozenset(number for number in self.unread_numbers if number < version),
+        )
+
+
+def _find_surroundings(
+    dependencies: Dependencies, records: list[SchemaRecord], active: Schema
+) -> _Surroundings:
+    state = dependencies.refresh_states.of_kind(active.kind)
+    passed_versions = find_passed_versions(records, active, state)
+    return _Surroundings(
+        active,
+        frozenset(r.schema.version for r in records if r.state in ADOPTED),
+        passed_versions,
+        find_unread_numbers(records, passed_versions, state),
+    )
+
+
 class Adoption:
     """Adoption or quarantine of one version."""
 
@@ -366,28 +428,71 @@ class Adoption:
         self._policy = policy
         self._record = record
         self._actor = actor
+        self._known: SchemaRecord | None = None
+        self._is_decided_again = False
+        self._has_violated_proofs = False
 
     @property
     def _version(self) -> int:
         return self._record.schema.version
 
     async def adopt_or_quarantine(self, *, should_retry: bool) -> RefreshResult:
-        """Adopt or quarantine the version, unless it is already decided."""
+        """Adopt or quarantine the version, unless it is already decided.
+
+        A quarantined one is decided again if anything has changed that the decision depends on; one
+        that should be retried in any case.
+        """
         records = await self._dependencies.schemas.records(self._policy.kind)
         existing = find_record(records, self._record.schema.fingerprint, self._version)
         active = await self._dependencies.active_schema(self._policy.kind)
-        if existing is not None and _is_decided(existing, active, should_retry=should_retry):
-            return RefreshResult(
-                RefreshVerdict.UNCHANGED, f"version {self._version} is already {existing.state}"
-            )
+        if existing is not None and _is_decided(existing, active):
+            return self._build_unchanged(existing)
+        surroundings = _find_surroundings(self._dependencies, records, active.schema)
+        basis = surroundings.build_basis(self._version, self._dependencies.clock.now().date())
+        if existing is not None and existing.state is SchemaState.QUARANTINED and not should_retry:
+            if self._is_based_on(basis):
+                return self._build_unchanged(existing)
+            # The same reason is not recorded again, unless another version is active since.
+            self._known = existing if existing.recorded_at >= active.recorded_at else None
+            self._is_decided_again = True
+        position = self._dependencies.control.status().position
+        result = await self._decide(records, active, surroundings)
+        if self._has_violated_proofs:
+            basis = msgspec.structs.replace(basis, position=position)
+        self._decisions[self._content] = basis
+        return result
+
+    @property
+    def _content(self) -> Content:
+        return self._version, self._record.schema.fingerprint
+
+    @property
+    def _decisions(self) -> dict[Content, DecisionBasis]:
+        return self._dependencies.refresh_states.of_kind(self._policy.kind).decisions
+
+    def _is_based_on(self, basis: DecisionBasis) -> bool:
+        """Return whether the last decision about the version had this basis."""
+        known = self._decisions.get(self._content)
+        if known is None:
+            return False
+        if known.position is not None:
+            position = self._dependencies.control.status().position
+            basis = msgspec.structs.replace(basis, position=position)
+        return known == basis
+
+    def _build_unchanged(self, existing: SchemaRecord) -> RefreshResult:
+        detail = f"version {self._version} is already {existing.state}"
+        return RefreshResult(RefreshVerdict.UNCHANGED, detail)
+
+    async def _decide(
+        self, records: list[SchemaRecord], active: SchemaRecord, surroundings: _Surroundings
+    ) -> RefreshResult:
         is_empty = not await has_data(self._dependencies, self._policy.kind)
         violation = _find_violation(
             self._record.schema, self._policy, records, active, is_empty=is_empty
         ) or find_foreign_subject(self._record.document, self._record.schema, active.schema)
         if not (violation or is_empty):
-            violation = _describe_left_behind(
-                self._dependencies, self._record.schema, records, active.schema
-            )
+            violation = _describe_left_behind(self._record.schema, surroundings)
         if violation:
             return await self._quarantine(violation)
         if is_empty:
@@ -449,14 +554,27 @@ class Adoption:
         if not judgement.is_adoptable:
             return await self._quarantine("; ".join(judgement.violations))
         try:
+            if self._is_decided_again:
+                await self._check_proofs(active)
             return await self._migrate(active)
         except MigrationRejected as rejection:
+            self._has_violated_proofs = True
             return await self._quarantine(rejection.detail)
         except StaleVersion as stale:
             # Another replica adopted this version, or another one: the next round finds out.
             return RefreshResult(RefreshVerdict.UNCHANGED, stale.detail)
         except SpawnError as failure:
             return RefreshResult(RefreshVerdict.FAILED, failure.detail, self._record)
+
+    async def _check_proofs(self, active: SchemaRecord) -> None:
+        """Check that the stored data have been mended, before a migration is logged again.
+
+        Raises:
+            MigrationRejected: they have not.
+        """
+        plan = plan_migration(active.schema, self._record.schema)
+        if violations := await self._dependencies.schemas.check_proofs(plan.proofs, plan.kind):
+            raise MigrationRejected(violations)
 
     async def _migrate(self, active: SchemaRecord) -> RefreshResult:
         """Migrate the data from the version that the judgement was based on.
@@ -500,6 +618,8 @@ class Adoption:
         return RefreshResult(RefreshVerdict.ADOPTED, text, record)
 
     async def _quarantine(self, reason: str) -> RefreshResult:
+        if self._known is not None and self._known.reason == reason:
+            return self._build_unchanged(self._known)
         quarantined_record = msgspec.structs.replace(
             self._record, state=SchemaState.QUARANTINED, reason=reason, decision=None
         )
@@ -517,9 +637,7 @@ class Adoption:
             return
 
 
-def _is_decided(record: SchemaRecord, active: SchemaRecord, *, should_retry: bool) -> bool:
-    if record.state is SchemaState.QUARANTINED:
-        return not should_retry
+def _is_decided(record: SchemaRecord, active: SchemaRecord) -> bool:
     if record.state is SchemaState.RETIRED:
         # A newer version that was active before there were projects may be adopted again, unless
         # its number was a jump that a decision took back.
@@ -586,27 +704,16 @@ def _find_number_violation(
     return ""
 
 
-def _describe_left_behind(
-    dependencies: Dependencies, schema: Schema, records: list[SchemaRecord], active: Schema
-) -> str:
+def _describe_left_behind(schema: Schema, surroundings: _Surroundings) -> str:
     """Return which values a version would hide since it follows one that was not adopted."""
-    passed_versions = dependencies.refresh_states.of_kind(schema.kind).passed_versions
-    records = [record for record in records if record.schema.id == schema.id]
-    adopted_numbers = {r.schema.version for r in records if r.state in ADOPTED}
-    documents = [
-        (record.schema.version, record.schema.fingerprint, record.document)
-        for record in _find_passed(records)
-    ]
     left_behind = find_left_behind(
-        active,
-        passed_versions.select(documents, adopted_numbers),
+        surroundings.active,
+        surroundings.passed_versions.values(),
         schema,
-        adopted_numbers=adopted_numbers,
+        adopted_numbers=surroundings.adopted_numbers,
     )
     if left_behind is None:
-        read_numbers = passed_versions.numbers | {number for number, _, _ in documents}
-        unread_numbers = find_unread_rejections(records).keys() - read_numbers
-        return _describe_unread_removal(schema, active, unread_numbers)
+        return _describe_unread_removal(schema, surroundings)
     name, passed, new_name = left_behind.name, left_behind.version, left_behind.new_name
     return (
         f"version {passed}, which is not adopted, renames {name} to {new_name}, and version"
@@ -615,30 +722,22 @@ def _describe_left_behind(
     )
 
 
-def _describe_unread_removal(schema: Schema, active: Schema, unread_numbers: Iterable[int]) -> str:
+def _describe_unread_removal(schema: Schema, surroundings: _Surroundings) -> str:
     """Return which column a version lacks that an unread one before it may have renamed."""
-    removal = find_unread_removal(active, unread_numbers, schema)
+    removal = find_unread_removal(
+        surroundings.active,
+        surroundings.unread_numbers,
+        schema,
+        adopted_numbers=surroundings.adopted_numbers,
+    )
     if removal is None:
         return ""
     name, unread_number = removal
     return (
-        f"version {unread_number}, which was rejected without being read, may rename {name}, and"
+        f"version {unread_number}, which is rejected and cannot be read now, may rename {name}, and"
         f" version {schema.version} has no {name}: its values would be hidden. Publish it with the"
         f" alias {name}, or approve it if they may be"
     )
-
-
-def _find_passed(records: Iterable[SchemaRecord]) -> list[SchemaRecord]:
-    """Return the documents that were read and not adopted; of a number the published ones.
-
-    What the registry has withdrawn counts where it publishes nothing else under the number.
-    """
-    passed_records = [
-        record for record in records if record.state not in ADOPTED and not is_unread(record)
-    ]
-    published_records = [r for r in passed_records if r.state is not SchemaState.WITHDRAWN]
-    numbers = {record.schema.version for record in published_records}
-    return [*published_records, *(r for r in passed_records if r.schema.version not in numbers)]
 
 
 def _has_other_content(schema: Schema, records: list[SchemaRecord]) -> bool:
@@ -675,7 +774,7 @@ async def quarantine_invalid_document(
     except (MalformedBody, InvalidInput):
         raise invalid from None
     existing = find_record(records, schema.fingerprint)
-    if existing is not None and existing.state is not SchemaState.WITHDRAWN:
+    if existing is not None and existing.state not in _GONE:
         return RefreshResult(
             RefreshVerdict.UNCHANGED,
             f"version {existing.schema.version} is already {existing.state}",
@@ -716,7 +815,10 @@ async def _record_quarantine(
     dependencies: Dependencies, record: SchemaRecord, actor: str
 ) -> RefreshResult:
     if not has_room(await dependencies.schemas.records(record.schema.kind), record):
-        detail = f"{record.reason} (not recorded: {MAX_WAITING} versions wait already; reject some)"
+        detail = (
+            f"{record.reason} (not recorded: {MAX_WAITING} versions wait already, or so many"
+            " contents of its number are recorded; reject some)"
+        )
         return RefreshResult(RefreshVerdict.QUARANTINED, detail)
     try:
         await dependencies.schemas.record(record, actor=actor)

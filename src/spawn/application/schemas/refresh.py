@@ -38,6 +38,8 @@ from spawn.application.schemas.unread_versions import (
     find_rejected_numbers,
     find_unread_rejections,
     is_version_document,
+    keep_unrecorded,
+    record_content,
     record_gap,
     record_rejected,
     record_unlisted,
@@ -97,8 +99,8 @@ async def refresh_schema(
 
     One that `is_continued` goes on behind the mark of an earlier one that met as many as it may.
 
-    `should_retry` tries a quarantined version again, since the data or the mode may have changed.
-    An invalid document is quarantined, not raised.
+    `should_retry` decides every quarantined version again; without it, those of which anything has
+    changed that the decision depends on. An invalid document is quarantined, not raised.
 
     Raises:
         NotFound, RegistryError: the registry has no such schema, or its response is unusable.
@@ -119,32 +121,15 @@ async def refresh_forever(
 
     The pauses vary by a quarter either way, so that replicas do not all refresh at once.
     """
-    judged_under: int | None = None
     while True:
-        active = await _find_active_number(dependencies, policy.kind)
-        # After a decision, what is quarantined was compared with a version that is active no more.
-        should_retry = active is None or active != judged_under
-        report(await _refresh_once(dependencies, policy, should_retry=should_retry))
-        judged_under = active
+        report(await _refresh_once(dependencies, policy))
         await sleep(interval_s * random.uniform(0.75, 1.25))  # noqa: S311  # spreads load
 
 
-async def _find_active_number(dependencies: Dependencies, kind: str) -> int | None:
-    """Return the number of the active version; None if the store cannot say it."""
-    try:
-        return (await dependencies.active_schema(kind)).schema.version
-    except SpawnError:
-        return None
-
-
-async def _refresh_once(
-    dependencies: Dependencies, policy: SchemaPolicy, *, should_retry: bool
-) -> RefreshResult:
+async def _refresh_once(dependencies: Dependencies, policy: SchemaPolicy) -> RefreshResult:
     """Refresh from where the refresh before ended; the next round tries again after an error."""
     try:
-        return await refresh_schema(
-            dependencies, policy, should_retry=should_retry, is_continued=True
-        )
+        return await refresh_schema(dependencies, policy, should_retry=False, is_continued=True)
     except SpawnError as error:
         return RefreshResult(RefreshVerdict.FAILED, error.detail)
 
@@ -174,6 +159,8 @@ class _Walk:
         self._numbers: tuple[int, ...] | None = None
         self._unread: int | None = None
         self._missing_number: int | None = None
+        self._compared_number: int | None = None
+        self._absence: NotFound | None = None
         self._unread_reason = ""
         self._outcomes: list[VersionOutcome] = []
         self._results: list[RefreshResult] = []
@@ -190,7 +177,9 @@ class _Walk:
                 latest = None
                 break
             # One that the list lacks was published since, with others before it perhaps.
-            latest = await (self._consider_latest() if self._policy.pin is None else self._take())
+            latest = await (
+                self._consider_latest() if self._policy.pin is None else self._take_if_published()
+            )
             if latest is None or self._numbers is None:
                 break
         if latest is not None:
@@ -204,6 +193,8 @@ class _Walk:
         is_walked = self._policy.pin is None or self._numbers is not None
         if is_walked and self._next_mark is None:
             await self._withdraw()
+        if self._absence is not None:
+            raise self._absence
         return self._summarize()
 
     async def _go_on(self) -> None:
@@ -214,7 +205,6 @@ class _Walk:
             return
         fingerprints = self._mark.fingerprints
         self._fingerprints = {n: known for n, known in fingerprints.items() if n != active}
-        self._should_retry = self._should_retry or self._mark.should_retry
 
     async def _record_waiting(self, record: SchemaRecord) -> RefreshResult:
         """Record that the latest or pinned version waits for those before it."""
@@ -239,7 +229,7 @@ class _Walk:
 
     def _build_mark(self, active: SchemaRecord, reached: int) -> WalkMark:
         fingerprints = dict(self._fingerprints)
-        return WalkMark(active.schema.version, reached, fingerprints, self._should_retry)
+        return WalkMark(active.schema.version, reached, fingerprints)
 
     def _find_reached(self, active: int) -> int:
         """Return the number behind which this refresh begins."""
@@ -252,8 +242,7 @@ class _Walk:
         records = await self._dependencies.schemas.records(self._policy.kind)
         rejected_numbers = find_rejected_numbers(records)
         first = next((number for number in numbers if number not in rejected_numbers), None)
-        first = first or (numbers[0] if numbers else None)  # the active number is read in any case
-        if not is_empty and first and not await self._may_begin(first):
+        if not is_empty and numbers and not await self._may_begin(first):
             return False
         for number in numbers[:MAX_WALK]:
             if is_empty and await has_data(self._dependencies, self._policy.kind):
@@ -275,9 +264,13 @@ class _Walk:
             self._next_mark = self._build_mark(active, numbers[MAX_WALK - 1])
         return False
 
-    async def _may_begin(self, first: int) -> bool:
-        """Return whether the versions after the active one may be considered, from this one."""
-        return not await self._has_gap(first) and await self._compare_active()
+    async def _may_begin(self, first: int | None) -> bool:
+        """Return whether the versions after the active one may be considered, from this one.
+
+        Without one they are all rejected, and the active number is compared in any case.
+        """
+        has_gap = first is not None and await self._has_gap(first)
+        return not has_gap and await self._compare_active()
 
     async def _compare_active(self) -> bool:
         """Consider what the registry has under the active number; return whether that is known.
@@ -286,18 +279,20 @@ class _Walk:
         """
         active = (await self._dependencies.active_schema(self._policy.kind)).schema
         number = active.version
-        if not number or number in self._fingerprints:
+        if not number or number in self._fingerprints or number == self._compared_number:
             return True
-        result = await self._read_active(active)
+        self._compared_number = number
+        is_listed = number in (self._numbers or ())
+        is_needed = is_listed and not await self._is_rejected(number)
+        result = await self._read_active(active, is_needed=is_needed)
         if result is None or isinstance(result, NotFound):
-            # One that is taken back says nothing else under its number.
-            self._state.passed_versions.confirm(number)
+            # What is taken back has its last content, if that was another one.
+            self._state.failed_numbers.discard(number)
             self._fingerprints[number] = active.fingerprint
             self._missing_number = None if result is None else number
             return True
         if isinstance(result, SpawnError):
-            is_listed = number in (self._numbers or ())
-            if not is_listed or await self._is_rejected(number):
+            if not is_needed:
                 return True
             result = await self._record_unread(number, result)
             self._next_mark, self._unread = self._mark, number
@@ -321,24 +316,31 @@ class _Walk:
             await self._dependencies.schemas.records(self._policy.kind)
         )
 
-    async def _read_active(self, active: Schema) -> RefreshResult | SpawnError | None:
+    async def _read_active(
+        self, active: Schema, *, is_needed: bool
+    ) -> RefreshResult | SpawnError | None:
         """Return how another content under the active number was considered; None without one."""
-        try:
-            fetched_schema = await self._dependencies.registry.refresh(
-                self._policy.schema_id, active.version, kind=self._policy.kind
-            )
-        except InvalidSchemaDocument as invalid:
-            if not is_version_document(invalid):
-                return invalid
-            if _find_fingerprint(invalid.document) != active.fingerprint:
-                return await self._quarantine(invalid, active.version)
-        except (NotFound, RegistryError) as error:
-            return error
-        else:
-            if fetched_schema.schema.fingerprint != active.fingerprint:
-                return await self._consider(fetched_schema, active.version)
-        self._fingerprints[active.version] = active.fingerprint
+        fetched_schema = await self._read(active.version, is_secondary=not is_needed)
+        if isinstance(fetched_schema, InvalidSchemaDocument):
+            if not is_version_document(fetched_schema):
+                return fetched_schema
+            if _find_fingerprint(fetched_schema.document) != active.fingerprint:
+                return await self._quarantine(fetched_schema, active.version)
+        elif isinstance(fetched_schema, SpawnError):
+            return fetched_schema
+        elif fetched_schema.schema.fingerprint != active.fingerprint:
+            return await self._consider(fetched_schema, active.version)
+        await self._settle_active(active)
         return None
+
+    async def _settle_active(self, active: Schema) -> None:
+        """Record that the registry has the active version under its number."""
+        self._fingerprints[active.version] = active.fingerprint
+        await self._record_content(active.version, active.fingerprint)
+
+    async def _record_content(self, number: int, fingerprint: str) -> None:
+        self._state.passed_versions.drop_unrecorded(number)
+        await record_content(self._dependencies, self._policy, number, fingerprint)
 
     async def _walk_gap(self, number: int) -> bool:
         """Consider what the registry has under numbers that its list lacks before this one.
@@ -363,6 +365,7 @@ class _Walk:
             result = await self._read_and_consider(missing)
             if isinstance(result, NotFound):
                 self._state.unused_numbers.add(missing)
+                self._state.failed_numbers.discard(missing)
             if isinstance(result, NotFound) or (
                 isinstance(result, SpawnError) and await self._is_rejected(missing)
             ):
@@ -425,17 +428,39 @@ class _Walk:
 
     async def _read_and_consider(self, number: int) -> RefreshResult | SpawnError:
         """Read and consider a version; return why its document was not read, if it was not."""
+        is_rejected = await self._is_rejected(number)
+        fetched_schema = await self._read(number, is_secondary=is_rejected)
+        if isinstance(fetched_schema, InvalidSchemaDocument) and is_version_document(
+            fetched_schema
+        ):
+            return await self._quarantine(fetched_schema, number)
+        if isinstance(fetched_schema, SpawnError):
+            return fetched_schema
+        return await self._consider(fetched_schema, number)
+
+    async def _read(
+        self, number: int, *, is_secondary: bool
+    ) -> FetchedSchema | InvalidSchemaDocument | NotFound | RegistryError:
+        """Return what the registry has under a number; an error if it has no version there.
+
+        The number counts as one that cannot be read until it is, or is known to be withdrawn.
+        """
+        self._state.failed_numbers.add(number)
         try:
             fetched_schema = await self._dependencies.registry.refresh(
-                self._policy.schema_id, number, kind=self._policy.kind
+                self._policy.schema_id,
+                number,
+                kind=self._policy.kind,
+                is_secondary=is_secondary,
             )
         except InvalidSchemaDocument as invalid:
-            return (
-                await self._quarantine(invalid, number) if is_version_document(invalid) else invalid
-            )
+            if is_version_document(invalid):
+                self._state.failed_numbers.discard(number)
+            return invalid
         except (NotFound, RegistryError) as error:
             return error
-        return await self._consider(fetched_schema, number)
+        self._state.failed_numbers.discard(number)
+        return fetched_schema
 
     async def _walk_without_list(self, last: int) -> bool:
         """Consider the numbers between the active version and `last`; return whether all were read.
@@ -473,23 +498,20 @@ class _Walk:
         A server without a list may have no path of versions, or the latest one at each of them.
         """
         active = (await self._dependencies.active_schema(self._policy.kind)).schema
-        try:
-            fetched_schema = await self._dependencies.registry.refresh(
-                self._policy.schema_id, active.version, kind=self._policy.kind
-            )
-        except InvalidSchemaDocument as invalid:
-            if not is_version_document(invalid) or not _contradicts(invalid.document, active):
-                self._state.passed_versions.confirm(active.version)
-                return
-            result = await self._quarantine(invalid, active.version)
-        except (NotFound, RegistryError):
+        fetched_schema = await self._read(active.version, is_secondary=True)
+        if isinstance(fetched_schema, SpawnError) and not isinstance(
+            fetched_schema, InvalidSchemaDocument
+        ):
             return
-        else:
-            if not _contradicts(fetched_schema.document, active):
-                self._state.passed_versions.confirm(active.version)
-                return
-            result = await self._consider(fetched_schema, active.version)
-        self._add_outcome(active.version, result)
+        if _find_fingerprint(fetched_schema.document) == active.fingerprint:
+            await self._settle_active(active)
+        elif find_stated_version(fetched_schema.document) == active.version:
+            result = (
+                await self._quarantine(fetched_schema, active.version)
+                if isinstance(fetched_schema, InvalidSchemaDocument)
+                else await self._consider(fetched_schema, active.version)
+            )
+            self._add_outcome(active.version, result)
 
     def _add_outcome(self, number: int, result: RefreshResult) -> None:
         self._outcomes.append(
@@ -509,8 +531,7 @@ class _Walk:
                 self._policy.schema_id, kind=self._policy.kind
             )
         except InvalidSchemaDocument as invalid:
-            if _find_fingerprint(invalid.document) not in self._fingerprints.values():
-                await self._quarantine(invalid, None)
+            await self._consider_invalid_latest(invalid)
             return None
         if fetched_schema.schema.fingerprint in self._fingerprints.values():
             return None
@@ -525,6 +546,23 @@ class _Walk:
             return fetched_schema
         await self._consider(fetched_schema, None if self._numbers is None else number)
         return None
+
+    async def _consider_invalid_latest(self, invalid: InvalidSchemaDocument) -> None:
+        """Quarantine the latest version, after those before it where there is no list."""
+        if _find_fingerprint(invalid.document) in self._fingerprints.values():
+            return
+        number = find_stated_version(invalid.document)
+        if number is not None:
+            await self._walk_without_list(number)
+        await self._quarantine(invalid, None)
+
+    async def _take_if_published(self) -> FetchedSchema | None:
+        """Take the pinned version; one that is not published is an error once the rest is done."""
+        try:
+            return await self._take()
+        except NotFound as error:
+            self._absence = error
+            return None
 
     async def _take(self) -> FetchedSchema | None:
         """Consider the pinned version if the walk has not; return it if the list lacks it."""
@@ -591,14 +629,12 @@ class _Walk:
         before = (await self._dependencies.active_schema(kind)).schema.version
         self._fingerprints[schema.version] = schema.fingerprint
         candidate = self._build_candidate(msgspec.structs.replace(fetched_schema, schema=schema))
+        await self._record_content(schema.version, schema.fingerprint)
         if rejected := await self._keep_rejected(candidate):
             return rejected
         adoption = Adoption(self._dependencies, self._policy, candidate, self._actor)
         result = await adoption.adopt_or_quarantine(should_retry=self._should_retry)
-        self._pass_over(schema.version, candidate.document)
-        if result.verdict is RefreshVerdict.ADOPTED:
-            # What is quarantined after it was compared with an earlier version.
-            self._should_retry = True
+        await self._pass_over(schema, candidate.document)
         return self._note(self._name_gap(result, before, schema.version))
 
     async def _keep_rejected(self, record: SchemaRecord) -> RefreshResult | None:
@@ -610,27 +646,24 @@ class _Walk:
         rejection = find_unread_rejections(records).get(record.schema.version)
         if rejection is None:
             return None
-        self._pass_over(record.schema.version, record.document)
-        return self._note(await record_rejected(self._dependencies, record, rejection, self._actor))
+        result = await record_rejected(self._dependencies, record, rejection, self._actor)
+        await self._pass_over(record.schema, record.document)
+        return self._note(result)
 
-    async def _keep_rejected_invalid(
-        self, invalid: InvalidSchemaDocument, number: int
-    ) -> RefreshResult | None:
-        """Keep an invalid document of a version that was rejected unread; None if it was not."""
+    def _restore_invalid(self, invalid: InvalidSchemaDocument, number: int) -> SchemaRecord:
+        """Return the record of an invalid document if it is rejected."""
         schema = restore_schema(
             invalid.document,
             schema_id=self._policy.schema_id,
             version=number,
             kind=self._policy.kind,
         )
-        return await self._keep_rejected(
-            SchemaRecord(
-                schema=schema,
-                document=invalid.document,
-                state=SchemaState.REJECTED,
-                provenance=Provenance.LIVE,
-                recorded_at=self._dependencies.clock.now(),
-            )
+        return SchemaRecord(
+            schema=schema,
+            document=invalid.document,
+            state=SchemaState.REJECTED,
+            provenance=Provenance.LIVE,
+            recorded_at=self._dependencies.clock.now(),
         )
 
     def _build_candidate(self, fetched_schema: FetchedSchema) -> SchemaRecord:
@@ -660,21 +693,28 @@ class _Walk:
         fingerprint = _find_fingerprint(invalid.document)
         if fingerprint is None:
             raise invalid
-        if number is not None and (rejected := await self._keep_rejected_invalid(invalid, number)):
-            self._fingerprints[number] = fingerprint
-            return rejected
-        result = await quarantine_invalid_document(
-            self._dependencies, self._policy, invalid, self._actor, number
-        )
         self._fingerprints[-1 - len(self._fingerprints) if number is None else number] = fingerprint
-        if number is not None:
-            self._pass_over(number, invalid.document)
+        if number is None:
+            return self._note(await self._quarantine_invalid(invalid, None))
+        await self._record_content(number, fingerprint)
+        if rejected := await self._keep_rejected(self._restore_invalid(invalid, number)):
+            return rejected
+        result = await self._quarantine_invalid(invalid, number)
+        await self._pass_over(self._restore_invalid(invalid, number).schema, invalid.document)
         return self._note(result)
 
-    def _pass_over(self, number: int, document: bytes) -> None:
-        """Keep what later versions are compared with; those are tried again if it is new."""
-        if self._state.passed_versions.add(number, document):
-            self._should_retry = True
+    async def _quarantine_invalid(
+        self, invalid: InvalidSchemaDocument, number: int | None
+    ) -> RefreshResult:
+        return await quarantine_invalid_document(
+            self._dependencies, self._policy, invalid, self._actor, number
+        )
+
+    async def _pass_over(self, schema: Schema, document: bytes) -> None:
+        """Keep what later versions are compared with, although there is no room to record it."""
+        await keep_unrecorded(
+            self._dependencies, self._policy, schema.version, schema.fingerprint, document
+        )
 
     def _note(self, result: RefreshResult) -> RefreshResult:
         self._results.append(result)
@@ -729,12 +769,6 @@ def _is_rejected(records: Sequence[SchemaRecord], schema: Schema) -> bool:
         record.state is SchemaState.REJECTED and record.schema.fingerprint == schema.fingerprint
         for record in records
     )
-
-
-def _contradicts(document: bytes, active: Schema) -> bool:
-    """Return whether a document states the active number, and has another content."""
-    is_same = _find_fingerprint(document) == active.fingerprint
-    return not is_same and find_stated_version(document) == active.version
 
 
 def _find_fingerprint(document: bytes) -> str | None:

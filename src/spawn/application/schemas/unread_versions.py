@@ -4,11 +4,16 @@ A refresh must not pass over a version that it has not read: if that one renames
 values of the old name would be lost to its successors. Such a version is recorded as failed, so
 that health, candidates and every replica know why the refresh ended; it is read again each time.
 An administrator goes on without it by rejecting it, or over a gap by approving what follows.
+
+A registry may publish another content under a number, and later take it back. What later versions
+are compared with is the last content of each number, though the number cannot be read now, and
+after a restart: the records are the only memory of it that counts.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from datetime import datetime
 
 import msgspec
 
@@ -24,13 +29,17 @@ from spawn.application.schemas.activation import (
 )
 from spawn.domain.errors import InvalidInput, MalformedBody, SpawnError
 from spawn.domain.json_tokens import parse_object
+from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.document_parser import (
     InvalidSchemaDocument,
     compute_fingerprint,
     restore_schema,
 )
+from spawn.domain.schemas.evolution.column_mapping import PassedVersion
+from spawn.domain.schemas.refresh_state import Content, RefreshState
 from spawn.ports.schemas import Provenance, SchemaRecord, SchemaState
 
+_GONE = frozenset({SchemaState.WITHDRAWN, SchemaState.REPLACED})
 _OF_ANOTHER = frozenset({"other_version", "other_schema"})
 
 
@@ -53,15 +62,25 @@ def is_version_document(invalid: InvalidSchemaDocument) -> bool:
 def find_unread_rejections(records: Iterable[SchemaRecord]) -> dict[int, SchemaRecord]:
     """Return the rejections without a document, by number; they stand for each document of it.
 
-    An adoption of the number since then ends one: records are in the order of both.
+    An adoption of the number since then ends one.
     """
     rejections: dict[int, SchemaRecord] = {}
+    adopted_at: dict[int, datetime] = {}
     for record in records:
         if record.state is SchemaState.REJECTED and is_unread(record):
             rejections[record.schema.version] = record
         elif record.state in ADOPTED:
-            rejections.pop(record.schema.version, None)
-    return rejections
+            adopted_at[record.schema.version] = _find_instant(record)
+    return {
+        number: rejection
+        for number, rejection in rejections.items()
+        if number not in adopted_at or adopted_at[number] < _find_instant(rejection)
+    }
+
+
+def _find_instant(record: SchemaRecord) -> datetime:
+    """Return the instant of the decision about a version, or of its record without one."""
+    return record.recorded_at if record.decision is None else record.decision.decided_at
 
 
 def find_rejected_numbers(records: Sequence[SchemaRecord]) -> frozenset[int]:
@@ -76,7 +95,7 @@ def _find_rejected_documents(records: Iterable[SchemaRecord]) -> frozenset[int]:
     """
     states_by_number = defaultdict[int, set[SchemaState]](set)
     for record in records:
-        if record.state is not SchemaState.WITHDRAWN and not is_unread(record):
+        if record.state not in _GONE and not is_unread(record):
             states_by_number[record.schema.version].add(record.state)
     return frozenset(
         number for number, states in states_by_number.items() if states == {SchemaState.REJECTED}
@@ -184,7 +203,14 @@ async def _record(
     records = await dependencies.schemas.records(kind)
     active = await dependencies.active_schema(kind)
     existing = find_record(records, record.schema.fingerprint, record.schema.version)
-    failed_record = msgspec.structs.replace(record, state=SchemaState.FAILED, reason=reason)
+    is_ended = record.schema.version not in find_rejected_numbers(records)
+    failed_record = msgspec.structs.replace(
+        record,
+        state=SchemaState.FAILED,
+        reason=reason,
+        # A rejection that an adoption ended gives way to the failure of a later reading.
+        decision=existing.decision if existing is not None and is_ended else None,
+    )
     is_known = (
         existing is not None
         and (existing.state, existing.reason) == (SchemaState.FAILED, reason)
@@ -197,3 +223,75 @@ async def _record(
             await dependencies.schemas.record(failed_record, actor=actor)
     detail = f"version {record.schema.version}: {reason}"
     return RefreshResult(RefreshVerdict.FAILED, detail, failed_record)
+
+
+# -- contents -------------------------------------------------------------------------------
+
+
+def find_passed_versions(
+    records: Iterable[SchemaRecord], active: Schema, state: RefreshState
+) -> dict[Content, PassedVersion]:
+    """Return the renames of the last content of each number, unless that one is adopted."""
+    own_records = [record for record in records if record.schema.id == active.id]
+    # What was published under an adopted number before the active version was adopted is settled.
+    settled_numbers = {r.schema.version for r in own_records if r.state in ADOPTED}
+    settled_numbers.discard(active.version)
+    documents = {
+        (record.schema.version, record.schema.fingerprint): record.document
+        for record in own_records
+        if record.state not in {*ADOPTED, SchemaState.REPLACED} and not is_unread(record)
+    }
+    return {
+        content: passed_version
+        for content, passed_version in state.passed_versions.select(documents).items()
+        if content[0] not in settled_numbers and content != (active.version, active.fingerprint)
+    }
+
+
+def find_unread_numbers(
+    records: Sequence[SchemaRecord], passed: Iterable[Content], state: RefreshState
+) -> frozenset[int]:
+    """Return the rejected numbers that the last refresh could not read, or that were never read."""
+    known_numbers = {number for number, _ in passed}
+    known_numbers |= {record.schema.version for record in records if record.state in ADOPTED}
+    return frozenset(
+        number
+        for number in find_rejected_numbers(records)
+        if number in state.failed_numbers or number not in known_numbers
+    )
+
+
+async def record_content(
+    dependencies: Dependencies, policy: SchemaPolicy, number: int, fingerprint: str
+) -> None:
+    """Record that a number has this content now: others that are not adopted are replaced."""
+    records = await dependencies.schemas.records(policy.kind)
+    for record in records:
+        if record.schema.version != number or record.state in ADOPTED or is_unread(record):
+            continue
+        state = _find_state(record, is_current=record.schema.fingerprint == fingerprint)
+        if state is not record.state:
+            with suppress(SpawnError):
+                # It was adopted meanwhile, or the store cannot write: the next round finds out.
+                await dependencies.schemas.record(msgspec.structs.replace(record, state=state))
+
+
+def _find_state(record: SchemaRecord, *, is_current: bool) -> SchemaState:
+    """Return the state of a content, whose rejection holds again once it is published again."""
+    if not is_current:
+        return SchemaState.REPLACED
+    is_rejected = record.decision is not None and not record.decision.approved
+    is_back = record.state is SchemaState.REPLACED and is_rejected
+    return SchemaState.REJECTED if is_back else record.state
+
+
+async def keep_unrecorded(
+    dependencies: Dependencies, policy: SchemaPolicy, number: int, fingerprint: str, document: bytes
+) -> None:
+    """Keep in memory a content for which the records have no room."""
+    records = await dependencies.schemas.records(policy.kind)
+    passed_versions = dependencies.refresh_states.of_kind(policy.kind).passed_versions
+    if find_record(records, fingerprint, number) is None:
+        passed_versions.keep_unrecorded(number, fingerprint, document)
+    else:
+        passed_versions.drop_unrecorded(number)

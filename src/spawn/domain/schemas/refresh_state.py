@@ -1,83 +1,93 @@
 """State of the refreshes of a process: what they have read, which a dry run knows too."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from datetime import date
 
 import msgspec
 
+from spawn.domain.events.position import Position
 from spawn.domain.schemas.document_parser import read_column_aliases
 from spawn.domain.schemas.evolution.column_mapping import PassedVersion, build_successors
+
+Content = tuple[int, str]
+"""Number and fingerprint of a document."""
 
 
 class WalkMark(msgspec.Struct, frozen=True):
     """The last version that a refresh met, none of them adoptable after `active_version`.
 
-    `fingerprints` are those of the versions up to it, by number. `should_retry` says whether
-    quarantined versions after it are to be tried again.
+    `fingerprints` are those of the versions up to it, by number.
     """
 
     active_version: int
     reached: int
     fingerprints: Mapping[int, str]
-    should_retry: bool = False
+
+
+class DecisionBasis(msgspec.Struct, frozen=True):
+    """All that the decision about one version depends on, beside the version itself.
+
+    `contents` are those before it that were not adopted, and `unread_numbers` those that may rename
+    a column. `position` is that of the stored data if they violate a proof; else None.
+    """
+
+    active_version: int
+    on_date: date
+    contents: frozenset[Content]
+    unread_numbers: frozenset[int]
+    position: Position | None = None
 
 
 class PassedVersions:
-    """The renames of versions by number, as the registry served them last."""
+    """The renames of versions that were read and not adopted.
+
+    They follow from the recorded documents; those for which there is no room are kept in memory.
+    """
 
     def __init__(self) -> None:
-        self._by_number: dict[int, PassedVersion] = {}
-        self._by_content: dict[tuple[int, str], PassedVersion] = {}
+        self._by_content: dict[Content, PassedVersion] = {}
+        self._unrecorded: dict[int, tuple[str, PassedVersion]] = {}
 
-    def add(self, number: int, document: bytes) -> bool:
-        """Keep what a document that was read renames; return whether that is new."""
-        passed_version = build_passed_version(number, document)
-        is_new = self._by_number.get(number) != passed_version
-        self._by_number[number] = passed_version
-        return is_new
+    def keep_unrecorded(self, number: int, fingerprint: str, document: bytes) -> None:
+        """Keep the last content of a number, which is not recorded."""
+        self._unrecorded[number] = (fingerprint, build_passed_version(number, document))
 
-    def confirm(self, number: int) -> None:
-        """Keep that a number has no content but the adopted one, which renames nothing more."""
-        self._by_number[number] = PassedVersion(number, {})
+    def drop_unrecorded(self, number: int) -> None:
+        """Drop what is kept of a number: its last content is recorded."""
+        self._unrecorded.pop(number, None)
 
-    def select(
-        self, documents: Iterable[tuple[int, str, bytes]], adopted_numbers: Iterable[int]
-    ) -> list[PassedVersion]:
-        """Return the versions that were read, and of other numbers each recorded document.
+    def select(self, documents: Mapping[Content, bytes]) -> dict[Content, PassedVersion]:
+        """Return the versions of the recorded documents, and those that are not recorded."""
+        selected_versions = {
+            content: self._read_recorded(content, document)
+            for content, document in documents.items()
+            if content[0] not in self._unrecorded
+        }
+        for number, (fingerprint, version) in self._unrecorded.items():
+            selected_versions[number, fingerprint] = version
+        return selected_versions
 
-        A recorded one is a number, fingerprint and document; an adopted number needs none.
-        """
-        known_numbers = self._by_number.keys() | set(adopted_numbers)
-        recorded_versions = [
-            self._read_recorded(number, fingerprint, document)
-            for number, fingerprint, document in documents
-            if number not in known_numbers
-        ]
-        return [*self._by_number.values(), *recorded_versions]
-
-    def _read_recorded(self, number: int, fingerprint: str, document: bytes) -> PassedVersion:
-        key = number, fingerprint
-        if key not in self._by_content:
-            self._by_content[key] = build_passed_version(number, document)
-        return self._by_content[key]
-
-    @property
-    def numbers(self) -> frozenset[int]:
-        """The numbers that were read."""
-        return frozenset(self._by_number)
+    def _read_recorded(self, content: Content, document: bytes) -> PassedVersion:
+        if content not in self._by_content:
+            self._by_content[content] = build_passed_version(content[0], document)
+        return self._by_content[content]
 
 
 class RefreshState:
     """State of the refreshes of one kind, from one to the next.
 
     `mark` is where a refresh ended that met all it may. `unused_numbers` are those that the list
-    lacks and the registry has not. `unpublished_number` is that of the active version if the
-    registry publishes it no more.
+    lacks and the registry has not, and `failed_numbers` those whose last request had no document
+    although they may have one. `decisions` has the basis of each decision to adopt a version not.
+    `unpublished_number` is that of the active version if the registry publishes it no more.
     """
 
     def __init__(self) -> None:
         self.mark: WalkMark | None = None
         self.unused_numbers: set[int] = set()
+        self.failed_numbers: set[int] = set()
+        self.decisions: dict[Content, DecisionBasis] = {}
         self.passed_versions = PassedVersions()
         self.unpublished_number: int | None = None
         self._listed_numbers: tuple[int, ...] | None = None

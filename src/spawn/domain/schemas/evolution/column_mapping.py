@@ -130,17 +130,41 @@ def find_left_behind(
 
 
 def find_unread_removal(
-    old: Schema, unread_numbers: Iterable[int], new: Schema
+    old: Schema,
+    unread_numbers: Iterable[int],
+    new: Schema,
+    *,
+    adopted_numbers: Collection[int] = (),
 ) -> tuple[str, int] | None:
-    """Return a column that `new` removes after a version that nobody has read, and that version.
+    """Return a column that `new` lacks after a version that nobody has read, and that version.
 
-    The unread one may have renamed the column, and then the values would be in another one.
+    The unread one may have renamed the column, and then the values would be in another one. It may
+    have restored a removed one under the name of a column that `new` adds, too.
     """
-    number = min((n for n in unread_numbers if old.version <= n < new.version), default=None)
+    numbers = sorted(number for number in unread_numbers if number < new.version)
+    if not numbers:
+        return None
+    first_by_name = _find_first_numbers(old, adopted_numbers)
+    for name in _list_lost_names(old, map_columns(old, new)):
+        index = bisect_left(numbers, first_by_name[name])
+        if index < len(numbers):
+            return name, numbers[index]
+    return None
+
+
+def _list_lost_names(old: Schema, mapping: SchemaMapping) -> list[str]:
+    """Return the columns that are removed now, and those whose values an added one may have."""
     names = {column.name for column in old.governed}
-    removed_names = (c.name for c in map_columns(old, new).removed_columns if c.name in names)
-    name = None if number is None else next(removed_names, None)
-    return None if number is None or name is None else (name, number)
+    restored_names = {column.name for column in mapping.restored_columns.values()}
+    types = {c.type.name for c in mapping.added_columns if c.name not in mapping.restored_columns}
+    return [
+        *(column.name for column in mapping.removed_columns if column.name in names),
+        *(
+            retired.name
+            for retired in old.retired
+            if retired.name not in restored_names and retired.column.type.name in types
+        ),
+    ]
 
 
 def _find_first_numbers(old: Schema, adopted_numbers: Collection[int]) -> dict[str, int]:

@@ -1,0 +1,318 @@
+"""Decisions follow from the last content of each number, the rejections, and what is unread now."""
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from tests.application.fake_registry import POLICY, FakeRegistry, pinned_policy, schema_policy
+from tests.application.schemas.test_refresh import (
+    AA,
+    ADOPTED,
+    BB,
+    CC,
+    DAY,
+    QUARANTINED,
+    STEWARD,
+    active,
+    attributes,
+    begin,
+    states,
+)
+
+from spawn.adapters.local.clock import SystemClock
+from spawn.application.dependencies import Dependencies
+from spawn.application.schemas import activation
+from spawn.application.schemas.activation import RefreshResult, RefreshVerdict, get_schema_health
+from spawn.application.schemas.adoption import approve_schema, check_schema, reject_schema
+from spawn.application.schemas.refresh import refresh_forever, refresh_schema
+from spawn.domain.errors import NotFound, RegistryError
+from spawn.domain.schemas.refresh_state import RefreshStates
+from spawn.ports.schemas import SchemaState
+
+FORBIDDEN = RegistryError("the registry responded with status 403")
+PAGE = b"<!doctype html>"
+NEEDED: dict[str, Any] = {"name": "needed", "type": "integer", "required": True}
+PLAIN_BB: dict[str, Any] = {**BB, "aliases": []}
+KEEP = "keep"
+
+
+class MovedClock(SystemClock):
+    """A clock that a test moves by days."""
+
+    days = 0
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(days=self.days)
+
+
+def restart(dependencies: Dependencies) -> Dependencies:
+    """Return the dependencies of a process that has read nothing yet."""
+    return msgspec.structs.replace(dependencies, refresh_states=RefreshStates())
+
+
+async def read_problem(dependencies: Dependencies) -> str:
+    return (await get_schema_health(dependencies, POLICY)).problem
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+@pytest.mark.parametrize("is_read_first", [False, True])
+async def test_a_rejected_number_that_cannot_be_read_now_may_rename(
+    dependencies: Dependencies,
+    fake_registry: FakeRegistry,
+    *,
+    is_restarted: bool,
+    is_read_first: bool,
+) -> None:
+    """Its content was read once, and another one is withheld since."""
+    project = await begin(dependencies, fake_registry, AA, aa="PRECIOUS")
+    fake_registry.serve(2, AA, NEEDED)
+    fake_registry.faults = {} if is_read_first else {2: FORBIDDEN}
+    await refresh_schema(dependencies, POLICY)
+    await reject_schema(dependencies, POLICY, STEWARD, version=2, reason="no")
+    fake_registry.serve(2, BB, NEEDED)
+    fake_registry.serve(3, CC)
+    fake_registry.faults = {2: FORBIDDEN}
+    replica = restart(dependencies) if is_restarted else dependencies
+    await refresh_schema(replica, POLICY)
+    assert await attributes(dependencies, project) == {"aa": "PRECIOUS"}
+    reason = "version 2, which is rejected and cannot be read now, may rename aa"
+    assert (await read_problem(replica)).startswith(f"version 3 is quarantined: {reason}")
+    fake_registry.faults = {}
+    await refresh_schema(replica, POLICY, should_retry=False)
+    assert await attributes(dependencies, project) == {"aa": "PRECIOUS"}
+    assert "version 2, which is not adopted, renames aa to bb" in await read_problem(replica)
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+@pytest.mark.parametrize(
+    "renames", [(True, False), (False, True), (True, False, True)], ids=["last", "first", "again"]
+)
+async def test_the_last_content_of_a_number_counts_once_it_is_withdrawn(
+    dependencies: Dependencies,
+    fake_registry: FakeRegistry,
+    renames: tuple[bool, ...],
+    *,
+    is_restarted: bool,
+) -> None:
+    """What it had before does not, though all of it is recorded and rejected."""
+    await begin(dependencies, fake_registry, AA, aa="A")
+    first = fake_registry.latest
+    for is_renaming in renames:
+        fake_registry.serve(2, BB if is_renaming else AA, NEEDED)
+        await refresh_schema(dependencies, POLICY)
+        if (await states(dependencies))[2] is QUARANTINED.value:
+            await reject_schema(dependencies, POLICY, STEWARD, version=2, reason="no")
+    del fake_registry.documents[2]
+    fake_registry.latest = first
+    await refresh_schema(dependencies, POLICY)
+    fake_registry.serve(3, PLAIN_BB)
+    replica = restart(dependencies) if is_restarted else dependencies
+    result = await refresh_schema(replica, POLICY)
+    expected = QUARANTINED if renames[-1] else ADOPTED
+    assert [o.verdict for o in result.outcomes] == [expected]
+
+
+@pytest.mark.parametrize("decision", [KEEP, "reject"])
+async def test_correcting_a_number_releases_what_waits_for_it(
+    dependencies: Dependencies, fake_registry: FakeRegistry, decision: str
+) -> None:
+    """The background refresh compares the later version again, whichever number it was."""
+    await begin(dependencies, fake_registry, AA, aa="OBSOLETE")
+    fake_registry.serve(1, BB)
+    latest = fake_registry.serve(2, CC)
+    await refresh_schema(dependencies, POLICY)
+    if decision != KEEP:
+        await reject_schema(dependencies, POLICY, STEWARD, version=1, reason="a slip")
+    unchanged = await refresh_schema(dependencies, POLICY, should_retry=False)
+    assert {o.verdict for o in unchanged.outcomes} == {RefreshVerdict.UNCHANGED}
+    fake_registry.serve(1, AA)
+    fake_registry.latest = latest
+    await refresh_schema(dependencies, POLICY, should_retry=False)
+    assert await active(dependencies) == 2
+    assert await read_problem(dependencies) == ""
+
+
+async def test_a_rejection_holds_again_once_its_content_is_published_again(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    await begin(dependencies, fake_registry, AA)
+    fake_registry.serve(2, AA, NEEDED)
+    await refresh_schema(dependencies, POLICY)
+    await reject_schema(dependencies, POLICY, STEWARD, version=2, reason="no")
+    fake_registry.serve(2, AA, NEEDED, "two")
+    await refresh_schema(dependencies, POLICY)
+    assert (await read_problem(dependencies)).startswith("version 2 is quarantined: ")
+    fake_registry.serve(2, AA, NEEDED)
+    await refresh_schema(dependencies, POLICY)
+    states_of_two = [r.state for r in await dependencies.schemas.records() if r.schema.version == 2]
+    assert states_of_two == [SchemaState.REJECTED, SchemaState.REPLACED]
+    assert await read_problem(dependencies) == ""
+
+
+async def test_versions_that_were_decided_leave_room_for_others(
+    dependencies: Dependencies, fake_registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only those that wait for a decision count."""
+    monkeypatch.setattr(activation, "MAX_WAITING", 2)
+    await begin(dependencies, fake_registry, AA)
+    for number in range(2, 6):
+        fake_registry.serve(number, AA, NEEDED, f"c{number}")
+        await refresh_schema(dependencies, POLICY)
+        await reject_schema(dependencies, POLICY, STEWARD, version=number, reason="no")
+    fake_registry.serve(6, AA, "six")
+    fake_registry.faults = {6: FORBIDDEN}
+    await refresh_schema(dependencies, POLICY)
+    assert (await read_problem(dependencies)).startswith("version 6 is failed: it is listed, but")
+    await reject_schema(dependencies, POLICY, STEWARD, version=6, reason="never published")
+
+
+async def test_contents_of_a_document_that_changes_all_the_time_are_limited(
+    dependencies: Dependencies, fake_registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activation, "MAX_WAITING", 3)
+    await begin(dependencies, fake_registry, AA)
+    for number in range(6):
+        fake_registry.serve(2, AA, NEEDED, description=f"built {number}")
+        result = await refresh_schema(dependencies, POLICY)
+    assert "so many contents of its number are recorded" in result.detail
+    assert len(await dependencies.schemas.records()) == 4
+
+
+async def test_a_version_that_was_too_early_is_adopted_once_the_sunset_has_passed(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    clock = MovedClock()
+    moved = msgspec.structs.replace(dependencies, clock=clock)
+    required = {**AA, "required": True}
+    await begin(moved, fake_registry, required, aa="A")
+    sunset = str(clock.now().date() + 2 * DAY)
+    fake_registry.serve(2, {**required, "deprecated": True, "sunset": sunset})
+    await refresh_schema(moved, POLICY)
+    fake_registry.serve(3, "other")
+    results: list[RefreshResult] = []
+
+    async def pause(_: float) -> None:
+        clock.days += len(results) % 2  # every day is met twice
+        if len(results) == 5:
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await refresh_forever(moved, POLICY, report=results.append, sleep=pause)
+    same = RefreshVerdict.UNCHANGED
+    assert [result.verdict for result in results] == [QUARANTINED, same, same, ADOPTED, same]
+
+
+@pytest.mark.parametrize("fault", [FORBIDDEN, PAGE], ids=["forbidden", "a page"])
+async def test_an_approval_ends_the_rejection_of_a_number_and_another_one_begins_it_again(
+    dependencies: Dependencies, fake_registry: FakeRegistry, fault: Any
+) -> None:
+    await begin(dependencies, fake_registry, AA)
+    fake_registry.serve(2, AA, "two")
+    fake_registry.faults = {2: fault}
+    await refresh_schema(dependencies, POLICY)
+    await reject_schema(dependencies, POLICY, STEWARD, version=2, reason="no")
+    fake_registry.faults = {}
+    await approve_schema(dependencies, POLICY, STEWARD, version=2, reason="served after all")
+    fake_registry.serve(3, AA, "two", "three")
+    fake_registry.faults = {2: fault}
+    await refresh_schema(dependencies, POLICY)
+    assert (await read_problem(dependencies)).startswith("version 2 is failed: it is listed, but")
+    await reject_schema(dependencies, POLICY, STEWARD, version=2, reason="go on without it")
+    await refresh_schema(dependencies, POLICY)
+    assert await active(dependencies) == 3
+    assert await read_problem(dependencies) == ""
+
+
+async def test_adopted_versions_are_not_passed_over_in_any_mode(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    """The end in mode none is that of a restarted process."""
+    policy = schema_policy(mode="none")
+    plain = {"name": "bb", "type": "string(9)"}
+    project = await begin(dependencies, fake_registry, AA, plain, aa="A", bb="B")
+    fake_registry.serve(2, plain)
+    await refresh_schema(dependencies, policy, should_retry=False)
+    fake_registry.serve(3, {**CC, "aliases": ["bb", "aa"]})
+    await refresh_schema(dependencies, policy, should_retry=False)
+    fake_registry.serve(4, {"name": "dd", "type": "string(9)", "aliases": ["cc", "bb"]})
+    await refresh_schema(dependencies, policy, should_retry=False)
+    assert await active(dependencies) == 4
+    assert await attributes(dependencies, project) == {"dd": "B"}
+
+
+@pytest.mark.parametrize("is_unread", [False, True])
+async def test_a_rejected_version_may_restore_a_removed_column(
+    dependencies: Dependencies, fake_registry: FakeRegistry, *, is_unread: bool
+) -> None:
+    await begin(dependencies, fake_registry, AA, "zz", aa="PRECIOUS")
+    fake_registry.serve(2, "zz")
+    await refresh_schema(dependencies, POLICY)
+    fake_registry.serve(3, "zz", BB, NEEDED)
+    fake_registry.faults = {3: FORBIDDEN} if is_unread else {}
+    await refresh_schema(dependencies, POLICY)
+    await reject_schema(dependencies, POLICY, STEWARD, version=3, reason="no")
+    fake_registry.serve(4, "zz", "another")
+    await refresh_schema(dependencies, POLICY)
+    assert await active(dependencies) == 4  # no value of aa could be in a date
+    fake_registry.serve(5, "zz", "another", PLAIN_BB)
+    await refresh_schema(dependencies, POLICY)
+    assert await active(dependencies) == 4
+
+
+async def test_without_a_list_an_invalid_latest_version_holds_up_none_before_it(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    await begin(dependencies, fake_registry, AA)
+    fake_registry.has_list = False
+    fake_registry.serve(2, AA, "two")
+    fake_registry.serve(3, {"name": "Bad name"})
+    await refresh_schema(dependencies, POLICY)
+    assert await active(dependencies) == 2
+    assert (await read_problem(dependencies)).startswith("version 3 is quarantined: ")
+
+
+async def test_a_dry_run_knows_that_a_number_was_rejected(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    await begin(dependencies, fake_registry, AA)
+    document = fake_registry.serve(2, AA, "two")
+    fake_registry.faults = {2: FORBIDDEN}
+    await refresh_schema(dependencies, POLICY)
+    assert (await check_schema(dependencies, POLICY, STEWARD, document)).is_adoptable
+    await reject_schema(dependencies, POLICY, STEWARD, version=2, reason="no")
+    for _ in range(2):
+        proposal = await check_schema(dependencies, POLICY, STEWARD, document)
+        assert (proposal.is_adoptable, proposal.violation) == (
+            False,
+            "version 2 was rejected: approve it",
+        )
+        fake_registry.faults = {}
+        await refresh_schema(dependencies, POLICY)
+
+
+async def test_a_rejected_number_behind_a_gap_is_no_complaint_again(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    await begin(dependencies, fake_registry, AA)
+    fake_registry.serve(5, AA, "five")
+    fake_registry.listed = (5,)
+    await refresh_schema(dependencies, POLICY)
+    await reject_schema(dependencies, POLICY, STEWARD, version=5, reason="no")
+    assert (await refresh_schema(dependencies, POLICY)).verdict is RefreshVerdict.UNCHANGED
+    assert await read_problem(dependencies) == ""
+
+
+async def test_versions_are_withdrawn_before_a_pin_that_is_not_published(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    await begin(dependencies, fake_registry, AA)
+    first = fake_registry.latest
+    fake_registry.serve(2, AA, NEEDED)
+    await refresh_schema(dependencies, POLICY)
+    del fake_registry.documents[2]
+    fake_registry.latest = first
+    with pytest.raises(NotFound):
+        await refresh_schema(dependencies, pinned_policy(7))
+    assert (await states(dependencies))[2] is SchemaState.WITHDRAWN
