@@ -360,6 +360,39 @@ async def _size_of(deliveries: Deliveries, number: int) -> int:
     return number * (ENTRY_BYTES + len(page.entries[0].document))
 
 
+def test_a_full_room_behind_a_slow_event_is_waited_for_without_rounds(
+    play: Callable[[Scenario], None],
+) -> None:
+    """Rounds without a change would take the whole processor until the receiver responds."""
+
+    async def scenario(deliveries: Deliveries) -> None:
+        publisher = TimedPublisher(concurrency=8)
+        publisher.latency_s = HOUR_S
+        policy = RetryPolicy(max_blocked_bytes=await _size_of(deliveries, 3))
+        async with deliveries.run(publisher, policy) as delivery:
+            rounds, next_batch = 0, delivery._next_batch
+
+            def count_round() -> list[JournalEntry]:
+                nonlocal rounds
+                rounds += 1
+                assert rounds < 10_000, "the delivery spins"
+                return next_batch()
+
+            delivery._next_batch = count_round  # type: ignore[method-assign]
+            for _ in range(9):
+                await deliveries.writer.write("a")
+            await asyncio.sleep(HOUR_S / 2)
+            assert delivery._blocked_bytes >= policy.max_blocked_bytes
+            assert len(delivery._ready) > 0
+            before = rounds
+            await asyncio.sleep(HOUR_S / 4)
+            assert rounds - before <= HOUR_S / 4 / 60
+            await asyncio.sleep(20 * HOUR_S)
+        assert sorted(name for _, name in publisher.accepted) == [*["a"] * 9, "p99"]
+
+    play(scenario)
+
+
 def test_many_failures_and_successes_leak_no_room(play: Callable[[Scenario], None]) -> None:
     """Each way of an event through the queue gives back what it took."""
 

@@ -306,10 +306,11 @@ class PublisherDelivery:
 
     def _max_wait_s(self) -> float:
         """Return the longest time until there may be something to send."""
-        has_work = (self._ready or self._schedule) and not self.is_stopped
+        # New events beyond the room for blocked ones wait until something else settles.
+        has_work = (self._can_take_new() or self._schedule) and not self.is_stopped
         if len(self._publish_tasks) >= self._max_tasks() or not has_work:
             return _IDLE_S
-        due_at = self._schedule[0][0] if self._schedule and not self._can_take_new() else _NOW
+        due_at = _NOW if self._can_take_new() else self._schedule[0][0]
         return max(due_at, self._paused_until, self._retry_after_until) - _time_s()
 
     # -- batches ----------------------------------------------------------------------------
