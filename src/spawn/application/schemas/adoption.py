@@ -6,6 +6,7 @@ administrator may approve or reject a quarantined version. The number never goes
 decision takes back a jump. The module `refresh` finds the versions.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import date
@@ -291,7 +292,8 @@ async def check_schema(
     """
     require(principal, Scope.PROJECTS_READ, Scope.SCHEMA_ADMIN)
     records = await dependencies.schemas.records(policy.kind)
-    schema = read_schema(
+    schema = await asyncio.to_thread(
+        read_schema,
         document,
         default_version=next_version(records),
         schema_id=policy.schema_id,

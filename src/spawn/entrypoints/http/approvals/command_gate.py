@@ -49,7 +49,7 @@ from spawn.entrypoints.http.protocol.idempotency import (
     render_stored_response,
 )
 from spawn.entrypoints.http.protocol.operation import IDEMPOTENCY_KEY, Approvable, Operation
-from spawn.entrypoints.http.protocol.request import StrictRequest
+from spawn.entrypoints.http.protocol.request import StrictRequest, read_document
 from spawn.entrypoints.http.protocol.response import NO_STORE, Header, Response, json_response
 from spawn.entrypoints.http.protocol.route import Result, Route
 from spawn.entrypoints.http.state import HttpState, StateKey
@@ -131,7 +131,7 @@ class _Command:
             return stored_response
         policy = request.http_state.approval_policy
         rules = policy.rules_for(self._route.operation.id)
-        tokens = parse_object(body) if has_body else {}
+        tokens = await read_document(parse_object, body) if has_body else {}
         needs = needs_approval(rules, self._approvable.facts, tokens, principal)
         kind, amount = read_facts(self._approvable.facts, tokens)
         text = CommandText(

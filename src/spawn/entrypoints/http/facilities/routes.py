@@ -60,7 +60,7 @@ from spawn.entrypoints.http.protocol.query_params import (
     read_limit,
     read_moment,
 )
-from spawn.entrypoints.http.protocol.request import StrictRequest
+from spawn.entrypoints.http.protocol.request import StrictRequest, read_document
 from spawn.entrypoints.http.protocol.response import Header, Response
 from spawn.entrypoints.http.protocol.route import Result, Route, page_result, route
 from spawn.entrypoints.http.schemas.version_headers import build_active_headers, read_served_version
@@ -124,7 +124,7 @@ _WRITE_HEADERS: Final = (*_READ_HEADERS, "Spawn-Warnings")
         "`lender_steps` on those of the lenders that it names."
     ),
     parameters=(IDEMPOTENCY_KEY,),
-    body=Body("FacilityInput", example=EXAMPLE),
+    body=Body("FacilityInput", example=EXAMPLE, has_many_values=True),
     returns=Success(FacilityView, "Created.", status=201, headers=("Location", *_WRITE_HEADERS)),
     problems=COMMAND_PROBLEMS,
     approval=Approvable(CommandFacts(kind="kind", amount="commitment")),
@@ -140,7 +140,8 @@ async def post_facility(request: StrictRequest, project_id: str) -> Response:
         epoch = (await dependencies.reads.position()).epoch
         schema = (await dependencies.active_schema(FACILITY_KIND)).schema
         today = dependencies.clock.now().date()
-        facility = read_facility(body, compile_schema(schema), today)
+        validator = compile_schema(schema)
+        facility = await read_document(lambda text: read_facility(text, validator, today), body)
         headers = await _build_headers(dependencies, schema, facility.governed_input)
         context = FinanceContext(
             receipt=attempt.receipt(epoch, 201, headers), traceparent=request.context.traceparent
@@ -199,6 +200,7 @@ async def _respond(
         "FacilityPatch",
         media_types=("application/merge-patch+json", JSON),
         example={"commitment": "95000000.00"},
+        has_many_values=True,
     ),
     returns=Success(FacilityView, "Amended.", headers=_WRITE_HEADERS),
     problems=(*COMMAND_PROBLEMS, "stale_version", "precondition_required"),
@@ -221,7 +223,8 @@ async def patch_facility(request: StrictRequest, facility_id: str) -> Response:
         epoch = (await dependencies.reads.position()).epoch
         schema = (await dependencies.active_schema(FACILITY_KIND)).schema
         today = dependencies.clock.now().date()
-        patch = read_facility_patch(body, compile_schema(schema), today)
+        validator = compile_schema(schema)
+        patch = await read_document(lambda text: read_facility_patch(text, validator, today), body)
         headers = await _build_headers(dependencies, schema, patch.governed_input)
         context = FinanceContext(
             expected_version=version,

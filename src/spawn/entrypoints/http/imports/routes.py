@@ -40,6 +40,7 @@ from spawn.domain.errors import (
 from spawn.domain.imports.import_state import IMPORT_KIND, FileFormat, ImportKind
 from spawn.domain.imports.mapping import MAPPING_KIND, ImportMapping
 from spawn.domain.imports.mapping_reader import read_mapping
+from spawn.domain.json_tokens import parse_object
 from spawn.domain.lineage.run import PARENT_HEADER
 from spawn.domain.principal import Scope
 from spawn.domain.query import Filter, Operator, Query, Sort
@@ -82,7 +83,7 @@ from spawn.entrypoints.http.protocol.query_params import (
     read_choice,
     read_limit,
 )
-from spawn.entrypoints.http.protocol.request import StrictRequest
+from spawn.entrypoints.http.protocol.request import StrictRequest, read_document
 from spawn.entrypoints.http.protocol.response import (
     NO_CACHE,
     Header,
@@ -162,14 +163,15 @@ _MAPPING_EXAMPLE: Final = {
             "header",
         ),
     ),
-    body=Body(ImportMappingView, example=_MAPPING_EXAMPLE),
+    body=Body(ImportMappingView, example=_MAPPING_EXAMPLE, has_many_values=True),
     returns=Success(ImportMappingView, "Replaced, or unchanged", headers=("ETag",)),
     also=(Success(ImportMappingView, "Created", status=201, headers=("ETag", "Location")),),
     problems=(*BODY_PROBLEMS, "stale_version", "precondition_required"),
 )
 async def put_import_mapping(request: StrictRequest, name: str) -> Result:
     """Create or replace an import mapping."""
-    mapping = read_mapping(name, await request.read_json_object())
+    body = await request.read_body()
+    mapping = await read_document(lambda text: read_mapping(name, parse_object(text)), body)
     version = await _read_expected_version(request, name)
     try:
         result = await put_mapping(

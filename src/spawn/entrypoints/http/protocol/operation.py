@@ -124,6 +124,8 @@ DRY_RUN: Final = Parameter(
 class Body(msgspec.Struct, frozen=True):
     """A request body, in one of its media types; `max_bytes` replaces the service's limit.
 
+    With `has_many_values` its lists may have more values than the event loop reads at once: the
+    handler reads it on a thread, and its size alone is bounded.
     `example` is the typical one, `further_examples` are others by name, `file_examples` those of
     media types that are files.
     """
@@ -134,6 +136,7 @@ class Body(msgspec.Struct, frozen=True):
     further_examples: Mapping[str, Any] = {}
     file_examples: Mapping[str, str] = {}
     max_bytes: int | None = None
+    has_many_values: bool = False
 
 
 class Success(msgspec.Struct, frozen=True):

@@ -33,7 +33,7 @@ from spawn.entrypoints.http.protocol.operation import (
     Success,
 )
 from spawn.entrypoints.http.protocol.query_params import AFTER, LIMIT, read_choice, read_limit
-from spawn.entrypoints.http.protocol.request import StrictRequest
+from spawn.entrypoints.http.protocol.request import StrictRequest, read_document
 from spawn.entrypoints.http.protocol.route import Result, Route, page_result, route
 from spawn.entrypoints.http.schemas.routes import (
     TAG,
@@ -134,6 +134,7 @@ async def read_schema_candidate(
             "name": "Projects",
             "columns": [{"name": "hub_height_m", "type": "decimal(6,2)", "unit": "m"}],
         },
+        has_many_values=True,
     ),
     returns=Success(ProposalView, "The proposal."),
     problems=("not_found", *BODY_PROBLEMS, "deadline_exceeded"),
@@ -144,7 +145,7 @@ async def post_schema_check(request: StrictRequest, schema_id: str) -> ProposalV
     mode = read_choice(request.query, "mode", CompatibilityMode) or policy.mode
     policy = msgspec.structs.replace(policy, mode=mode)
     document = await request.read_body()
-    parse_object(document)
+    await read_document(parse_object, document)
     proposal = await check_schema(request.dependencies, policy, request.principal, document)
     return ProposalView.of_proposal(proposal)
 
