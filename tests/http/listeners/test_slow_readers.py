@@ -1,4 +1,4 @@
-"""Clients that read a stream slowly and steadily, over TCP and a Unix socket."""
+"""Clients that read a stream slowly and steadily, and those that read nothing more."""
 
 import asyncio
 import contextlib
@@ -12,6 +12,7 @@ import tenacity
 from tests.loopback import free_port
 from tests.virtual_time import run_in_virtual_time
 
+from spawn.entrypoints.http.reading_watch import CONFIRMATION_S, ReadingWatch
 from spawn.entrypoints.http.server import DrainingServer, Listener, build_server
 from spawn.entrypoints.settings import Settings
 
@@ -96,3 +97,32 @@ def test_a_client_that_reads_no_stream_is_disconnected_in_a_minute(
             connection.close()
 
     run_in_virtual_time(case(), delivery_s=0.001)
+
+
+class IdleTls:
+    """A TLS connection that is closed, with nothing to read; its client does not confirm it."""
+
+    def __init__(self) -> None:
+        self.aborted_s: list[float] = []
+
+    def get_extra_info(self, name: str) -> object:
+        return self if name == "sslcontext" else None
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def is_closing(self) -> bool:
+        return True
+
+    def abort(self) -> None:
+        self.aborted_s.append(asyncio.get_running_loop().time())
+
+
+def test_an_idle_client_has_one_time_to_confirm_the_end() -> None:
+    async def case() -> None:
+        transport = IdleTls()
+        ReadingWatch(transport, asyncio.get_running_loop(), 1024).start()
+        await asyncio.sleep(60)
+        assert transport.aborted_s == [CONFIRMATION_S]
+
+    run_in_virtual_time(case())

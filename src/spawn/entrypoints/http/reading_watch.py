@@ -99,16 +99,22 @@ class ReadingWatch:
         return waits or (self._has_tls and self._count_queued_bytes() > 0)
 
     def _schedule(self) -> None:
-        interval_s = STALLED_S / _CHECKS
-        if self._has_tls and self.transport.is_closing():
+        interval_s, check = STALLED_S / _CHECKS, self._check
+        if self._is_ending():
             interval_s = min(interval_s, CONFIRMATION_S)
-        self._timer = self._loop.call_later(interval_s, self._check)
+            if not self.has_unread():
+                interval_s, check = CONFIRMATION_S, self._end
+        self._timer = self._loop.call_later(interval_s, check)
+
+    def _is_ending(self) -> bool:
+        """Whether the client has yet to confirm the end of a TLS connection."""
+        return self._has_tls and bool(self.transport.is_closing())
 
     def _check(self) -> None:
         self._timer = None
         if not self.has_unread():
-            if self._has_tls and self.transport.is_closing():
-                self._timer = self._loop.call_later(CONFIRMATION_S, self._end)
+            if self._is_ending():
+                self._schedule()
             return
         read_bytes = self._count_read_bytes() - self._read_bytes
         if read_bytes >= self._least_bytes_s * STALLED_S:
