@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import re
 import socket
+import struct
 import threading
 from typing import Any
 
@@ -60,6 +62,12 @@ def send(service: Service, line: str, body: object = None, fields: str = "") -> 
     return connection
 
 
+def reset(connection: socket.socket) -> None:
+    """Close the connection with a reset instead of an end."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
 def wait_until_left(client: httpx.Client) -> None:
     """Wait until the connection of this client is the only one."""
     for attempt in tenacity.Retrying(
@@ -80,7 +88,7 @@ def test_a_command_whose_client_leaves_runs_to_its_end(
         fields = "If-Match: *\r\n"
         connection = send(service, f"PATCH {path}", {"project_name": "Sierra"}, fields)
         assert reads.has_begun.wait(20)
-        connection.close()
+        reset(connection)
         wait_until_left(client)
         assert not reads.has_ended.is_set()
         reads.release()
@@ -89,6 +97,42 @@ def test_a_command_whose_client_leaves_runs_to_its_end(
         ):
             with attempt:
                 assert client.get(path).json()["project_name"] == "Sierra"
+
+
+@pytest.mark.parametrize(
+    ("follower", "status"), [("", 0), ("GET {path} HTTP/1.1", 200), ("no request", 400)]
+)
+def test_a_command_whose_client_ends_its_half_has_its_response(
+    start: Start, monkeypatch: pytest.MonkeyPatch, follower: str, status: int
+) -> None:
+    service = start()
+    with service.client() as client:
+        path = client.post(PROJECTS, json=WIND).headers["location"]
+        reads = SlowReads(monkeypatch)
+        fields = "If-Match: *\r\n"
+        with send(service, f"PATCH {path}", {"project_name": "Sierra"}, fields) as connection:
+            if follower:
+                line = follower.format(path=path)
+                connection.sendall(f"{line}\r\nHost: localhost\r\n\r\n".encode())
+            assert reads.has_begun.wait(20)
+            connection.shutdown(socket.SHUT_WR)
+            reads.release()
+            received = b"".join(iter(lambda: connection.recv(65_536), b""))
+        statuses = [int(text) for text in re.findall(rb"HTTP/1\.1 (\d{3}) ", received)]
+        assert statuses == ([200, status] if follower else [200])
+        assert client.get(path).json()["project_name"] == "Sierra"
+        wait_until_left(client)
+
+
+def test_half_a_request_whose_client_ends_its_half_has_no_response(start: Start) -> None:
+    service = start()
+    with service.client() as client:
+        fields = "Transfer-Encoding: chunked\r\nContent-Type: application/json\r\n"
+        with send(service, f"POST {PROJECTS}", fields=fields) as connection:
+            connection.sendall(b"2\r\n{}\r\n")
+            connection.shutdown(socket.SHUT_WR)
+            assert connection.recv(65_536) == b""
+        wait_until_left(client)
 
 
 def test_a_read_whose_client_leaves_ends(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

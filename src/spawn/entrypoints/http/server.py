@@ -56,6 +56,7 @@ _COPIED_BYTES: Final = 16 * 1024
 _PROBES: Final = frozenset({"/monitoring/live", "/monitoring/ready"})
 """Paths that are served on connections beyond the limits too."""
 
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _VERSIONS: Final = frozenset({"1.1", "1.0"})
 _BODILESS: Final = frozenset({204, 304})
 _NOT_IN_NAMES: Final = bytes({*range(0x21), 0x7F, *b'()<>@,;:\\"[]={}', *range(0x41, 0x5B)})
@@ -242,7 +243,7 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
             self.app = cast("Any", self._respond_overloaded)
             if len(self.connections) - self.places.in_use > SURPLUS_CONNECTIONS:
                 self._close()
-        self._is_lingering = self._is_pausing = False
+        self._is_lingering = self._is_pausing = self._has_ended = False
         self._held_data: list[bytes] = []
         self._linger_bytes = LINGER_BYTES
         self._rejection: Response | None = None
@@ -270,6 +271,7 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         if not self._is_pausing:
             self.flow.resume_reading()
         self._handle_data(data)
+        self._close_if_served()
 
     def _handle_data(self, data: bytes) -> None:
         """Count the bytes outside complete heads and bodies; trailer fields count too."""
@@ -302,9 +304,36 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         if self.transport.is_closing():
             self._reading.start()
 
-    def eof_received(self) -> None:
-        """Watch that a client that sends no more reads the rest."""
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's returns None
+        """Watch that a client that sends no more reads the rest; return whether it gets more.
+
+        A client that leaves ends its half too. A read may end for it, but the response to a command
+        states what was stored. TLS has no half that ends alone.
+        """
         self._reading.start()
+        if self.scheme == "https" or not (self._has_ended or self._serves_command()):
+            return False
+        self._has_ended = True
+        if self._leave is not None:
+            self._leave()
+        return True
+
+    def _serves_command(self) -> bool:
+        """Whether a whole request that may change something has no response yet, or may be held."""
+        running = self._running
+        if self._held_data:
+            return True
+        if running is None or running.response_complete or running.more_body:
+            return False
+        return running.scope["method"] not in _SAFE_METHODS
+
+    def _close_if_served(self) -> None:
+        """Close a connection whose client sends no more, unless a whole request is left."""
+        if not self._has_ended or self._is_discarding:
+            return  # a problem may be left to be sent, which ends the connection too
+        running = self._running
+        if running is None or running.response_complete or running.more_body:
+            self._close()
 
     def _close(self) -> None:
         """Close the connection once its client has read what waits for it."""
@@ -467,6 +496,7 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         if not self._in_head and self.cycle.response_complete and not self._is_discarding:
             self._stop_timer()
             self._watch_rest()
+        self._close_if_served()
 
     def _watch_rest(self) -> None:
         self._rest_bytes = 0
