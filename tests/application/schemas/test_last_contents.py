@@ -178,6 +178,7 @@ async def test_contents_of_a_document_that_changes_all_the_time_are_limited(
         result = await refresh_schema(dependencies, POLICY)
     assert "so many contents of its number are recorded" in result.detail
     assert len(await dependencies.schemas.records()) == 4
+    assert len(dependencies.refresh_states.of_kind("project").decisions) == 1
 
 
 async def test_a_version_that_was_too_early_is_adopted_once_the_sunset_has_passed(

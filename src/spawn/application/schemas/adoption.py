@@ -393,9 +393,11 @@ class _Surroundings(msgspec.Struct, frozen=True):
     passed_versions: Mapping[Content, PassedVersion]
     unread_numbers: frozenset[int]
 
-    def build_basis(self, version: int, on_date: date) -> DecisionBasis:
+    def build_basis(self, schema: Schema, on_date: date) -> DecisionBasis:
         """Return the basis of a decision about a version."""
+        version = schema.version
         return DecisionBasis(
+            schema.fingerprint,
             self.active.version,
             on_date,
             frozenset(content for content in self.passed_versions if content[0] < version),
@@ -450,7 +452,7 @@ class Adoption:
         if existing is not None and _is_decided(existing, active):
             return self._build_unchanged(existing)
         surroundings = _find_surroundings(self._dependencies, records, active.schema)
-        basis = surroundings.build_basis(self._version, self._dependencies.clock.now().date())
+        basis = surroundings.build_basis(self._record.schema, self._dependencies.clock.now().date())
         if existing is not None and existing.state is SchemaState.QUARANTINED and not should_retry:
             if self._is_based_on(basis):
                 return self._build_unchanged(existing)
@@ -461,20 +463,16 @@ class Adoption:
         result = await self._decide(records, active, surroundings)
         if self._has_violated_proofs:
             basis = msgspec.structs.replace(basis, position=position)
-        self._decisions[self._content] = basis
+        self._decisions[self._version] = basis
         return result
 
     @property
-    def _content(self) -> Content:
-        return self._version, self._record.schema.fingerprint
-
-    @property
-    def _decisions(self) -> dict[Content, DecisionBasis]:
+    def _decisions(self) -> dict[int, DecisionBasis]:
         return self._dependencies.refresh_states.of_kind(self._policy.kind).decisions
 
     def _is_based_on(self, basis: DecisionBasis) -> bool:
         """Return whether the last decision about the version had this basis."""
-        known = self._decisions.get(self._content)
+        known = self._decisions.get(self._version)
         if known is None:
             return False
         if known.position is not None:

@@ -26,12 +26,13 @@ class WalkMark(msgspec.Struct, frozen=True):
 
 
 class DecisionBasis(msgspec.Struct, frozen=True):
-    """All that the decision about one version depends on, beside the version itself.
+    """All that the decision about a content depends on.
 
     `contents` are those before it that were not adopted, and `unread_numbers` those that may rename
     a column. `position` is that of the stored data if they violate a proof; else None.
     """
 
+    fingerprint: str
     active_version: int
     on_date: date
     contents: frozenset[Content]
@@ -79,7 +80,7 @@ class RefreshState:
 
     `mark` is where a refresh ended that met all it may. `unused_numbers` are those that the list
     lacks and the registry has not, and `failed_numbers` those whose last request had no document
-    although they may have one. `decisions` has the basis of each decision to adopt a version not.
+    although they may have one. `decisions` has the basis of the last one about each number.
     `unpublished_number` is that of the active version if the registry publishes it no more.
     """
 
@@ -87,7 +88,7 @@ class RefreshState:
         self.mark: WalkMark | None = None
         self.unused_numbers: set[int] = set()
         self.failed_numbers: set[int] = set()
-        self.decisions: dict[Content, DecisionBasis] = {}
+        self.decisions: dict[int, DecisionBasis] = {}
         self.passed_versions = PassedVersions()
         self.unpublished_number: int | None = None
         self._listed_numbers: tuple[int, ...] | None = None
