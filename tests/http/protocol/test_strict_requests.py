@@ -527,3 +527,14 @@ def test_commas_in_a_text_are_no_values(client: httpx.Client, text: str) -> None
     assert response.status_code == 422
     unended = client.post("/v1/ops/projects", content=body[:-2], headers=JSON)
     assert unended.status_code == 400
+
+
+def test_named_texts_with_commas_count_once_each(client: httpx.Client) -> None:
+    largest, too_large = (
+        '{"nothing":[{' + '"a":"b,",' * values + '"a":"b"}]}' for values in (32_768, 32_769)
+    )
+    statuses = [
+        client.post("/v1/ops/projects", content=body, headers=JSON).status_code
+        for body in (largest, too_large)
+    ]
+    assert statuses == [400, 413]  # the first repeats a name

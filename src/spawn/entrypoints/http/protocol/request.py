@@ -47,9 +47,6 @@ _INVALID_TOKEN: Final = (
 RESOURCE_METADATA: Final = "/.well-known/oauth-protected-resource"
 """Path of the metadata that 401 names (RFC 9728)."""
 
-_TEXT: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
-"""A text in JSON; one without an end is all of the rest, so that each byte is read once."""
-
 _TOO_LARGE: Final = "body_too_large"
 _CHARSET: Final = re.compile(r'\s*charset\s*=\s*"?utf-8"?\s*', re.IGNORECASE)
 
@@ -245,7 +242,9 @@ def _has_too_many_values(document: bytes) -> bool:
     """Whether a document has more values than the event loop reads; commas in texts are none."""
     if document.count(b",") <= MAX_BODY_VALUES:
         return False
-    return _TEXT.sub(b"", document).count(b",") > MAX_BODY_VALUES
+    # Without escapes every other part between quotes is a text. A regular expression took 0.2 s.
+    plain = document.replace(b"\\\\", b"").replace(b'\\"', b"")
+    return b"".join(plain.split(b'"')[::2]).count(b",") > MAX_BODY_VALUES
 
 
 def _body_too_large(limit: int) -> RequestProblem:
