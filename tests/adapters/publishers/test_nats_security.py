@@ -18,6 +18,7 @@ from tests.loopback import free_port
 
 from spawn.adapters.embedded.options import PublisherOptions
 from spawn.adapters.factory import open_publisher
+from spawn.adapters.publishers.nats.nats_url import parse_nats_url
 from spawn.domain.errors import InvalidInput, Unavailable
 from spawn.testing.publisher_contract import SECRET, an_entry, publisher_options
 
@@ -294,3 +295,22 @@ class TestServers:
         subjects = [(await context.get_msg(stream, last - n)).subject for n in (1, 0)]
         await client.close()
         assert subjects == ["desk.project.created.p%2E1%20%C3%A9", "desk.project.created.p2"]
+
+
+@pytest.mark.parametrize(
+    ("address", "server"),
+    [
+        ("straße.example", "xn--strae-oqa.example:4222"),
+        ("βόλος.example:80", "xn--nxasmm1c.example:80"),
+        ("hooks.example:4223", "hooks.example:4223"),
+        ("[::1]", "[::1]:4222"),
+    ],
+)
+def test_an_international_server_is_the_domain_of_the_url(address: str, server: str) -> None:
+    """The library's resolver makes other domains of names with ß or ς."""
+    assert parse_nats_url(f"nats://{address}/desk").servers == (server,)
+
+
+def test_a_server_that_is_no_international_name_is_rejected() -> None:
+    with pytest.raises(InvalidInput, match="NATS URL"):
+        parse_nats_url("nats://☃.example/desk")

@@ -2,6 +2,7 @@
 
 from urllib.parse import SplitResult, unquote, urlsplit
 
+import httpx
 import msgspec
 
 from spawn.adapters.publishers.url import (
@@ -106,7 +107,10 @@ def _parse_servers(parts: SplitResult) -> tuple[tuple[str, ...], NatsCredentials
 def _parse_server(address: str) -> str:
     try:
         check_address(address)
-    except ValueError as failure:
+        # The A-labels of an international name: the library's resolver encodes it by IDNA 2003,
+        # which makes another domain of one with ß, ς or a joiner.
+        address = httpx.URL(f"nats://{address}").netloc.decode("ascii")
+    except (ValueError, httpx.InvalidURL) as failure:
         raise malformed_url_error(
             "A NATS URL is nats://host:port/subject.prefix, with a comma between several servers:"
             f" {failure}."
