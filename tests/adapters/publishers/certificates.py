@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 
-def write_certificate(folder: Path, name: str) -> None:
-    """Write a key and a certificate that it signed, for 127.0.0.1 and `hooks.example`."""
+def write_certificate(folder: Path, name: str, *hosts: str) -> None:
+    """Write a key and a certificate that it signed, for 127.0.0.1, `hooks.example` and hosts."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
@@ -20,7 +20,10 @@ def write_certificate(folder: Path, name: str) -> None:
     builder = builder.not_valid_before(now - timedelta(hours=1))
     builder = builder.not_valid_after(now + timedelta(hours=1))
     alternative = x509.SubjectAlternativeName(
-        [x509.IPAddress(ip_address("127.0.0.1")), x509.DNSName("hooks.example")]
+        [
+            x509.IPAddress(ip_address("127.0.0.1")),
+            *map(x509.DNSName, ("hooks.example", *hosts)),
+        ]
     )
     builder = builder.add_extension(alternative, critical=False)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)

@@ -1,6 +1,7 @@
 """The client of webhooks: kept connections, and responses that are none."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
@@ -49,8 +50,10 @@ class ScriptedServer:
         self.ended.set()
 
     @asynccontextmanager
-    async def open_client(self, connections: int = 1) -> AsyncIterator[PostClient]:
-        async with await asyncio.start_server(self.serve, "127.0.0.1", 0) as server:
+    async def open_client(
+        self, connections: int = 1, host: str = "127.0.0.1"
+    ) -> AsyncIterator[PostClient]:
+        async with await asyncio.start_server(self.serve, host, 0) as server:
             port = server.sockets[0].getsockname()[1]
             client = PostClient(
                 port, connections=connections, ssl_context=None, server_name="a.example"
@@ -60,9 +63,9 @@ class ScriptedServer:
             await asyncio.gather(*self._handlers)
 
 
-async def post(client: PostClient) -> PostResponse:
+async def post(client: PostClient, *addresses: str) -> PostResponse:
     async with asyncio.timeout(10):
-        return await client.post("127.0.0.1", REQUEST)
+        return await client.post(addresses or ("127.0.0.1",), REQUEST)
 
 
 async def test_a_connection_is_kept_for_the_next_request() -> None:
@@ -91,10 +94,19 @@ async def test_requests_at_once_have_a_connection_each_up_to_the_limit() -> None
         b"HTTP/1.1 200 OK\r\n\r\nuntil-eof",
         b"HTTP/1.1 200 OK\r\n\r\n" + bytes(MAX_RESPONSE_BYTES),
         b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n" + bytes(MAX_RESPONSE_BYTES),
+        b"HTTP/1.1 200 OK\r\ncontent-length: 90\r\n\r\nuntil-eof",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\nuntil-eof\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nno size\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2, 2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: identity\r\ncontent-length: 2\r\n\r\nok",
+        b"HTTP/1.1 103 Hints\r\ncontent-length: 0\r\n\r\nHTTP/1.1 200 OK\r\n\r\nuntil-eof",
     ],
 )
 async def test_a_connection_in_doubt_is_not_used_again(first: bytes) -> None:
-    """A second response on it would be taken for the one of the next request."""
+    """Its status decides, but a second response would be taken for that of the next request."""
     server = ScriptedServer(first, b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n")
     async with server.open_client() as client:
         assert (await post(client)).status == 200
@@ -113,11 +125,8 @@ async def test_an_interim_response_is_not_the_response() -> None:
     [
         (None, ConnectionEnded),
         (b"HTTP/1.1 200 OK\r\nuntil-eof", ConnectionEnded),
-        (b"HTTP/1.1 200 OK\r\ncontent-length: 90\r\n\r\nuntil-eof", ConnectionEnded),
-        (
-            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\nuntil-eof\r\n",
-            ConnectionEnded,
-        ),
+        (b"HTTP/1.1 103 Hints\r\n\r\nuntil-eof", ResponseMalformed),
+        (b"HTTP/1.1 2000 OK\r\n\r\n", ResponseMalformed),
         (b"220 mail.example ESMTP\r\n\r\n", ResponseMalformed),
         (b"HTTP/1.1 101 Other\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n", ResponseMalformed),
         (b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * MAX_RESPONSE_BYTES, ResponseMalformed),
@@ -131,6 +140,108 @@ async def test_what_is_no_whole_response_is_a_failure(
         with pytest.raises(failure):
             await post(client)
         assert await post(client) == (204, None)
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        b"HTTP/1.1 503 Busy\nretry-after: 7\ncontent-length: 2\n\nno",
+        b"HTTP/1.1 503 Busy\r\nretry-after: 7\ncontent-length: 2\n\r\nno",
+        b"HTTP/1.1 503 Busy\r\nx: a\r\n b\r\nretry-after: 7\r\ncontent-length: 2\r\n\r\nno",
+        b"HTTP/1.2 503 Busy\r\nretry-after: 7\r\ncontent-length: 2\r\n\r\nno",
+    ],
+)
+async def test_a_head_in_an_unusual_form_is_read(response: bytes) -> None:
+    server = ScriptedServer(response)
+    async with server.open_client() as client:
+        assert await post(client) == (503, "7")
+
+
+async def test_a_response_does_not_count_for_the_next_request() -> None:
+    server = ScriptedServer(ACCEPTED, b"nonsense\r\n\r\n")
+    async with server.open_client() as client:
+        await post(client)
+        with pytest.raises(ResponseMalformed):
+            await post(client)
+    assert server.connections == 1
+
+
+async def test_a_request_on_a_kept_connection_that_ends_is_sent_again() -> None:
+    """The receiver ended it while the request was on its way; that is no failure of its."""
+    server = ScriptedServer(ACCEPTED, None, b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n")
+    async with server.open_client() as client:
+        await post(client)
+        assert (await post(client)).status == 202
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize(
+    ("script", "requests"),
+    [((ACCEPTED, None, None), 3), ((ACCEPTED, b"HTTP/1.1 200 OK\r\nuntil-eof"), 2)],
+)
+async def test_a_request_is_sent_again_once_and_only_without_a_response(
+    script: tuple[bytes | None, ...], requests: int
+) -> None:
+    server = ScriptedServer(*script, *[ACCEPTED] * 9)
+    async with server.open_client() as client:
+        await post(client)
+        with pytest.raises(ConnectionEnded):
+            await post(client)
+    assert len(server.script) == len(script) + 9 - requests
+
+
+async def test_the_next_address_is_tried_after_one_that_cannot_be_reached() -> None:
+    server = ScriptedServer(ACCEPTED)
+    async with server.open_client() as client:
+        assert (await post(client, "127.0.0.2", "127.0.0.1")).status == 204
+
+
+async def test_an_address_that_hangs_leaves_time_for_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reached, ended = list[str](), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        address = writer.get_extra_info("sockname")[0]
+        reached.append(address)
+        if address == "127.0.0.2":
+            await reader.read()
+            ended.set()
+        writer.close()
+
+    monkeypatch.setattr(post_client, "CONNECT_S", 0.05)
+    async with await asyncio.start_server(serve, "0.0.0.0", 0) as server:  # noqa: S104 -- all of loopback
+        client = PostClient(
+            server.sockets[0].getsockname()[1],
+            connections=1,
+            ssl_context=ssl.create_default_context(),
+            server_name="a.example",
+        )
+        with pytest.raises(OSError, match=r".*"):
+            await post(client, "127.0.0.2", "127.0.0.1")
+        client.close()
+        await ended.wait()
+    assert reached == ["127.0.0.2", "127.0.0.1"]
+
+
+async def test_an_idle_connection_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(post_client, "MAX_IDLE_S", 0.01)
+    server = ScriptedServer(ACCEPTED)
+    async with server.open_client() as client:
+        await post(client)
+        async with asyncio.timeout(10):
+            await server.ended.wait()
+
+
+async def test_an_idle_connection_to_a_former_address_ends() -> None:
+    """It would count beside those to the new one."""
+    server = ScriptedServer(ACCEPTED, ACCEPTED)
+    async with server.open_client(host="0.0.0.0") as client:  # noqa: S104 -- all of loopback
+        await post(client, "127.0.0.1")
+        await post(client, "127.0.0.2")
+        async with asyncio.timeout(1):
+            await server.ended.wait()
     assert server.connections == 2
 
 

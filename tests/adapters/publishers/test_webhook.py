@@ -15,7 +15,7 @@ import pytest
 from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 from standardwebhooks import Webhook, WebhookVerificationError
 from tests.adapters.publishers.certificates import write_certificate
-from tests.adapters.publishers.conftest import NEW_SECRET, OLD_SECRET
+from tests.adapters.publishers.conftest import NEW_SECRET, OLD_SECRET, AddressBook
 from tests.adapters.publishers.receiver import Message, Receiver
 
 from spawn.adapters.embedded.options import PublisherOptions
@@ -367,12 +367,12 @@ class TestAddressGuard:
         assert receiver.messages == []
 
     async def test_a_name_without_an_address_is_a_failure_that_asks_for_no_pause(
-        self, publisher_options: PublisherOptions, monkeypatch: pytest.MonkeyPatch
+        self, publisher_options: PublisherOptions, address_book: AddressBook
     ) -> None:
-        async def resolve(*_: object, **__: object) -> list[Any]:
-            raise socket.gaierror(-2, "Name or service not known")
+        def look_up(_name: str) -> list[str]:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+        address_book.look_up = look_up
         publisher = await open_publisher("http://hooks.example/a", options=publisher_options)
         with pytest.raises(Unavailable, match=r"hooks\.example cannot be resolved") as failure:
             await publisher.publish([an_entry(1)])
@@ -410,74 +410,48 @@ class TestAddressGuard:
     ) -> None:
         ports: list[int] = []
 
-        async def resolve(_host: object, port: int, **_: object) -> list[Any]:
+        async def connect(_protocol: object, _host: object, port: int, **_: object) -> None:
             ports.append(port)
-            raise socket.gaierror(-2, "Name or service not known")
+            raise ConnectionRefusedError
 
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
-        publisher = await open_publisher(f"{scheme}://hooks.example/a", options=publisher_options)
+        monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", connect)
+        publisher = await open_publisher(f"{scheme}://127.0.0.1/a", options=publisher_options)
         with pytest.raises(Unavailable):
             await publisher.publish([an_entry(1)])
         await publisher.close()
         assert ports == [expected]
 
     async def test_the_connection_is_made_to_the_address_that_was_checked(
-        self,
-        publisher_options: PublisherOptions,
-        receiver: Receiver,
-        monkeypatch: pytest.MonkeyPatch,
+        self, publisher_options: PublisherOptions, receiver: Receiver, address_book: AddressBook
     ) -> None:
         """A name that is rebound after the check leads to no other address."""
-        names: list[str | bytes] = []
-
-        async def resolve(host: str | bytes, port: int, **_: Any) -> list[Any]:
-            names.append(host)
-            address = "127.0.0.2" if names.count("hooks.example") > 1 else "127.0.0.1"
-            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
-
-        loop = asyncio.get_running_loop()
-        monkeypatch.setattr(loop, "getaddrinfo", resolve)
+        addresses = iter(["127.0.0.1", "127.0.0.2"])
+        address_book.look_up = lambda _name: [next(addresses)]
         url = f"http://hooks.example:{receiver.port}/hooks"
         publisher = await open_publisher(url, options=publisher_options)
         assert await publisher.publish([an_entry(1)]) == ()
         await publisher.close()
-        assert [name for name in names if name in ("hooks.example", b"hooks.example")] == [
-            "hooks.example"
-        ]
+        assert address_book.names == ["hooks.example"]
         assert receiver.accepted_messages[0].headers["host"] == f"hooks.example:{receiver.port}"
 
     async def test_a_name_is_resolved_again_after_a_failure_and_after_seconds(
-        self, monkeypatch: pytest.MonkeyPatch
+        self, address_book: AddressBook, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        loop, names = asyncio.get_running_loop(), list[str]()
-
-        async def resolve(host: str, port: int, **_: Any) -> list[Any]:
-            names.append(host)
-            address = f"9.9.9.{len(names)}"
-            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
-
-        monkeypatch.setattr(loop, "getaddrinfo", resolve)
+        loop = asyncio.get_running_loop()
+        address_book.look_up = lambda _name: [f"9.9.9.{len(address_book.names)}"]
         guard, now_s = AddressGuard(()), loop.time()
-        assert [await guard.resolve("hooks.example", 443) for _ in range(3)] == ["9.9.9.1"] * 3
-        guard.forget("hooks.example", 443)
-        assert await guard.resolve("hooks.example", 443) == "9.9.9.2"
+        assert [await guard.resolve("hooks.example") for _ in range(3)] == [("9.9.9.1",)] * 3
+        guard.forget("hooks.example")
+        assert await guard.resolve("hooks.example") == ("9.9.9.2",)
         monkeypatch.setattr(loop, "time", lambda: now_s + RESOLUTION_S + 60)
-        assert await guard.resolve("hooks.example", 443) == "9.9.9.3"
+        assert await guard.resolve("hooks.example") == ("9.9.9.3",)
 
     async def test_a_receiver_that_fails_is_resolved_again(
-        self,
-        publisher_options: PublisherOptions,
-        receiver: Receiver,
-        monkeypatch: pytest.MonkeyPatch,
+        self, publisher_options: PublisherOptions, receiver: Receiver, address_book: AddressBook
     ) -> None:
         """Its name may lead elsewhere by now."""
-        ports = [1, receiver.port]
-
-        async def resolve(_host: object, port: int, **_: Any) -> list[Any]:
-            address = "127.0.0.2" if ports.pop(0) == 1 else "127.0.0.1"
-            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
-
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+        addresses = iter(["127.0.0.2", "127.0.0.1"])
+        address_book.look_up = lambda _name: [next(addresses)]
         url = f"http://hooks.example:{receiver.port}/hooks"
         publisher = await open_publisher(url, options=publisher_options)
         with pytest.raises(Unavailable, match="cannot be reached: connection refused"):
@@ -485,12 +459,22 @@ class TestAddressGuard:
         assert await publisher.publish([an_entry(1)]) == ()
         await publisher.close()
 
+    async def test_each_permitted_address_is_tried(
+        self, publisher_options: PublisherOptions, receiver: Receiver, address_book: AddressBook
+    ) -> None:
+        address_book.look_up = lambda _name: ["10.0.0.1", "127.0.0.2", "127.0.0.1"]
+        url = f"http://hooks.example:{receiver.port}/hooks"
+        publisher = await open_publisher(url, options=publisher_options)
+        assert await publisher.probe() == f"posted to {url}"
+        assert await publisher.publish([an_entry(1)]) == ()
+        await publisher.close()
+
 
 class TlsReceiver:
-    """Receiver over TLS with the certificate of `hooks.example`, which it signed itself."""
+    """Receiver over TLS with a certificate of `hooks.example` and hosts that it signed itself."""
 
-    def __init__(self, folder: Path) -> None:
-        write_certificate(folder, "hooks")
+    def __init__(self, folder: Path, *hosts: str) -> None:
+        write_certificate(folder, "hooks", *hosts)
         self.certificate = folder / "hooks.pem"
         self.names: list[str | None] = []
         self.heads: list[bytes] = []
@@ -514,12 +498,51 @@ class TlsReceiver:
 
 class TestTls:
     @pytest.fixture(autouse=True)
-    async def resolve_to_loopback(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        async def resolve(host: str | bytes, port: int, **_: Any) -> list[Any]:
-            del host
-            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+    def resolve_to_loopback(self, address_book: AddressBook) -> AddressBook:
+        return address_book
 
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+    @pytest.mark.parametrize(
+        ("host", "a_label", "idna_2003"),
+        [
+            ("straße.example", "xn--strae-oqa.example", "strasse.example"),
+            ("xn--strae-oqa.example", "xn--strae-oqa.example", "strasse.example"),
+            ("βόλος.example", "xn--nxasmm1c.example", "xn--nxasmq6b.example"),
+            ("höst.example", "xn--hst-sna.example", "other.example"),
+        ],
+    )
+    async def test_an_international_name_is_the_same_in_each_place(
+        self,
+        publisher_options: PublisherOptions,
+        tmp_path: Path,
+        address_book: AddressBook,
+        monkeypatch: pytest.MonkeyPatch,
+        host: str,
+        a_label: str,
+        idna_2003: str,
+    ) -> None:
+        """In IDNA 2003 it may be another domain, whose certificate then counted."""
+        receiver = TlsReceiver(tmp_path, a_label)
+        monkeypatch.setenv("SSL_CERT_FILE", str(receiver.certificate))
+        async with receiver.listening() as port:
+            url = f"https://{host}:{port}/a"
+            publisher = await open_publisher(url, options=publisher_options)
+            await publisher.probe()
+            assert await publisher.publish([an_entry(1)]) == ()
+            await publisher.close()
+        assert receiver.names == [a_label] * 2
+        assert address_book.names == [a_label]
+        assert f"host: {a_label}:{port}".encode() in receiver.heads[-1].lower()
+        other_folder = tmp_path / "other"
+        other_folder.mkdir()
+        other = TlsReceiver(other_folder, idna_2003)
+        monkeypatch.setenv("SSL_CERT_FILE", str(other.certificate))
+        async with other.listening() as port:
+            url = f"https://{host}:{port}/a"
+            publisher = await open_publisher(url, options=publisher_options)
+            with pytest.raises(Unavailable, match="Hostname mismatch"):
+                await publisher.publish([an_entry(1)])
+            await publisher.close()
+        assert other.heads == []
 
     async def test_a_receiver_with_a_trusted_certificate_is_reached_by_its_name(
         self,
@@ -581,6 +604,7 @@ class TestTls:
         "http://host..name/",
         "http://user@:80/",
         "http://a b/",
+        "http://☃.example/",
         "http://h/#mode=loud",
         "http://h/#colour=red",
         "http://h/#name=a&name=b",

@@ -3,15 +3,17 @@
 Through a URL its author can make the service connect to hosts that only the service can reach: its
 own ports, neighbours, the metadata service of a cloud. So the host name is resolved here, every
 address is checked, and the connection is made to the very address that was checked: what the name
-means a moment later makes no difference. A checked address is used for seconds, unless it fails.
+means a moment later makes no difference. Checked addresses are used for seconds, unless they fail
+or the next lookup hangs.
 """
 
 import asyncio
 import socket
 from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
-from typing import Final
+from typing import Final, NamedTuple
 
+from spawn.adapters.publishers.webhook.name_lookup import LookupsExhausted, NameLookups
 from spawn.adapters.publishers.webhook.special_addresses import (
     Address,
     Network,
@@ -21,7 +23,23 @@ from spawn.adapters.publishers.webhook.special_addresses import (
 from spawn.domain.errors import InvalidInput, Unavailable
 
 RESOLUTION_S: Final = 5.0
-"""Time in seconds for which an address of a host is used without another resolution."""
+"""Time in seconds for which addresses of a host are used without another lookup."""
+
+PATIENCE_S: Final = 0.5
+"""Time in seconds to wait for a lookup before the addresses of the last one are used again."""
+
+MAX_AGE_S: Final = 3_600.0
+"""Time in seconds for which addresses may be used while lookups do not end."""
+
+_lookups = NameLookups()
+
+
+class _CheckedAddresses(NamedTuple):
+    """Permitted addresses of a host, the times of their lookup and of the next."""
+
+    addresses: tuple[str, ...]
+    checked_at_s: float
+    due_at_s: float
 
 
 class AddressGuard:
@@ -29,31 +47,47 @@ class AddressGuard:
 
     def __init__(self, allowed_networks: Sequence[str]) -> None:
         self._allowed_networks = parse_networks(allowed_networks)
-        self._checked: dict[tuple[str, int], tuple[str, float]] = {}
+        self._checked: dict[str, _CheckedAddresses] = {}
 
-    async def resolve(self, host: str, port: int) -> str:
-        """Return an address of the host that webhooks may reach.
+    async def resolve(self, host: str) -> tuple[str, ...]:
+        """Return all addresses of the host that webhooks may reach.
+
+        The addresses of the last lookup are used while the next one hangs.
+
+        Args:
+            host: An address, or a name in ASCII: the A-labels of an international one.
 
         Raises:
             Unavailable: the host has no address, or none that webhooks may reach.
         """
         now_s = asyncio.get_running_loop().time()
-        checked, until_s = self._checked.get((host, port), ("", now_s))
-        if now_s < until_s:
-            return checked
-        for text in await _resolve_addresses(host, port):
-            if self.permits(ip_address(text)):
-                self._checked[host, port] = (text, now_s + RESOLUTION_S)
-                return text
-        raise Unavailable(
-            f"The name {host} has no address that webhooks may reach: it is private, loopback or"
-            " reserved; SPAWN_WEBHOOK_ALLOWED_NETWORKS can allow it.",
-            retry_after_s=0,
-        )
+        checked = self._checked.get(host)
+        if checked is not None and now_s < checked.due_at_s:
+            return checked.addresses
+        if checked is not None and now_s >= checked.checked_at_s + MAX_AGE_S:
+            checked = None
+        addresses = await _resolve_addresses(host, PATIENCE_S if checked else None)
+        if addresses is None and checked is not None:
+            self._checked[host] = checked._replace(due_at_s=now_s + RESOLUTION_S)
+            return checked.addresses
+        self._checked.pop(host, None)
+        if addresses is None:
+            raise Unavailable(f"The name {host} cannot be resolved.", retry_after_s=0)
+        permitted = tuple(text for text in addresses if self.permits(ip_address(text)))
+        if not permitted:
+            raise Unavailable(
+                f"The name {host} has no address that webhooks may reach: it is private, loopback"
+                " or reserved; SPAWN_WEBHOOK_ALLOWED_NETWORKS can allow it.",
+                retry_after_s=0,
+            )
+        self._checked[host] = _CheckedAddresses(permitted, now_s, now_s + RESOLUTION_S)
+        return permitted
 
-    def forget(self, host: str, port: int) -> None:
-        """Resolve the host again before its next delivery; its address has failed."""
-        self._checked.pop((host, port), None)
+    def forget(self, host: str) -> None:
+        """Resolve the host again before its next delivery; its addresses have failed."""
+        checked = self._checked.get(host)
+        if checked is not None:
+            self._checked[host] = checked._replace(due_at_s=0.0)
 
     def permits(self, address: Address) -> bool:
         """Return whether webhooks may reach the address, and the IPv4 address it stands for."""
@@ -66,17 +100,25 @@ class AddressGuard:
         return not is_special_purpose(address) and (ipv4 is None or self.permits(ipv4))
 
 
-async def _resolve_addresses(host: str, port: int) -> list[str]:
-    """Return the addresses of a host name; a literal address is returned unchanged."""
+async def _resolve_addresses(host: str, patience_s: float | None) -> tuple[str, ...] | None:
+    """Return the addresses of a host name, or the literal address; None without a result yet.
+
+    Raises:
+        Unavailable: the name has no address.
+    """
     try:
-        return [str(ip_address(host))]
+        return (str(ip_address(host)),)
     except ValueError:
-        loop = asyncio.get_running_loop()
+        pass
     try:
-        records = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
+        async with asyncio.timeout(patience_s):
+            return await _lookups.look_up(host)
+    except (TimeoutError, LookupsExhausted):
+        return None
+    except OSError as failure:
+        if isinstance(failure, socket.gaierror) and failure.errno == socket.EAI_AGAIN:
+            return None
         raise Unavailable(f"The name {host} cannot be resolved.", retry_after_s=0) from None
-    return [str(record[4][0]) for record in records]
 
 
 def parse_networks(texts: Sequence[str]) -> tuple[Network, ...]:

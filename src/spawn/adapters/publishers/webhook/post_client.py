@@ -6,14 +6,22 @@ the event loop ten times as much as the request itself.
 
 import asyncio
 import ssl
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final, NamedTuple, cast
 
 import httptools
 
 from spawn.adapters.publishers.http_client import MAX_RESPONSE_BYTES
 
-MAX_IDLE_S: Final = 5.0
-"""Time in seconds for which an idle connection can be used again; receivers close theirs later."""
+MAX_IDLE_S: Final = 2.0
+"""Time in seconds for which an idle connection is kept.
+
+Some receivers end theirs after 5 s or sooner, and a request that meets the end is sent twice.
+"""
+
+CONNECT_S: Final = 2.0
+"""Time in seconds to connect to an address before the next one is tried."""
 
 _FIRST_FINAL_STATUS: Final = 200
 _LENGTH_FIELDS: Final = frozenset({b"content-length", b"transfer-encoding"})
@@ -24,7 +32,7 @@ class ResponseMalformed(Exception):
 
 
 class ConnectionEnded(Exception):
-    """The receiver closed the connection before its response was complete."""
+    """The receiver closed the connection before the head of its response was complete."""
 
 
 class PostResponse(NamedTuple):
@@ -40,16 +48,21 @@ class PostClient:
     def __init__(
         self, port: int, *, connections: int, ssl_context: ssl.SSLContext | None, server_name: str
     ) -> None:
-        self._port = port
+        self.port = port
         self._ssl_context = ssl_context
         self._server_name = server_name if ssl_context else None
         self._places = asyncio.Semaphore(connections)
         self._idle: list[_Connection] = []
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._reached_address = ""
+        self._is_closed = False
 
-    async def post(self, address: str, request: bytes) -> PostResponse:
-        """Send a whole request to an address and return the response.
+    async def post(self, addresses: Sequence[str], request: bytes) -> PostResponse:
+        """Send a whole request to one of the addresses of a receiver and return the response.
 
-        A caller that gives up ends the connection.
+        A request is sent once more, on a new connection, if a kept one ends without any response:
+        receivers end idle connections at any time, and a delivery is at least once. A caller that
+        gives up ends the connection.
 
         Raises:
             OSError: there is no connection, or it was lost.
@@ -57,45 +70,94 @@ class PostClient:
             ResponseMalformed: the response is none.
         """
         async with self._places:
-            connection = self._take_idle(address) or await self._connect(address)
-            try:
-                response = await connection.exchange(request)
-            except BaseException:
-                connection.abort()
-                raise
-            if connection.is_reusable:
-                self._idle.append(connection)
-            else:
-                connection.abort()
-            return response
+            connection = self._take_idle(addresses)
+            if connection is not None:
+                try:
+                    return await self._exchange(connection, request)
+                except (ConnectionEnded, OSError):
+                    if connection.has_received:
+                        raise
+            return await self._exchange(await self._connect(addresses), request)
 
-    def _take_idle(self, address: str) -> "_Connection | None":
-        """Return the connection to the address that was used last, and end outdated ones."""
+    async def probe(self, addresses: Sequence[str]) -> None:
+        """Connect to one of the addresses and disconnect.
+
+        Raises:
+            OSError: there is no connection.
+        """
+        (await self._connect(addresses)).abort()
+
+    async def _exchange(self, connection: "_Connection", request: bytes) -> PostResponse:
+        try:
+            response = await connection.exchange(request)
+        except BaseException:
+            connection.abort()
+            raise
+        if connection.is_reusable and not self._is_closed:
+            self._idle.append(connection)
+            self._end_outdated_later()
+        else:
+            connection.abort()
+        return response
+
+    def _take_idle(self, addresses: Sequence[str]) -> "_Connection | None":
+        """Return the connection that was used last, and end outdated ones.
+
+        One to a former address of the receiver is outdated too, so that idle and busy connections
+        together are within the limit.
+        """
+        self._end_outdated(addresses)
+        return self._idle.pop() if self._idle else None
+
+    def _end_outdated(self, addresses: Sequence[str] | None = None) -> None:
         oldest_s = asyncio.get_running_loop().time() - MAX_IDLE_S
         usable = list[_Connection]()
         for connection in self._idle:
-            if connection.is_reusable and connection.used_at_s > oldest_s:
+            is_current = addresses is None or connection.address in addresses
+            if connection.is_reusable and connection.used_at_s > oldest_s and is_current:
                 usable.append(connection)
             else:
                 connection.abort()
         self._idle = usable
-        for number in reversed(range(len(usable))):
-            if usable[number].address == address:
-                return usable.pop(number)
-        return None
 
-    async def _connect(self, address: str) -> "_Connection":
+    def _end_outdated_later(self) -> None:
+        """Set the one timer of the client, unless it is set; a timer each costs more."""
+        if self._idle_timer is None and self._idle:
+            loop = asyncio.get_running_loop()
+            due_at_s = min(one.used_at_s for one in self._idle) + MAX_IDLE_S
+            self._idle_timer = loop.call_at(due_at_s, self._on_idle_timer)
+
+    def _on_idle_timer(self) -> None:
+        self._idle_timer = None
+        self._end_outdated()
+        self._end_outdated_later()
+
+    async def _connect(self, addresses: Sequence[str]) -> "_Connection":
+        """Connect to the first address that can be reached, the last reached one before others."""
+        *others, last = sorted(addresses, key=lambda address: address != self._reached_address)
+        for address in others:
+            with suppress(OSError):
+                async with asyncio.timeout(CONNECT_S):
+                    return await self._connect_to(address)
+        return await self._connect_to(last)
+
+    async def _connect_to(self, address: str) -> "_Connection":
         _, connection = await asyncio.get_running_loop().create_connection(
             lambda: _Connection(address),
             address,
-            self._port,
+            self.port,
             ssl=self._ssl_context,
             server_hostname=self._server_name,
         )
+        self._reached_address = address
         return connection
 
     def close(self) -> None:
         """End all idle connections; idempotent."""
+        self._is_closed = True
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
         while self._idle:
             self._idle.pop().abort()
 
@@ -108,18 +170,25 @@ class _Connection(asyncio.Protocol):
         self.is_reusable = True
         self.used_at_s = 0.0
         self._transport: asyncio.Transport | None = None
-        self._parser = httptools.HttpResponseParser(self)
         self._response: asyncio.Future[PostResponse] | None = None
+        self._received_bytes = 0
+
+    @property
+    def has_received(self) -> bool:
+        """Whether any byte came since the last request."""
+        return self._received_bytes > 0
 
     async def exchange(self, request: bytes) -> PostResponse:
         """Send a request and return its response."""
         loop, transport = asyncio.get_running_loop(), self._transport
+        self._received_bytes = 0
         if transport is None:
             raise ConnectionEnded
         self._response = loop.create_future()
-        self._status, self._received_bytes = 0, 0
+        # A new parser has no status of the response before.
+        self._parser = _create_parser(self)
+        self._status, self._length_fields = 0, 0
         self._retry_after: str | None = None
-        self._has_length = False
         transport.write(request)
         try:
             return await self._response
@@ -150,29 +219,29 @@ class _Connection(asyncio.Protocol):
         self._received_bytes += len(data)
         try:
             self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+        except httptools.HttpParserInvalidStatusError:
             self._fail(ResponseMalformed())
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            # The status line was read before: it decides, whether or not the rest can be read.
+            self._status = self._parser.get_status_code()
+            self._end_early(ResponseMalformed())
         if self._received_bytes > MAX_RESPONSE_BYTES:
-            self._end_early(ResponseMalformed(), is_whole=self._is_final())
+            self._end_early(ResponseMalformed())
 
     def eof_received(self) -> None:
-        self._end_early(ConnectionEnded(), is_whole=self._is_final() and not self._has_length)
+        self._end_early(ConnectionEnded())
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        failure = exc or ConnectionEnded()
-        self._end_early(failure, is_whole=self._is_final() and not self._has_length)
+        self._end_early(exc or ConnectionEnded())
 
-    def _end_early(self, failure: Exception, *, is_whole: bool) -> None:
-        """End the response with the connection; without a length that is its usual end."""
+    def _end_early(self, failure: Exception) -> None:
+        """End the response with the connection: a final status decides, whole body or not."""
         self.is_reusable = False
-        if is_whole:
+        if self._response is not None and self._status >= _FIRST_FINAL_STATUS:
             self._succeed()
         else:
             self._fail(failure)
-
-    def _is_final(self) -> bool:
-        return self._response is not None and self._status >= _FIRST_FINAL_STATUS
 
     def _succeed(self) -> None:
         if self._response is not None and not self._response.done():
@@ -188,18 +257,37 @@ class _Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         if self._response is None or self._response.done():
             self.is_reusable = False
+        self._length_fields = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
         if name == b"retry-after":
             self._retry_after = value.decode("latin-1")
         elif name in _LENGTH_FIELDS:
-            self._has_length = True
+            self._length_fields += 1
 
     def on_headers_complete(self) -> None:
         self._status = self._parser.get_status_code()
         self.is_reusable = self.is_reusable and self._parser.should_keep_alive()
+        if self._length_fields > 1:
+            # Nobody knows where such a body ends.
+            self._end_early(ResponseMalformed())
 
     def on_message_complete(self) -> None:
         if self._status >= _FIRST_FINAL_STATUS:
             self._succeed()
+
+
+def _create_parser(connection: _Connection) -> httptools.HttpResponseParser:
+    """Return a parser that accepts what clients of the web accept as well.
+
+    Only status and `Retry-After` count, so a doubtful head can mislead nobody.
+    """
+    parser = httptools.HttpResponseParser(connection)
+    parser.set_dangerous_leniencies(
+        lenient_headers=True,
+        lenient_chunked_length=True,
+        lenient_version=True,
+        lenient_optional_cr_before_lf=True,
+    )
+    return parser

@@ -60,7 +60,8 @@ async def open_webhook_publisher(url: str, *, options: PublisherOptions) -> "Web
     publisher_url = parse_publisher_url(url, "mode")
     try:
         split_web_url(publisher_url.target)
-    except ValueError as failure:
+        httpx.URL(publisher_url.target)
+    except (ValueError, httpx.InvalidURL) as failure:
         raise malformed_url_error(f"The webhook's URL is malformed: {failure}.") from None
     if publisher_url.options.get("mode", _MODES[0]) not in _MODES:
         raise malformed_url_error(f"mode is one of {', '.join(_MODES)}.")
@@ -78,19 +79,21 @@ class WebhookPublisher:
     def __init__(self, url: PublisherUrl, signer: Signer, options: PublisherOptions) -> None:
         self.delivery_options = url.delivery_options(concurrency=CONCURRENCY)
         self._url = httpx.URL(url.target)
-        self._port = self._url.port or (443 if self._url.scheme == "https" else 80)
+        # The A-labels of an international name, as in `Host`. Python encodes the decoded name by
+        # IDNA 2003, which makes another domain of one with ß, ς or a joiner.
+        self._host = self._url.raw_host.decode("ascii")
         self._is_binary = url.options.get("mode") == "binary"
         self._envelope = options.envelope
         self._signer = signer
         self._guard = AddressGuard(options.allowed_networks)
         self._timeout_s = options.timeout_s
         self._head = _encode_head(self._url)
-        self._ssl_context = create_ssl_context() if self._url.scheme == "https" else None
+        is_encrypted = self._url.scheme == "https"
         self._client = PostClient(
-            self._port,
+            self._url.port or (443 if is_encrypted else 80),
             connections=CONCURRENCY,
-            ssl_context=self._ssl_context,
-            server_name=self._url.host,
+            ssl_context=create_ssl_context() if is_encrypted else None,
+            server_name=self._host,
         )
 
     async def publish(self, entries: Sequence[JournalEntry]) -> Sequence[DeliveryFailure]:
@@ -115,15 +118,15 @@ class WebhookPublisher:
             return _classify_response(await self._send(request))
         except Unavailable:
             # What failed or is overloaded may have moved.
-            self._guard.forget(self._url.host, self._port)
+            self._guard.forget(self._host)
             raise
 
     async def _send(self, request: bytes) -> PostResponse:
         try:
             async with asyncio.timeout(self._timeout_s):
-                # To the very address that the guard permits.
-                address = await self._guard.resolve(self._url.host, self._port)
-                return await self._client.post(address, request)
+                # To the very addresses that the guard permits.
+                addresses = await self._guard.resolve(self._host)
+                return await self._client.post(addresses, request)
         except TimeoutError:
             detail = f"The receiver did not respond within {self._timeout_s:g} s."
             raise Unavailable(detail, retry_after_s=0) from None
@@ -139,19 +142,12 @@ class WebhookPublisher:
 
     async def probe(self) -> str:
         """Connect to the receiver and disconnect."""
-        host = self._url.host
         try:
             async with asyncio.timeout(self._timeout_s):
-                address = await self._guard.resolve(host, self._port)
-                _, writer = await asyncio.open_connection(
-                    address,
-                    self._port,
-                    ssl=self._ssl_context,
-                    server_hostname=host if self._ssl_context else None,
-                )
-                writer.close()
+                await self._client.probe(await self._guard.resolve(self._host))
         except (TimeoutError, ssl.SSLError, OSError) as failure:
-            detail = f"{host}:{self._port} cannot be reached: {describe_unreachable(failure)}."
+            address = f"{self._host}:{self._client.port}"
+            detail = f"{address} cannot be reached: {describe_unreachable(failure)}."
             raise Unavailable(detail) from None
         return f"posted to {self.delivery_options.name}"
 
