@@ -25,7 +25,7 @@ class HangingNames:
     def __init__(self) -> None:
         self.released = threading.Event()
         self.names: list[str] = []
-        self.failure: OSError | None = None
+        self.failure: Exception | None = None
 
     def look_up(self, name: str) -> list[str]:
         self.names.append(name)
@@ -51,9 +51,20 @@ async def test_callers_share_the_lookup_of_a_name(server: HangingNames) -> None:
     callers[0].cancel()
     await asyncio.sleep(0)
     server.released.set()
-    ended = await asyncio.gather(*callers, return_exceptions=True)
+    async with asyncio.timeout(30):
+        ended = await asyncio.gather(*callers, return_exceptions=True)
     assert ended[1:] == [("9.9.9.9",)] * 7
     assert server.names == ["slow.example"]
+
+
+@pytest.mark.parametrize("failure", [socket.gaierror(socket.EAI_FAIL, "bad"), MemoryError()])
+async def test_a_lookup_that_fails_is_tried_again(server: HangingNames, failure: Exception) -> None:
+    lookups, server.failure = NameLookups(), failure
+    async with asyncio.timeout(30):
+        with pytest.raises(type(failure)):
+            await lookups.look_up("quick.example")
+        server.failure = None
+        assert await lookups.look_up("quick.example") == ("9.9.9.9",)
 
 
 async def test_names_that_hang_hold_up_no_other(server: HangingNames) -> None:
@@ -132,7 +143,8 @@ class TestLastAddresses:
         assert await guard.resolve("slow.example") == ("9.9.9.9",)
         server.released.clear()
         advance(RESOLUTION_S + 1)
-        assert await guard.resolve("slow.example") == ("9.9.9.9",)
+        async with asyncio.timeout(30):
+            assert await guard.resolve("slow.example") == ("9.9.9.9",)
         guard.forget("slow.example")
         assert await guard.resolve("slow.example") == ("9.9.9.9",)
         advance(MAX_AGE_S)

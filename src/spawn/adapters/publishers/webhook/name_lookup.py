@@ -68,12 +68,12 @@ class NameLookups:
     def _run(self, name: str, lookup: Future[tuple[str, ...]]) -> None:
         started_s = monotonic()
         addresses: tuple[str, ...] = ()
-        failure: OSError | None = None
+        failure: BaseException | None = None
         try:
             # As bytes: Python would encode a text once more, by other rules.
             records = socket.getaddrinfo(name.encode("ascii"), None, type=socket.SOCK_STREAM)
             addresses = tuple(dict.fromkeys(str(record[4][0]) for record in records))
-        except OSError as error:
+        except BaseException as error:  # noqa: BLE001 -- else the name would be under way for ever
             failure = error
         with self._lock:
             del self._under_way[name]
