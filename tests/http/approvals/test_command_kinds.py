@@ -1,10 +1,16 @@
 """Every command of the business may need an approval, with a body or without."""
 
-import pytest
-from tests.http.approvals.conftest import AGREED, APPROVALS, OpenDesk, add_clients
+import threading
+from typing import Any
 
+import pytest
+from tests.http.approvals.conftest import AGREED, APPROVALS, LARGE, OpenDesk, add_clients
+
+from spawn.domain.approvals.approval_policy import write_exactly
 from spawn.domain.principal import Scope
 from spawn.entrypoints.http.app import ROUTES
+from spawn.entrypoints.http.approvals import command_gate
+from spawn.entrypoints.http.protocol.request import LARGE_DOCUMENT_BYTES
 
 WITHOUT_APPROVAL = {
     "decideApproval": "decides about one",
@@ -94,3 +100,26 @@ async def test_event_of_an_approval_has_nothing_that_the_command_contains(
         }
         assert (decided["state"], decided["decision"]["actor"]) == ("rejected", "key:checker")
         assert set(decided["decision"]) == {"verdict", "actor", "decided_at"}
+
+
+async def test_the_text_of_a_command_is_written_if_it_needs_an_approval(
+    open_desk: OpenDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A megabyte of small values took the event loop half a second before it was validated."""
+    threads: list[threading.Thread] = []
+
+    def write(tokens: Any) -> str:
+        threads.append(threading.current_thread())
+        return write_exactly(tokens)
+
+    monkeypatch.setattr(command_gate, "write_exactly", write)
+    async with open_desk() as desk:
+        await add_clients(desk)
+        project = await desk.create()
+        assert (await desk.amend(project, {"total_amount": "1000000.00"})).status_code == 200
+        assert threads == []
+        assert (await desk.amend(project, LARGE)).status_code == 202
+        assert threads == [threading.main_thread()]
+        many = {**LARGE, "description": "x" * (LARGE_DOCUMENT_BYTES + 1)}
+        await desk.amend(project, many)
+        assert threads[1] is not threading.main_thread()

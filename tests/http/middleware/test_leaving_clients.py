@@ -15,6 +15,7 @@ from tests.http.conftest import WIND, Service, Start
 
 from spawn.adapters.memory.store import MemoryStore
 from spawn.application.analysis.calculation import Deadline
+from spawn.application.traffic import request_slots
 from spawn.application.traffic.request_slots import TURNS, HeldPlace, RequestSlots
 from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import DeadlineExceeded
@@ -194,3 +195,34 @@ async def test_a_command_whose_body_has_arrived_waits_for_no_turn_of_a_client_th
     await asyncio.sleep(0)
     presences[0].leave()
     await asyncio.wait_for(serving, 10)
+
+
+async def test_a_large_body_whose_client_leaves_gives_its_time_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A client that ends its half is seen by its presence alone: its connection stays."""
+    monkeypatch.setattr(request_slots, "monotonic", lambda: 100.0)
+    slots, size = RequestSlots(64), request_slots.LARGE_BYTES_S
+    assert slots.take("other")
+    assert slots.take("a")
+    assert slots.book_large_body("a", size) == 0.0
+    presences: list[ClientPresence] = []
+    messages = [{"type": "http.request", "body": bytes(size), "more_body": False}]
+
+    async def receive() -> Any:
+        return messages.pop() if messages else await asyncio.Event().wait()
+
+    async def serve() -> None:
+        presences.append(presence := ClientPresence())
+        current_presence.set(presence)
+        body = ArrivingBody(PROJECTS, receive, HttpLimits(), HeldPlace("a"), slots)
+        current_presence.set(None)  # the command begins, and reads its body
+        with pytest.raises(asyncio.CancelledError):
+            await body.receive()
+        assert presence.take_cancellation()
+
+    serving = asyncio.create_task(serve())
+    await asyncio.sleep(0)
+    presences[0].leave()
+    await asyncio.wait_for(serving, 10)
+    assert slots.book_large_body("a", size) == 1.0  # behind the first one alone

@@ -133,24 +133,14 @@ class _Command:
         rules = policy.rules_for(self._route.operation.id)
         tokens = await read_document(parse_object, body) if has_body else {}
         needs = needs_approval(rules, self._approvable.facts, tokens, principal)
-        kind, amount = read_facts(self._approvable.facts, tokens)
-        text = CommandText(
-            command=self._route.operation.id,
-            target=self._target,
-            parameters=self._path_params,
-            body=write_exactly(tokens) if has_body else "",
-            content_type=request.header(b"content-type") or "",
-            if_match=request.header(b"if-match"),
-            kind=kind,
-            amount=amount,
-        )
-        if is_dry_run:
-            needs = needs or await self._needs_by_result(text)
-        elif not needs:
+        if not (is_dry_run or needs):
             try:
                 return await self._run_judged()
             except ApprovalNeeded:
                 needs = True
+        text = await self._describe(tokens, body)
+        if is_dry_run:
+            needs = needs or await self._needs_by_result(text)
         preview = await self._preview(text)
         if is_dry_run:
             view = CommandDryRunView.of_preview(preview, needs_approval=needs)
@@ -173,6 +163,22 @@ class _Command:
             raise RuntimeError("a request that was not replayed must have an approval")
         request.context.audit_detail = f"approval {outcome.approval.id}"
         return render_approval(_ACCEPTED, outcome.approval)
+
+    async def _describe(self, tokens: dict[str, Any], body: bytes) -> CommandText:
+        """Return the text of the command; a large body is written on a thread, as it was read."""
+        request, operation = self._request, self._route.operation
+        kind, amount = read_facts(self._approvable.facts, tokens)
+        has_body = operation.body is not None
+        return CommandText(
+            command=operation.id,
+            target=self._target,
+            parameters=self._path_params,
+            body=await read_document(lambda _: write_exactly(tokens), body) if has_body else "",
+            content_type=request.header(b"content-type") or "",
+            if_match=request.header(b"if-match"),
+            kind=kind,
+            amount=amount,
+        )
 
     async def _run_judged(self) -> object:
         """Run the command; what it commits is what the rules about its result have judged.

@@ -9,7 +9,7 @@ from litestar.types import Receive
 from spawn.application.traffic.request_slots import HeldPlace, RequestSlots
 from spawn.entrypoints.http.limits import HttpLimits
 from spawn.entrypoints.http.protocol.problems import RequestProblem
-from spawn.ports.client_presence import current_presence
+from spawn.ports.client_presence import current_presence, waiting_for_client
 
 UNBOUNDED_PATHS: Final = ("/v1/ops/imports",)
 """Paths whose bodies are bounded in their rate only, not in size or time."""
@@ -49,7 +49,7 @@ class ArrivingBody:
         Raises:
             RequestProblem: 408, the body is too slow.
             Overloaded: it is complete, and there is no slot, or no time for its size.
-            CancelledError: it is complete, and the client left while it waited for a slot.
+            CancelledError: it is complete, and the client left while it waited for time or a slot.
         """
         try:
             async with asyncio.timeout(self._remaining_s()):
@@ -63,10 +63,10 @@ class ArrivingBody:
             self._check_rate()
         elif self._slots is not None:
             slots, self._slots = self._slots, None
-            if await self._has_left(slots):
-                return {"type": "http.disconnect"}
             presence = current_presence.set(self._presence)
             try:
+                if await self._has_left(slots):
+                    return {"type": "http.disconnect"}
                 await self._place.take_slot(slots)
             finally:
                 current_presence.reset(presence)
@@ -83,8 +83,11 @@ class ArrivingBody:
             return False
         has_begun = False
         try:
-            async with asyncio.timeout(delay_s):
-                await self._receive()  # behind a whole body it returns when the client leaves
+            # Behind a whole body it returns when the client resets its connection. One that closes
+            # its half, as each that leaves does, may still read: its presence ends the wait.
+            with waiting_for_client():
+                async with asyncio.timeout(delay_s):
+                    await self._receive()
         except TimeoutError:
             has_begun = True
         finally:
