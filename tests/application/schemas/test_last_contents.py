@@ -317,3 +317,27 @@ async def test_versions_are_withdrawn_before_a_pin_that_is_not_published(
     with pytest.raises(NotFound):
         await refresh_schema(dependencies, pinned_policy(7))
     assert (await states(dependencies))[2] is SchemaState.WITHDRAWN
+
+
+@pytest.mark.parametrize("has_list", [True, False])
+@pytest.mark.parametrize("is_changed", [True, False])
+async def test_an_active_number_that_cannot_be_read_now_may_rename(
+    dependencies: Dependencies, fake_registry: FakeRegistry, *, has_list: bool, is_changed: bool
+) -> None:
+    """The list lacks it, or there is none; the next refresh reads it and decides again."""
+    project = await begin(dependencies, fake_registry, AA, "zz", aa="PRECIOUS")
+    fake_registry.has_list, fake_registry.listed = has_list, (2,)
+    if is_changed:
+        fake_registry.serve(1, BB, "zz")
+    fake_registry.serve(2, CC, "zz")
+    fake_registry.faults = {1: RegistryError("the registry responded with status 503")}
+    await refresh_schema(dependencies, POLICY)
+    assert await attributes(dependencies, project) == {"aa": "PRECIOUS"}
+    reason = "version 1, which is active and cannot be read now, may rename aa"
+    assert (await read_problem(dependencies)).startswith(f"version 2 is quarantined: {reason}")
+    fake_registry.faults = {}
+    await refresh_schema(dependencies, POLICY, should_retry=False)
+    assert await active(dependencies) == (1 if is_changed else 2)
+    fake_registry.faults = {1: NotFound("none")}
+    await refresh_schema(dependencies, POLICY, should_retry=False)
+    assert await active(dependencies) == (1 if is_changed else 2)

@@ -414,7 +414,7 @@ def _find_surroundings(
         active,
         frozenset(r.schema.version for r in records if r.state in ADOPTED),
         passed_versions,
-        find_unread_numbers(records, passed_versions, state),
+        find_unread_numbers(records, active, passed_versions, state),
     )
 
 
@@ -733,8 +733,9 @@ def _describe_unread_removal(schema: Schema, surroundings: _Surroundings) -> str
     if removal is None:
         return ""
     name, unread_number = removal
+    status = "active" if unread_number == surroundings.active.version else "rejected"
     return (
-        f"version {unread_number}, which is rejected and cannot be read now, may rename {name}, and"
+        f"version {unread_number}, which is {status} and cannot be read now, may rename {name}, and"
         f" version {schema.version} has no {name}: its values would be hidden. Publish it with the"
         f" alias {name}, or approve it if they may be"
     )

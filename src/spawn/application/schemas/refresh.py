@@ -284,7 +284,7 @@ class _Walk:
         self._compared_number = number
         is_listed = number in (self._numbers or ())
         is_needed = is_listed and not await self._is_rejected(number)
-        result = await self._read_active(active, is_needed=is_needed)
+        result = await self._read_active(active)
         if result is None or isinstance(result, NotFound):
             # What is taken back has its last content, if that was another one.
             self._state.failed_numbers.discard(number)
@@ -316,11 +316,9 @@ class _Walk:
             await self._dependencies.schemas.records(self._policy.kind)
         )
 
-    async def _read_active(
-        self, active: Schema, *, is_needed: bool
-    ) -> RefreshResult | SpawnError | None:
+    async def _read_active(self, active: Schema) -> RefreshResult | SpawnError | None:
         """Return how another content under the active number was considered; None without one."""
-        fetched_schema = await self._read(active.version, is_secondary=not is_needed)
+        fetched_schema = await self._read(active.version)
         if isinstance(fetched_schema, InvalidSchemaDocument):
             if not is_version_document(fetched_schema):
                 return fetched_schema
@@ -428,8 +426,7 @@ class _Walk:
 
     async def _read_and_consider(self, number: int) -> RefreshResult | SpawnError:
         """Read and consider a version; return why its document was not read, if it was not."""
-        is_rejected = await self._is_rejected(number)
-        fetched_schema = await self._read(number, is_secondary=is_rejected)
+        fetched_schema = await self._read(number)
         if isinstance(fetched_schema, InvalidSchemaDocument) and is_version_document(
             fetched_schema
         ):
@@ -439,11 +436,11 @@ class _Walk:
         return await self._consider(fetched_schema, number)
 
     async def _read(
-        self, number: int, *, is_secondary: bool
+        self, number: int
     ) -> FetchedSchema | InvalidSchemaDocument | NotFound | RegistryError:
         """Return what the registry has under a number; an error if it has no version there.
 
-        The number counts as one that cannot be read until it is, or is known to be withdrawn.
+        One that was rejected is requested once. The number counts as one that cannot be read until it is, or is known to be withdrawn.
         """
         self._state.failed_numbers.add(number)
         try:
@@ -451,7 +448,7 @@ class _Walk:
                 self._policy.schema_id,
                 number,
                 kind=self._policy.kind,
-                is_secondary=is_secondary,
+                is_secondary=await self._is_rejected(number),
             )
         except InvalidSchemaDocument as invalid:
             if is_version_document(invalid):
@@ -498,20 +495,26 @@ class _Walk:
         A server without a list may have no path of versions, or the latest one at each of them.
         """
         active = (await self._dependencies.active_schema(self._policy.kind)).schema
-        fetched_schema = await self._read(active.version, is_secondary=True)
+        number = active.version
+        fetched_schema = await self._read(number)
+        if isinstance(fetched_schema, NotFound):
+            self._state.failed_numbers.discard(number)
         if isinstance(fetched_schema, SpawnError) and not isinstance(
             fetched_schema, InvalidSchemaDocument
         ):
             return
         if _find_fingerprint(fetched_schema.document) == active.fingerprint:
             await self._settle_active(active)
-        elif find_stated_version(fetched_schema.document) == active.version:
+        elif (stated_number := find_stated_version(fetched_schema.document)) == number:
             result = (
-                await self._quarantine(fetched_schema, active.version)
+                await self._quarantine(fetched_schema, number)
                 if isinstance(fetched_schema, InvalidSchemaDocument)
-                else await self._consider(fetched_schema, active.version)
+                else await self._consider(fetched_schema, number)
             )
-            self._add_outcome(active.version, result)
+            self._add_outcome(number, result)
+        elif stated_number is not None:
+            # It has no path of versions.
+            self._state.failed_numbers.discard(number)
 
     def _add_outcome(self, number: int, result: RefreshResult) -> None:
         self._outcomes.append(

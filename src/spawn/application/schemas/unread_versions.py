@@ -249,16 +249,19 @@ def find_passed_versions(
 
 
 def find_unread_numbers(
-    records: Sequence[SchemaRecord], passed: Iterable[Content], state: RefreshState
+    records: Sequence[SchemaRecord], active: Schema, passed: Iterable[Content], state: RefreshState
 ) -> frozenset[int]:
-    """Return the rejected numbers that the last refresh could not read, or that were never read."""
+    """Return the numbers whose content the last refresh could not read, though it goes on.
+
+    They are the rejected ones, also those that were never read, and the active one.
+    """
     known_numbers = {number for number, _ in passed}
     known_numbers |= {record.schema.version for record in records if record.state in ADOPTED}
     return frozenset(
         number
         for number in find_rejected_numbers(records)
         if number in state.failed_numbers or number not in known_numbers
-    )
+    ) | (state.failed_numbers & {active.version})
 
 
 async def record_content(
