@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -120,6 +120,10 @@ class SchemaRegistry(Protocol):
     async def close(self) -> None:
         """Close all connections; idempotent."""
         ...
+
+
+MAX_REPLACED: Final = 100
+"""Replaced contents of a number without a decision that a store keeps, the newest ones."""
 
 
 class SchemaState(StrEnum):
@@ -268,6 +272,8 @@ class SchemaStore(Protocol):
 
     async def record(self, record: SchemaRecord, *, actor: str = "service") -> None:
         """Record a version that is not active; replace an earlier record of it.
+
+        A new content drops the oldest undecided replaced ones of its number beyond `MAX_REPLACED`.
 
         The feed reports a version that becomes quarantined or rejected.
 

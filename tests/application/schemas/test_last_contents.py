@@ -21,14 +21,17 @@ from tests.application.schemas.test_refresh import (
     states,
 )
 
+from spawn.adapters.embedded import schema_history
 from spawn.adapters.local.clock import SystemClock
 from spawn.application.dependencies import Dependencies
+from spawn.application.projects.commands import amend_project
 from spawn.application.schemas import activation
 from spawn.application.schemas.activation import RefreshResult, RefreshVerdict, get_schema_health
 from spawn.application.schemas.adoption import approve_schema, check_schema, reject_schema
 from spawn.application.schemas.refresh import refresh_forever, refresh_schema
-from spawn.domain.errors import NotFound, RegistryError
+from spawn.domain.errors import NotFound, RegistryError, Unavailable
 from spawn.domain.schemas.refresh_state import RefreshStates
+from spawn.domain.schemas.validator import ProjectInput
 from spawn.ports.schemas import SchemaState
 
 FORBIDDEN = RegistryError("the registry responded with status 403")
@@ -171,14 +174,25 @@ async def test_versions_that_were_decided_leave_room_for_others(
 async def test_contents_of_a_document_that_changes_all_the_time_are_limited(
     dependencies: Dependencies, fake_registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(activation, "MAX_WAITING", 3)
+    """The last one is recorded all the same, and may be rejected."""
+    monkeypatch.setattr(schema_history, "MAX_REPLACED", 2)
     await begin(dependencies, fake_registry, AA)
     for number in range(6):
         fake_registry.serve(2, AA, NEEDED, description=f"built {number}")
-        result = await refresh_schema(dependencies, POLICY)
-    assert "so many contents of its number are recorded" in result.detail
-    assert len(await dependencies.schemas.records()) == 4
+        await refresh_schema(dependencies, POLICY)
+    last = fake_registry.latest
+    records = await dependencies.schemas.records()
+    replaced = SchemaState.REPLACED
+    expected = [SchemaState.ACTIVE, replaced, replaced, SchemaState.QUARANTINED]
+    assert [record.state for record in records] == expected
+    assert records[-1].document == last
     assert len(dependencies.refresh_states.of_kind("project").decisions) == 1
+    fake_registry.serve(3, AA, "three")
+    fake_registry.faults = {2: FORBIDDEN}
+    await refresh_schema(dependencies, POLICY)
+    await reject_schema(dependencies, POLICY, STEWARD, version=2, reason="no")
+    await refresh_schema(dependencies, POLICY)
+    assert await active(dependencies) == 3
 
 
 async def test_a_version_that_was_too_early_is_adopted_once_the_sunset_has_passed(
@@ -341,3 +355,86 @@ async def test_an_active_number_that_cannot_be_read_now_may_rename(
     fake_registry.faults = {1: NotFound("none")}
     await refresh_schema(dependencies, POLICY, should_retry=False)
     assert await active(dependencies) == (1 if is_changed else 2)
+
+
+@pytest.mark.parametrize("wide", ["bigint", "double"])
+async def test_an_unread_version_may_restore_a_column_that_the_next_one_widens(
+    dependencies: Dependencies, fake_registry: FakeRegistry, wide: str
+) -> None:
+    await begin(dependencies, fake_registry, {"name": "aa", "type": "integer"}, "zz", aa=7)
+    fake_registry.serve(2, "zz")
+    await refresh_schema(dependencies, POLICY)
+    fake_registry.serve(3, "zz", NEEDED)
+    fake_registry.faults = {3: FORBIDDEN}
+    await refresh_schema(dependencies, POLICY)
+    await reject_schema(dependencies, POLICY, STEWARD, version=3, reason="no")
+    fake_registry.serve(4, "zz", {"name": "bb", "type": wide})
+    assert (await refresh_schema(dependencies, POLICY)).verdict is QUARANTINED
+    reason = "version 3, which is rejected and cannot be read now, may rename aa"
+    assert (await read_problem(dependencies)).startswith(f"version 4 is quarantined: {reason}")
+
+
+async def test_a_failure_while_mended_data_are_checked_is_tried_again(
+    dependencies: Dependencies, fake_registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = schema_policy(mode="none")
+    project = await begin(dependencies, fake_registry, AA, aa="LONGVALUE")
+    fake_registry.serve(2, {**AA, "pattern": "[A-Z]{1,3}"})
+    await refresh_schema(dependencies, policy, should_retry=False)
+    mended = ProjectInput({}, {"aa": "OK"}, {})
+    await amend_project(dependencies, STEWARD, project, attributes=mended)
+
+    async def fail(*_: Any, **__: Any) -> Any:
+        raise Unavailable("The query was interrupted.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dependencies.schemas, "check_proofs", fail)
+        result = await refresh_schema(dependencies, policy, should_retry=False)
+    assert result.verdict is RefreshVerdict.FAILED
+    await refresh_schema(dependencies, policy, should_retry=False)
+    assert await active(dependencies) == 2
+
+
+@pytest.mark.parametrize("state", [SchemaState.WITHDRAWN, SchemaState.REJECTED])
+@pytest.mark.parametrize("is_back", [False, True])
+async def test_a_content_from_before_the_adoption_of_its_number_is_settled(
+    dependencies: Dependencies, fake_registry: FakeRegistry, state: SchemaState, *, is_back: bool
+) -> None:
+    """An earlier release left it in its state; it counts once it is published again."""
+    await begin(dependencies, fake_registry, AA, aa="A")
+    first = fake_registry.serve(2, BB, NEEDED)
+    await refresh_schema(dependencies, POLICY)
+    if state is SchemaState.REJECTED:
+        await reject_schema(dependencies, POLICY, STEWARD, version=2, reason="no")
+    record = next(r for r in await dependencies.schemas.records() if r.document == first)
+    fake_registry.serve(2, AA, "two")
+    await refresh_schema(dependencies, POLICY)
+    await dependencies.schemas.record(msgspec.structs.replace(record, state=state))
+    fake_registry.serve(3, AA, "two", "bb")
+    fake_registry.listed = (3,)
+    if is_back:
+        fake_registry.documents[2] = first
+    else:
+        del fake_registry.documents[2]
+    await refresh_schema(restart(dependencies), POLICY)
+    assert await active(dependencies) == (2 if is_back else 3)
+
+
+async def test_a_rejection_covers_the_contents_that_were_replaced(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    """The data were mended since, so that a refresh would adopt the first one."""
+    policy = schema_policy(mode="none")
+    project = await begin(dependencies, fake_registry, AA, aa="LONGVALUE")
+    first = fake_registry.serve(2, {**AA, "pattern": "[A-Z]{1,3}"})
+    await refresh_schema(dependencies, policy)
+    fake_registry.serve(2, {**AA, "pattern": "[A-Z]{1,3}"}, NEEDED)
+    await refresh_schema(dependencies, policy)
+    await reject_schema(dependencies, policy, STEWARD, version=2, reason="never")
+    mended = ProjectInput({}, {"aa": "OK"}, {})
+    await amend_project(dependencies, STEWARD, project, attributes=mended)
+    fake_registry.documents[2] = fake_registry.latest = first
+    await refresh_schema(dependencies, policy)
+    assert await active(dependencies) == 1
+    states_of_two = [r.state for r in await dependencies.schemas.records() if r.schema.version == 2]
+    assert states_of_two == [SchemaState.REJECTED, SchemaState.REPLACED]

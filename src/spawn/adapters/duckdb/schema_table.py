@@ -158,11 +158,14 @@ def _check_readable(record: SchemaRecord) -> None:
 
 
 def write_history(cursor: Cursor, before: SchemaHistory, after: SchemaHistory) -> None:
-    """Write the records of a kind's history that the stored one lacks or has otherwise.
+    """Write the records that the stored history lacks or has otherwise, and delete the others.
 
     A record keeps its place, or goes to the end when its version becomes active.
     """
     stored_ids = {id(record) for record in before.records}
+    for record in before.records:
+        if after.find_place(record.schema) is None:
+            _delete_record(cursor, record)
     for ordinal, record in enumerate(after.records):
         if id(record) in stored_ids:
             continue

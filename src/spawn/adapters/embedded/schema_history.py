@@ -26,7 +26,7 @@ from spawn.domain.schemas.evolution.migration_plan import (
 from spawn.domain.schemas.evolution.version_conversion import VersionSteps
 from spawn.domain.schemas.schema_status import SCHEMA_KIND, SchemaStatus
 from spawn.domain.schemas.validator import compile_schema
-from spawn.ports.schemas import SchemaRecord, SchemaState
+from spawn.ports.schemas import MAX_REPLACED, SchemaRecord, SchemaState
 
 FilterOrSort = TypeVar("FilterOrSort", Filter, Sort)
 
@@ -231,12 +231,27 @@ class SchemaHistory:
             raise Conflict("A schema version becomes active by adoption or migration only.")
         place = self.find_place(record.schema)
         if place is None:
-            return self._with_records((*self.records, record))
+            return self._with_records((*self._drop_replaced(record.schema.version), record))
         existing = self.records[place]
         if existing.state in _ADOPTED:
             raise Conflict(f"Version {record.schema.version} of the schema was adopted before.")
         _check_rejection(existing, record)
         return self._with_records((*self.records[:place], record, *self.records[place + 1 :]))
+
+    def _drop_replaced(self, number: int) -> tuple[SchemaRecord, ...]:
+        """Return the records without the oldest replaced ones of a number, on which none depends.
+
+        A document that changes all the time would fill the store with them.
+        """
+        replaced_records = [
+            record
+            for record in self.records
+            if record.schema.version == number
+            and record.state is SchemaState.REPLACED
+            and record.decision is None
+        ]
+        dropped_ids = {id(record) for record in replaced_records[:-MAX_REPLACED]}
+        return tuple(record for record in self.records if id(record) not in dropped_ids)
 
     def _with_records(self, records: tuple[SchemaRecord, ...]) -> "SchemaHistory":
         """Return a history of the same data, with all that follows from these."""

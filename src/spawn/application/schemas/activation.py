@@ -390,15 +390,10 @@ def find_record(
 def has_room(records: list[SchemaRecord], record: SchemaRecord) -> bool:
     """Return whether the version may be recorded; existing records may always change.
 
-    Those that wait for a decision count, unless they wait since before the active one was adopted,
-    and so do the contents that its number had before, of a document that changes all the time.
+    Those that wait for a decision count, unless they wait since before the active one was adopted.
     """
     if find_record(records, record.schema.fingerprint, record.schema.version) is not None:
         return True
-    number = record.schema.version
-    replaced = [r for r in records if r.state is SchemaState.REPLACED]
-    if sum(r.schema.version == number for r in replaced) >= MAX_WAITING:
-        return False
     waiting = [r for r in records if r.state in _WAITING]
     if record.state not in _WAITING or len(waiting) < MAX_WAITING:
         return True

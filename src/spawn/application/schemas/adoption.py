@@ -191,7 +191,8 @@ async def reject_schema(
 ) -> RefreshResult:
     """Reject a version permanently: no refresh tries it again, and health ignores it.
 
-    Every record of its number is rejected, such as one of a document and one of its absence since.
+    Every record of its number is rejected, such as one of a document and one of its absence since;
+    a content that was replaced keeps the decision for the time at which it is published again.
 
     Raises:
         NotFound: no such version waits.
@@ -212,7 +213,13 @@ async def reject_schema(
         msgspec.structs.replace(record, state=SchemaState.REJECTED, decision=decision)
         for record in undecided_records
     ]
-    for record in rejected_records:
+    replaced_records = [
+        msgspec.structs.replace(record, decision=decision)
+        for record in records
+        if (record.schema.id, record.schema.version) == (policy.schema_id, version)
+        and record.state is SchemaState.REPLACED
+    ]
+    for record in (*replaced_records, *rejected_records):
         await dependencies.schemas.record(record, actor=principal.id)
     return RefreshResult(
         RefreshVerdict.REJECTED, f"version {version} was rejected: {reason}", rejected_records[-1]
@@ -435,6 +442,7 @@ class Adoption:
         self._known: SchemaRecord | None = None
         self._is_decided_again = False
         self._has_violated_proofs = False
+        self._is_quarantined = False
 
     @property
     def _version(self) -> int:
@@ -460,10 +468,12 @@ class Adoption:
             self._known = existing if existing.recorded_at >= active.recorded_at else None
             self._is_decided_again = True
         position = self._dependencies.control.status().position
+        self._decisions.pop(self._version, None)
         result = await self._decide(records, active, surroundings)
         if self._has_violated_proofs:
             basis = msgspec.structs.replace(basis, position=position)
-        self._decisions[self._version] = basis
+        if self._is_quarantined:
+            self._decisions[self._version] = basis
         return result
 
     @property
@@ -619,11 +629,14 @@ class Adoption:
 
     async def _quarantine(self, reason: str) -> RefreshResult:
         if self._known is not None and self._known.reason == reason:
+            self._is_quarantined = True
             return self._build_unchanged(self._known)
         quarantined_record = msgspec.structs.replace(
             self._record, state=SchemaState.QUARANTINED, reason=reason, decision=None
         )
-        return await _record_quarantine(self._dependencies, quarantined_record, self._actor)
+        result = await _record_quarantine(self._dependencies, quarantined_record, self._actor)
+        self._is_quarantined = result.verdict is RefreshVerdict.QUARANTINED
+        return result
 
     async def _record_progress(self, state: SchemaState, reason: str = "") -> None:
         """Record the state of the version; continue if that cannot be written."""
@@ -816,10 +829,7 @@ async def _record_quarantine(
     dependencies: Dependencies, record: SchemaRecord, actor: str
 ) -> RefreshResult:
     if not has_room(await dependencies.schemas.records(record.schema.kind), record):
-        detail = (
-            f"{record.reason} (not recorded: {MAX_WAITING} versions wait already, or so many"
-            " contents of its number are recorded; reject some)"
-        )
+        detail = f"{record.reason} (not recorded: {MAX_WAITING} versions wait already; reject some)"
         return RefreshResult(RefreshVerdict.QUARANTINED, detail)
     try:
         await dependencies.schemas.record(record, actor=actor)

@@ -440,7 +440,8 @@ class _Walk:
     ) -> FetchedSchema | InvalidSchemaDocument | NotFound | RegistryError:
         """Return what the registry has under a number; an error if it has no version there.
 
-        One that was rejected is requested once. The number counts as one that cannot be read until it is, or is known to be withdrawn.
+        One that was rejected is requested once. The number counts as one that cannot be read until
+        it is, or is known to be withdrawn.
         """
         self._state.failed_numbers.add(number)
         try:

@@ -11,7 +11,7 @@ after a restart: the records are the only memory of it that counts.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 
@@ -238,7 +238,7 @@ def find_passed_versions(
     settled_numbers.discard(active.version)
     documents = {
         (record.schema.version, record.schema.fingerprint): record.document
-        for record in own_records
+        for record in _drop_settled(own_records, active.version)
         if record.state not in {*ADOPTED, SchemaState.REPLACED} and not is_unread(record)
     }
     return {
@@ -246,6 +246,20 @@ def find_passed_versions(
         for content, passed_version in state.passed_versions.select(documents).items()
         if content[0] not in settled_numbers and content != (active.version, active.fingerprint)
     }
+
+
+def _drop_settled(records: Sequence[SchemaRecord], active_number: int) -> Iterator[SchemaRecord]:
+    """Yield the records without those of the active number from before its adoption.
+
+    Later ones follow it in the store, by any clock, or have a time that is not earlier.
+    """
+    adopted_at: datetime | None = None
+    for record in reversed(records):
+        if record.state is SchemaState.ACTIVE:
+            adopted_at = record.recorded_at
+        is_settled = adopted_at is not None and record.recorded_at < adopted_at
+        if record.schema.version != active_number or not is_settled:
+            yield record
 
 
 def find_unread_numbers(
@@ -269,14 +283,20 @@ async def record_content(
 ) -> None:
     """Record that a number has this content now: others that are not adopted are replaced."""
     records = await dependencies.schemas.records(policy.kind)
+    active = await dependencies.active_schema(policy.kind)
     for record in records:
         if record.schema.version != number or record.state in ADOPTED or is_unread(record):
             continue
-        state = _find_state(record, is_current=record.schema.fingerprint == fingerprint)
-        if state is not record.state:
+        is_current = record.schema.fingerprint == fingerprint
+        state = _find_state(record, is_current=is_current)
+        # What the active number had before its adoption is settled, unless it has that again.
+        is_back = is_current and number == active.schema.version
+        recorded_at = max(record.recorded_at, active.recorded_at) if is_back else record.recorded_at
+        if (state, recorded_at) != (record.state, record.recorded_at):
+            changed_record = msgspec.structs.replace(record, state=state, recorded_at=recorded_at)
             with suppress(SpawnError):
                 # It was adopted meanwhile, or the store cannot write: the next round finds out.
-                await dependencies.schemas.record(msgspec.structs.replace(record, state=state))
+                await dependencies.schemas.record(changed_record)
 
 
 def _find_state(record: SchemaRecord, *, is_current: bool) -> SchemaState:

@@ -8,9 +8,10 @@ from itertools import groupby
 import msgspec
 
 from spawn.domain import schema_version
-from spawn.domain.schema_version import Column, RetiredColumn, Schema
+from spawn.domain.schema_version import Column, ColumnType, RetiredColumn, Schema
 from spawn.domain.schemas.core_columns import CORE_ATTRIBUTES, get_core_columns
 from spawn.domain.schemas.evolution.column_meaning import ColumnMeanings
+from spawn.domain.schemas.evolution.type_widening import is_wider_type
 
 ColumnPairs = tuple[tuple[Column, Column], ...]
 """Pairs of an old and a new column."""
@@ -156,15 +157,20 @@ def _list_lost_names(old: Schema, mapping: SchemaMapping) -> list[str]:
     """Return the columns that are removed now, and those whose values an added one may have."""
     names = {column.name for column in old.governed}
     restored_names = {column.name for column in mapping.restored_columns.values()}
-    types = {c.type.name for c in mapping.added_columns if c.name not in mapping.restored_columns}
+    types = {c.type for c in mapping.added_columns if c.name not in mapping.restored_columns}
     return [
         *(column.name for column in mapping.removed_columns if column.name in names),
         *(
             retired.name
             for retired in old.retired
-            if retired.name not in restored_names and retired.column.type.name in types
+            if retired.name not in restored_names and _may_become(retired.column.type, types)
         ),
     ]
+
+
+def _may_become(old: ColumnType, types: Iterable[ColumnType]) -> bool:
+    """Return whether values of a type may be in a column of one of these, once it is restored."""
+    return any(old.name is new.name or is_wider_type(old, new) for new in types)
 
 
 def _find_first_numbers(old: Schema, adopted_numbers: Collection[int]) -> dict[str, int]:

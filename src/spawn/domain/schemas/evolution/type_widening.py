@@ -42,9 +42,11 @@ def has_same_type(before: Column, after: Column) -> bool:
 
 def is_widening(before: Column, after: Column) -> bool:
     """Whether the second type holds every value of the first, by the table above."""
-    if before.is_amount != after.is_amount:
-        return False
-    old, new = before.type, after.type
+    return before.is_amount == after.is_amount and is_wider_type(before.type, after.type)
+
+
+def is_wider_type(old: ColumnType, new: ColumnType) -> bool:
+    """Whether the second type holds every value of the first; the wire may differ."""
     if new.name is TypeName.STRING:
         return old.name is TypeName.STRING and _max_characters(old) <= _max_characters(new)
     if new.name is TypeName.DECIMAL:
