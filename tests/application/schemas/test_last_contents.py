@@ -438,3 +438,19 @@ async def test_a_rejection_covers_the_contents_that_were_replaced(
     assert await active(dependencies) == 1
     states_of_two = [r.state for r in await dependencies.schemas.records() if r.schema.version == 2]
     assert states_of_two == [SchemaState.REJECTED, SchemaState.REPLACED]
+
+
+async def test_a_recorded_number_behind_ten_unused_ones_is_read_again(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    await begin(dependencies, fake_registry, AA, aa="PRECIOUS")
+    fake_registry.serve(20, AA, NEEDED)
+    fake_registry.listed = (1, 20)
+    await refresh_schema(dependencies, POLICY)
+    await reject_schema(dependencies, POLICY, STEWARD, version=20, reason="no")
+    fake_registry.serve(20, BB, NEEDED)
+    fake_registry.serve(40, CC)
+    fake_registry.listed = (1, 40)
+    await refresh_schema(dependencies, POLICY)
+    reason = "version 20, which is not adopted, renames aa to bb"
+    assert (await read_problem(dependencies)).startswith(f"version 40 is quarantined: {reason}")

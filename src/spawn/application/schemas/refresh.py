@@ -345,10 +345,10 @@ class _Walk:
 
         Return whether the walk may go on to it.
         """
-        unused_count = 0
-        for missing in await self._find_missing(number):
-            if unused_count == MAX_UNUSED:
-                break
+        numbers = await self._find_missing(number)
+        recorded_numbers = await self._list_recorded(numbers)
+        unused_count, missing = 0, numbers.start - 1
+        while (missing := _skip_unused(missing + 1, recorded_numbers, unused_count)) in numbers:
             if missing in self._state.unused_numbers:
                 unused_count += 1
                 continue
@@ -377,6 +377,11 @@ class _Walk:
                 self._next_mark, self._unread = self._mark, missing
                 return False
         return True
+
+    async def _list_recorded(self, numbers: range) -> list[int]:
+        """Return those of the numbers that have a record, in order."""
+        records = await self._dependencies.schemas.records(self._policy.kind)
+        return sorted({r.schema.version for r in records if r.schema.version in numbers})
 
     async def _find_missing(self, number: int) -> range:
         """Return the numbers that the list lacks between the one before and this one."""
@@ -754,6 +759,17 @@ class _Walk:
             detail=_join_sentences(news) or gravest.detail,
             outcomes=tuple(self._outcomes),
         )
+
+
+def _skip_unused(missing: int, recorded_numbers: Sequence[int], unused_count: int) -> int:
+    """Return the next missing number to read, or one above all versions if there is none.
+
+    After many unused ones the rest was never used, but for the numbers that are recorded.
+    """
+    if unused_count < MAX_UNUSED:
+        return missing
+    index = bisect_left(recorded_numbers, missing)
+    return recorded_numbers[index] if index < len(recorded_numbers) else MAX_VERSION + 1
 
 
 def _join_sentences(news: Sequence[str]) -> str:
