@@ -445,8 +445,7 @@ class _Walk:
     ) -> FetchedSchema | InvalidSchemaDocument | NotFound | RegistryError:
         """Return what the registry has under a number; an error if it has no version there.
 
-        One that was rejected is requested once. The number counts as one that cannot be read until
-        it is, or is known to be withdrawn.
+        The number counts as one that cannot be read until it is, or is known to be withdrawn.
         """
         self._state.failed_numbers.add(number)
         try:
@@ -454,7 +453,7 @@ class _Walk:
                 self._policy.schema_id,
                 number,
                 kind=self._policy.kind,
-                is_secondary=await self._is_rejected(number),
+                is_secondary=await self._is_secondary(number),
             )
         except InvalidSchemaDocument as invalid:
             if is_version_document(invalid):
@@ -464,6 +463,16 @@ class _Walk:
             return error
         self._state.failed_numbers.discard(number)
         return fetched_schema
+
+    async def _is_secondary(self, number: int) -> bool:
+        """Return whether a number is requested once, so that it keeps no other version back.
+
+        It is if it was rejected, or is the active one and not in a list: both may fail for ever,
+        and later versions that lack a column wait meanwhile.
+        """
+        active = (await self._dependencies.active_schema(self._policy.kind)).schema.version
+        is_unlisted = number == active and number not in (self._numbers or ())
+        return is_unlisted or await self._is_rejected(number)
 
     async def _walk_without_list(self, last: int) -> bool:
         """Consider the numbers between the active version and `last`; return whether all were read.
