@@ -77,7 +77,8 @@ def fill(client: httpx.Client, registry: RegistryStub) -> None:
 
 def adopt(client: httpx.Client, version: int) -> None:
     result = client.post(f"{SCHEMA}/refresh").json()
-    assert result["verdict"] == "adopted", result
+    # The round of the start may still run, and adopt it first.
+    assert result["verdict"] in {"adopted", "unchanged"}, result
     assert client.get(SCHEMA).json()["version"] == version
 
 

@@ -2,7 +2,6 @@
 
 from urllib.parse import SplitResult, unquote, urlsplit
 
-import httpx
 import msgspec
 
 from spawn.adapters.publishers.url import (
@@ -105,12 +104,14 @@ def _parse_servers(parts: SplitResult) -> tuple[tuple[str, ...], NatsCredentials
 
 
 def _parse_server(address: str) -> str:
+    from httpx import URL, InvalidURL  # a start without such a publisher does without
+
     try:
         check_address(address)
         # The A-labels of an international name: the library's resolver encodes it by IDNA 2003,
         # which makes another domain of one with ß, ς or a joiner.
-        address = httpx.URL(f"nats://{address}").netloc.decode("ascii")
-    except (ValueError, httpx.InvalidURL) as failure:
+        address = URL(f"nats://{address}").netloc.decode("ascii")
+    except (ValueError, InvalidURL) as failure:
         raise malformed_url_error(
             "A NATS URL is nats://host:port/subject.prefix, with a comma between several servers:"
             f" {failure}."
