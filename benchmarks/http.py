@@ -17,8 +17,7 @@ import random
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -39,6 +38,7 @@ ROWS = 100_000
 MILLION = 1_000_000
 AMENDMENT_BATCH = 10_000
 COUNTRIES = ("ESP", "PRT", "FRA", "DEU", "ITA", "GBR", "USA", "BRA", "IND", "ZAF")
+NO_HEADERS: Mapping[str, str] = {}
 SECTORS = ("wind", "solar", "hydro", "road", "rail")
 
 GOALS: dict[str, tuple[str, str]] = {
@@ -183,24 +183,21 @@ def list_project_ids(server: Server, count: int) -> list[str]:
     return ids[:count]
 
 
-def import_rows(server: Server, rows: int, folder: Path, seed: int = 7) -> float:
+def import_rows(
+    server: Server, rows: int, folder: Path, seed: int = 7, headers: Mapping[str, str] = NO_HEADERS
+) -> float:
     """Import so many projects over HTTP; return rows per second up to the end of the job."""
     upload = folder / "rows.ndjson"
     with upload.open("wb") as file:
         file.writelines(generate_rows(rows, seed))
     body = upload.read_bytes()
     started = time.perf_counter()
-    request = urllib.request.Request(  # noqa: S310  # loopback
-        server.url + "/v1/ops/imports",
-        data=body,
-        method="POST",
-        headers={"Content-Type": "application/x-ndjson"},
+    _, _, job = server.request(
+        "POST", "/v1/ops/imports", body, Content_Type="application/x-ndjson", **headers
     )
-    with urllib.request.urlopen(request, timeout=600) as response:  # noqa: S310  # loopback
-        job = json.loads(response.read())
     while job["status"] in {"queued", "running"}:
         time.sleep(0.02)
-        _, _, job = server.request("GET", f"/v1/jobs/{job['job_id']}")
+        _, _, job = server.request("GET", f"/v1/jobs/{job['job_id']}", None, **headers)
     elapsed_s = time.perf_counter() - started
     if job["status"] != "succeeded":
         raise SystemExit(f"the import ended as {job}")

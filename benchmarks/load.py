@@ -139,7 +139,12 @@ def create_hello_server() -> Server:
 
 
 def run_wrk(
-    server: Server, script: str, *arguments: str, connections: int, seconds: float
+    server: Server,
+    script: str,
+    *arguments: str,
+    connections: int,
+    seconds: float,
+    headers: Sequence[str] = (),
 ) -> Sample:
     """Load the server with wrk and one of the scripts in `lua/`, from one thread."""
     binary = shutil.which("wrk")
@@ -157,6 +162,7 @@ def run_wrk(
                 "--timeout",
                 "20s",
             ),
+            *(part for header in headers for part in ("-H", header)),
             *("-s", str(HERE / "lua" / script), server.url, "--", *arguments),
         ],
         capture_output=True,

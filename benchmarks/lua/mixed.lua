@@ -1,4 +1,5 @@
--- Filtered, sorted pages with one write in a hundred requests; args: file of paths.
+-- Filtered, sorted pages with one write in a hundred requests; args: file of paths, mean
+-- pause of a connection between two requests in ms (none).
 local paths, n, at, count = {}, 0, 0, 0
 
 function init(args)
@@ -7,6 +8,10 @@ function init(args)
     paths[n] = line
   end
   at = os.time() % n
+  local pause_ms = tonumber(args[2])
+  if pause_ms then
+    function delay() return math.floor(0.5 - math.log(1 - math.random()) * pause_ms) end
+  end
 end
 
 function request()
@@ -15,7 +20,9 @@ function request()
     local body = string.format(
       '{"project_name":"Mixed %d","total_amount":"%d.50","currency_code":"EUR",' ..
       '"country_code":"ESP","sector":"wind"}', count, 1000000 + count)
-    return wrk.format("POST", "/v1/ops/projects", { ["Content-Type"] = "application/json" }, body)
+    local headers = { ["Content-Type"] = "application/json" }
+    for name, value in pairs(wrk.headers) do headers[name] = value end
+    return wrk.format("POST", "/v1/ops/projects", headers, body)
   end
   at = at % n + 1
   return wrk.format("GET", paths[at])

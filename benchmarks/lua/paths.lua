@@ -1,4 +1,5 @@
--- GET the paths of a file, one a line ("path" or "path<TAB>etag"), each thread from its own start.
+-- GET the paths of a file, one a line ("path" or "path<TAB>etag"), each thread from its own start;
+-- args: file of paths, mean pause of a connection between two requests in ms (none).
 local paths, etags, n = {}, {}, 0
 local at = 0
 
@@ -9,6 +10,11 @@ function init(args)
     paths[n] = path or line
     etags[n] = etag
   end
+  local pause_ms = tonumber(args[2])
+  if pause_ms then
+    -- Exponential pauses: arrivals are random, as those of independent clients.
+    function delay() return math.floor(0.5 - math.log(1 - math.random()) * pause_ms) end
+  end
   math.randomseed(os.time() + tonumber(tostring({}):match("0x(%x+)"), 16) % 100000)
   at = math.random(n)
 end
@@ -16,6 +22,7 @@ end
 function request()
   at = at % n + 1
   local headers = {}
+  for name, value in pairs(wrk.headers) do headers[name] = value end
   if etags[at] then headers["If-None-Match"] = etags[at] end
   return wrk.format("GET", paths[at], headers)
 end

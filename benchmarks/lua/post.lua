@@ -3,6 +3,7 @@ local path, count, salt = "/v1/ops/projects", 0, 0
 
 function init(args)
   if args[1] then path = args[1] end
+  wrk.headers["Content-Type"] = "application/json"
   salt = os.time() % 100000
 end
 
@@ -12,7 +13,7 @@ function request()
     '{"project_name":"Load %d-%d","total_amount":"%d.50","currency_code":"EUR",' ..
     '"country_code":"ESP","sector":"wind","maturity_years":15,"dscr":1.35}',
     salt, count, 1000000 + count)
-  return wrk.format("POST", path, { ["Content-Type"] = "application/json" }, body)
+  return wrk.format("POST", path, nil, body)
 end
 
 function done(summary, latency, requests)

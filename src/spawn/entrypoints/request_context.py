@@ -34,8 +34,8 @@ class RequestContext:
     middleware has checked the credentials. `client` is whom limits count: the principal with
     credentials, else the address; `place` is what the request holds of them, and `rate_headers`
     tell a client that nears its budget. `is_rejected`: the request exceeded a budget, or found a
-    bounded queue or pool full. `audit_detail` is what an act says about itself in the
-    audit log, beside its address.
+    bounded queue or pool full. `is_sampled`: spans of the request are recorded. `audit_detail` is
+    what an act says about itself in the audit log, beside its address.
     """
 
     __slots__ = (
@@ -45,6 +45,7 @@ class RequestContext:
         "headers",
         "is_head",
         "is_rejected",
+        "is_sampled",
         "is_stream",
         "path_prefix",
         "place",
@@ -72,6 +73,7 @@ class RequestContext:
         self.is_head = False
         self.is_stream = False
         self.is_rejected = False
+        self.is_sampled = False
         self.client = ""
         self.place: HeldPlace | None = None
         self.rate_headers: tuple[tuple[bytes, bytes], ...] = ()

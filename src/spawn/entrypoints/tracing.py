@@ -1,14 +1,11 @@
 """Export of spans over OTLP."""
 
-from typing import Any, Final
+from typing import Any
 
 from opentelemetry import trace
 
 from spawn import __version__
 from spawn.entrypoints.settings import Settings
-
-SAMPLE_RATIO: Final = 0.1
-"""Share of requests whose spans are recorded, where the caller has not decided."""
 
 
 def configure_tracing(settings: Settings) -> trace.Tracer | None:
@@ -19,7 +16,7 @@ def configure_tracing(settings: Settings) -> trace.Tracer | None:
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
-    from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+    from opentelemetry.sdk.trace.sampling import DEFAULT_ON
 
     provider = TracerProvider(
         resource=Resource.create(
@@ -29,7 +26,8 @@ def configure_tracing(settings: Settings) -> trace.Tracer | None:
                 "deployment.environment.name": settings.environment,
             }
         ),
-        sampler=ParentBased(TraceIdRatioBased(SAMPLE_RATIO)),
+        # `RequestTracer` has drawn the requests that it opens a span for.
+        sampler=DEFAULT_ON,
         shutdown_on_exit=False,
     )
     exporter = OTLPSpanExporter(f"{settings.otlp_endpoint}/v1/traces", timeout=5)

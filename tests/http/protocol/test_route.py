@@ -147,19 +147,66 @@ def test_field_errors_name_every_unknown_parameter(client: httpx.Client) -> None
     assert [error.pointer for error in errors] == ["/b", "/a"]
 
 
-def test_problem_of_a_client_is_no_error_of_the_use_case(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
+TRACE = f"{7:032x}"
+SAMPLED, NOT_SAMPLED = (
+    {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-{flags}"} for flags in ("01", "00")
+)
+
+
+@pytest.fixture
+def exporter(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     tracer = provider.get_tracer("spawn")
     monkeypatch.setattr("spawn.entrypoints.composition.configure_tracing", lambda _: tracer)
+    return exporter
+
+
+def test_problem_of_a_client_is_no_error_of_the_use_case(
+    start: Start, exporter: InMemorySpanExporter
+) -> None:
     service = start()
     with service.client() as client:
-        assert client.get("/v1/governance/quality").status_code == 404
+        assert client.get("/v1/governance/quality", headers=SAMPLED).status_code == 404
     service.stop()  # the span of the request ends after its response
     spans = {span.name: span for span in exporter.get_finished_spans()}
     assert spans["get_quality"].status.status_code is StatusCode.UNSET
     parent = spans["get_quality"].parent
     assert parent is not None
     assert parent.span_id == spans["GET /v1/governance/quality"].context.span_id
+
+
+def test_client_decides_whether_its_request_is_recorded(
+    start: Start, exporter: InMemorySpanExporter
+) -> None:
+    service = start()
+    with service.client() as client:
+        path = client.post("/v1/ops/projects", json=WIND, headers=NOT_SAMPLED).headers["location"]
+        for headers in (NOT_SAMPLED, SAMPLED):  # both responses come from the cache
+            assert client.get(path, headers=headers).status_code == 200
+    service.stop()
+    (span,) = exporter.get_finished_spans()
+    assert span.name == "GET /v1/ops/projects/{project_id}"
+    assert f"{span.context.trace_id:032x}" == TRACE
+    assert dict(span.attributes or {}) == {
+        "http.request.method": "GET",
+        "http.route": "/v1/ops/projects/{project_id}",
+        "http.response.status_code": 200,
+    }
+
+
+def test_a_tenth_of_other_requests_is_recorded(
+    start: Start, exporter: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draws = iter([0.0999, 0.1])
+    monkeypatch.setattr(
+        "spawn.entrypoints.http.middleware.request_spans.random", lambda: next(draws)
+    )
+    service = start()
+    with service.client() as client:
+        for path in ("/monitoring/live", "/v1/ops/projects"):
+            assert client.get(path).status_code == 200
+    service.stop()
+    names = [span.name for span in exporter.get_finished_spans()]
+    assert names[-1] == "GET /monitoring/live"
+    assert not [name for name in names if "projects" in name]

@@ -158,8 +158,6 @@ class DuckDbStore:
         )
         self._migrator = Migrator(self._appender, self._writer, self._scan_readers, clock)
         self._page_reads: dict[tuple[Query, int], asyncio.Task[Page[StoredAggregate[Any]]]] = {}
-        # Spans of the API without a provider do nothing, in a hundred bytecodes each.
-        self._is_traced = not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
         self._floor = (UNIX_EPOCH, 0)
         self._close_task: asyncio.Task[None] | None = None
         self._backups: BackupWriter | None = None
@@ -207,7 +205,7 @@ class DuckDbStore:
             prepared_change = await asyncio.to_thread(self._prepare, change)
         else:
             prepared_change = self._prepare(change)
-        if not self._is_traced:
+        if not trace.get_current_span().is_recording():
             return await self._writer.commit(prepared_change)
         # Not the current span: no span opens below it, and this costs a tenth.
         with _tracer.start_span("storage.commit"):
@@ -310,7 +308,7 @@ class DuckDbStore:
             # State tables may be incomplete, so that a page would miss what is not rebuilt yet.
             raise Unavailable("The store reopens its file: retry later.", retry_after_s=1.0)
         try:
-            if not self._is_traced:
+            if not trace.get_current_span().is_recording():
                 return await self._readers.run(query)
             with _tracer.start_span("storage.read"):
                 return await self._readers.run(query)

@@ -231,12 +231,12 @@ class EdgeMiddleware:
         byte_range = None if b"if-range" in headers else headers.get(b"range")
         budget = find_budget(method, scope["path"], byte_range)
         response = self._reject_above_rate(scope, context, budget)
-        if response is None and method == "GET" and self._tracer is None:
+        if response is None and method == "GET":
             # A cached response waits for nothing, and needs no place.
             cached = await self._cached_responder(scope)
             if cached is not None:
                 self._metrics.cached_responses += 1
-                await cached(scope, receive, respond)
+                await self._in_span(cached, context)(scope, receive, respond)
                 return
         if response is None:
             response = await self._serve_in_place(scope, receive, respond, context, budget)
@@ -315,8 +315,9 @@ class EdgeMiddleware:
         Raises:
             DeadlineExceeded: the request takes too long, and no response has begun.
         """
-        run = self._app if self._tracer is None else partial(self._tracer.run, self._app)
-        place = get_request_context(scope).place
+        context = get_request_context(scope)
+        run = self._in_span(self._app, context)
+        place = context.place
         if place is None or scope["path"].startswith(UNBOUNDED_PATHS):
             await run(scope, receive, respond)
             return
@@ -328,6 +329,12 @@ class EdgeMiddleware:
             raise
         finally:
             self._traffic.end(place)
+
+    def _in_span(self, app: ASGIApp, context: RequestContext) -> ASGIApp:
+        """Return the application, inside a span of the request if that is recorded."""
+        if self._tracer is None or not context.is_sampled:
+            return app
+        return partial(self._tracer.run, app)
 
     def _set_client(self, scope: HTTPScope, headers: dict[bytes, bytes]) -> None:
         """Replace the address of a trusted proxy by that of its client."""
@@ -354,8 +361,11 @@ class EdgeMiddleware:
         parent = headers.get(b"traceparent")
         if parent is not None and (match := _TRACEPARENT.fullmatch(parent)):
             trace_id, traceparent = match[1].decode(), parent.decode()
-            return RequestContext(headers, request_id, trace_id, traceparent, path_prefix)
-        return RequestContext(headers, request_id, generated_id, None, path_prefix)
+            context = RequestContext(headers, request_id, trace_id, traceparent, path_prefix)
+        else:
+            context = RequestContext(headers, request_id, generated_id, None, path_prefix)
+        context.is_sampled = self._tracer is not None and self._tracer.draw(context.traceparent)
+        return context
 
     def _common_headers(self, scope: HTTPScope, context: RequestContext) -> tuple[Header, ...]:
         """Return the headers that every response has."""

@@ -105,7 +105,7 @@ class Route(msgspec.Struct, frozen=True):
             path_params = scope["path_params"]
             for name in ids:
                 require_canonical_id(path_params[name])
-            if state.tracer is None:
+            if state.tracer is None or not request.context.is_sampled:
                 result = await handler(request, **path_params)
             else:
                 with _start_span(state.tracer, use_case):
