@@ -97,6 +97,9 @@ PACKED_MODULES = (
 )
 """Extension modules that a service needs only where it is configured to, and that are large."""
 
+PRESET = 6
+"""Effort of the compression, from 0 to 9."""
+
 READ_SOURCES = frozenset({"nanoarrow/_static_version.py"})
 """Modules whose text another module reads, so that they stay as they are."""
 
@@ -246,7 +249,7 @@ def compress_extensions(packages: Path) -> None:
 
 
 def _compress(path: Path) -> None:
-    filters = [{"id": lzma.FILTER_X86}, {"id": lzma.FILTER_LZMA2, "preset": 6}]
+    filters = [{"id": lzma.FILTER_X86}, {"id": lzma.FILTER_LZMA2, "preset": PRESET}]
     packed = lzma.compress(path.read_bytes(), filters=filters)
     path.with_name(f"{path.name}.xz").write_bytes(packed)
     path.unlink()

@@ -2,6 +2,7 @@
 
 import lzma
 import sys
+from functools import cache
 from pathlib import Path
 
 import duckdb
@@ -21,6 +22,12 @@ pytestmark = [
 ]
 
 
+@cache
+def compress(original: Path) -> bytes:
+    """Return the compressed content of an extension, which takes a second."""
+    return lzma.compress(original.read_bytes(), preset=0)
+
+
 @pytest.fixture
 def compressed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Put a package in the place of the real one that has its extension compressed alone."""
@@ -30,7 +37,7 @@ def compressed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir(parents=True)
     (tmp_path / "packages" / PACKAGE / "__init__.py").write_text("")
     file = folder / f"{original.name}.xz"
-    file.write_bytes(lzma.compress(original.read_bytes(), preset=0))
+    file.write_bytes(compress(original))
     monkeypatch.syspath_prepend(str(tmp_path / "packages"))
     monkeypatch.delitem(sys.modules, PACKAGE, raising=False)
     return file

@@ -1,10 +1,9 @@
-"""The identity of a DuckDB store: one for each file, drawn once, also for files of old formats."""
+"""The identity of a DuckDB store: one for each file, drawn once."""
 
 from pathlib import Path
 
 import duckdb
 import pytest
-from tests.adapters.storage.test_frozen_stores import EVERY_ARCHIVE, extract
 
 from spawn.adapters.duckdb.store import open_duckdb
 from spawn.adapters.embedded.options import StoreOptions
@@ -31,14 +30,6 @@ async def test_a_new_file_at_the_same_path_is_another_store(tmp_path: Path) -> N
     first = await read_store_id(path)
     delete_store(path)
     assert await read_store_id(path) != first
-
-
-@EVERY_ARCHIVE
-async def test_a_file_of_an_old_format_gets_one_identity(archive: Path, tmp_path: Path) -> None:
-    path, _ = extract(archive, tmp_path)
-    store_id = await read_store_id(path)
-    assert len(store_id) == 32
-    assert await read_store_id(path) == store_id
 
 
 async def test_a_file_without_its_identity_is_not_served(tmp_path: Path) -> None:

@@ -168,7 +168,8 @@ def test_dates_that_business_days_have_moved_count_as_regular() -> None:
 def test_every_rule_of_business_days_leaves_the_periods_regular(
     rule: BusinessDayRule, roll_day: int
 ) -> None:
-    for calendar, months, count, year in product((TARGET, WEEKENDS), (6, 12), (2, 3, 8), YEARS):
+    years = YEARS[: scale(len(YEARS) * 10) // 10]
+    for calendar, months, count, year in product((TARGET, WEEKENDS), (6, 12), (2, 3, 8), years):
         firsts = [add_months(date(year, 4, 1), months * step) for step in range(count + 1)]
         regular = [
             first.replace(day=min(roll_day, count_month_days(first.year, first.month)))

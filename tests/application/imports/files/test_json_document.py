@@ -79,7 +79,7 @@ def test_an_item_that_is_no_object_is_unreadable(block_bytes: int) -> None:
 
 def test_an_item_that_is_too_long_leaves_the_next_one() -> None:
     text = '[{"a": [' + '"' + "x" * 500_000 + '", "' + "y" * 900_000 + '"]}, {"b": 1}]'
-    for block_bytes in (4096, 10_000_000):
+    for block_bytes in (65_536, 10_000_000):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(json_document, "_BLOCK_BYTES", block_bytes)
             long, short = read_json_items(io.BytesIO(text.encode()), None)
