@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
+from spawn.testing.intensity import rounds
+
 # Every HTTP client would load the certificates of all authorities, for 60 ms of CPU. Tests make
 # hundreds of clients, all to the loopback interface, and this directory has no certificates.
 os.environ.pop("SSL_CERT_FILE", None)
@@ -23,7 +25,8 @@ os.environ["TZ"] = "Asia/Tokyo"
 time.tzset()
 
 # No deadline for one example: a busy machine is not a broken law. In CI the search is the same in
-# each run, so that a red run can be repeated; on a person's machine each run looks elsewhere. The
+# each run, so that a red run can be repeated, and shorter than those of the night, which look
+# elsewhere each time; on a person's machine each run looks elsewhere. The
 # quick one is for `make test-core`, which a person runs at every turn, and the random one for
 # `make test-properties`, which prints the seed that repeats it. In a mutation run only a change may
 # fail a test, not a busy machine that is slow to draw examples.
@@ -38,7 +41,9 @@ settings.register_profile(
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=[HealthCheck.too_slow],
 )
-settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+settings.register_profile(
+    "ci", deadline=None, derandomize=True, print_blob=True, max_examples=rounds(40, 100)
+)
 settings.load_profile("ci" if os.environ.get("CI") else "person")
 
 
@@ -54,8 +59,9 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the slow tests: in a parallel run a slow last one would run alone."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """Begin with slow tests and processes: in a parallel run a slow last one would run alone."""
+    for marker in ("real", "slow"):
+        items.sort(key=lambda item: item.get_closest_marker(marker) is None)
 
 
 def pytest_runtest_teardown() -> None:

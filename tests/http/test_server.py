@@ -85,18 +85,22 @@ class Process:
         )
 
 
-@pytest.mark.parametrize("signal_", [signal.SIGTERM, signal.SIGINT])
-def test_signal_ends_the_process_cleanly(signal_: signal.Signals) -> None:
+def test_interrupt_ends_the_process_cleanly() -> None:
     service = Process()
     service.wait_until_ready()
-    code, _, logs = service.stop(signal_)
+    code, _, logs = service.stop(signal.SIGINT)
     assert code == 0
     assert logs[-1]["message"] == "stopped"
 
 
-def test_request_in_flight_is_completed_before_the_exit() -> None:
+def test_each_request_writes_one_line_and_one_in_flight_is_completed_before_the_exit(
+    subtests: pytest.Subtests,
+) -> None:
     service = Process()
     service.wait_until_ready()
+    with httpx.Client(base_url=service.url) as client:
+        created = client.post("/ops/projects", json=WIND, headers={"x-request-id": "req-1"})
+        client.get(created.headers["location"] + "?fields=dscr")
     body = json.dumps(WIND).encode()
 
     def slow_body() -> Iterator[bytes]:
@@ -106,25 +110,23 @@ def test_request_in_flight_is_completed_before_the_exit() -> None:
 
     headers = {"content-type": "application/json"}
     response = httpx.post(f"{service.url}/v1/ops/projects", content=slow_body(), headers=headers)
-    assert response.status_code == 201
-    out, _ = service.process.communicate(timeout=30)
-    assert service.process.returncode == 0
-    assert any(json.loads(line)["status"] == 201 for line in out.splitlines())
-
-
-def test_each_request_writes_one_access_line_with_its_route() -> None:
-    service = Process()
-    service.wait_until_ready()
-    with httpx.Client(base_url=service.url) as client:
-        created = client.post("/ops/projects", json=WIND, headers={"x-request-id": "req-1"})
-        client.get(created.headers["location"] + "?fields=dscr")
-    _, lines, _ = service.stop()
-    post, get = (line for line in lines if line["route"].startswith("/v1/ops"))
-    assert post["request_id"] == "req-1"
-    assert (post["method"], post["path"], post["status"]) == ("POST", "/ops/projects", 201)
-    assert get["route"] == "/v1/ops/projects/{project_id}"
-    assert get["path"] == created.headers["location"]
-    assert get["duration_ms"] > 0
+    out, err = service.process.communicate(timeout=30)
+    lines = [json.loads(line) for line in out.splitlines()]
+    logs = [json.loads(line) for line in err.splitlines()]
+    post, get, last = (line for line in lines if line["route"].startswith("/v1/ops"))
+    with subtests.test("a request in flight is completed before the exit"):
+        assert response.status_code == last["status"] == 201
+        assert service.process.returncode == 0
+        assert logs[-1]["message"] == "stopped"
+    with subtests.test("each request writes one access line with its route"):
+        assert post["request_id"] == "req-1"
+        assert (post["method"], post["path"], post["status"]) == ("POST", "/ops/projects", 201)
+        assert get["route"] == "/v1/ops/projects/{project_id}"
+        assert get["path"] == created.headers["location"]
+        assert get["duration_ms"] > 0
+    with subtests.test("every line of JSON has the same form of time"):
+        for line in (*lines, *logs):
+            assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", line["time"])
 
 
 def test_hangup_loads_the_certificate_again_and_a_broken_one_ends_nothing(
@@ -163,24 +165,6 @@ def test_lines_are_text_for_a_person_and_hold_no_control_characters() -> None:
     assert r" GET /v1/ops/\x1b[2J\n2026" in out
 
 
-def test_every_line_of_json_has_the_same_form_of_time() -> None:
-    service = Process()
-    service.wait_until_ready()
-    _, lines, logs = service.stop()
-    for line in (*lines, *logs):
-        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", line["time"])
-
-
-def test_port_in_use_ends_with_a_failure_not_a_hang() -> None:
-    first = Process()
-    first.wait_until_ready()
-    port = first.url.rpartition(":")[2]
-    second = Process(SPAWN_PORT=port)
-    assert second.process.wait(60) != 0
-    second.process.communicate()
-    first.stop()
-
-
 def test_connections_reserve_file_descriptors_for_the_store(tmp_path: Path) -> None:
     service = Process(descriptors=200, SPAWN_STORAGE_URL=f"duckdb:///{tmp_path}/spawn.duckdb")
     service.wait_until_ready()
@@ -199,7 +183,7 @@ def test_connections_reserve_file_descriptors_for_the_store(tmp_path: Path) -> N
     assert not [line for line in logs if line["level"] == "ERROR"]
 
 
-def test_port_0_takes_a_free_port_and_the_log_names_it() -> None:
+def test_port_0_takes_a_free_port_and_one_in_use_ends_with_a_failure_not_a_hang() -> None:
     service = Process(SPAWN_PORT="0")
     assert service.process.stderr is not None
     messages = (json.loads(line)["message"] for line in service.process.stderr)
@@ -209,6 +193,9 @@ def test_port_0_takes_a_free_port_and_the_log_names_it() -> None:
     feed = httpx.get(f"{service.url}/v1/events").json()
     assert created.status_code == 201
     assert feed["events"][0]["source"] == service.url
+    second = Process(SPAWN_PORT=service.url.rpartition(":")[2])
+    assert second.process.wait(60) != 0
+    second.process.communicate()
     service.stop()
 
 

@@ -12,7 +12,7 @@ from tests.http.conftest import Start
 
 from spawn.testing.intensity import rounds
 
-EXAMPLES = str(rounds(3, 8))
+EXAMPLES = str(rounds(1, 8))
 ROOT = Path(__file__).parents[3]
 
 
