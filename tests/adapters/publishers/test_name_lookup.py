@@ -26,6 +26,7 @@ class HangingNames:
         self.released = threading.Event()
         self.names: list[str] = []
         self.failure: Exception | None = None
+        self.addresses = ["9.9.9.9"]
 
     def look_up(self, name: str) -> list[str]:
         self.names.append(name)
@@ -33,7 +34,7 @@ class HangingNames:
             raise AssertionError("nobody has released the lookups")
         if self.failure is not None:
             raise self.failure
-        return ["9.9.9.9"]
+        return self.addresses
 
 
 @pytest.fixture
@@ -152,6 +153,37 @@ class TestLastAddresses:
             async with asyncio.timeout(0.1):
                 await guard.resolve("slow.example")
         assert server.names == ["slow.example"] * 2
+
+    @pytest.mark.parametrize(
+        ("addresses", "expected"), [(["8.8.8.8"], ("8.8.8.8",)), (["10.0.0.1"], None), ([], None)]
+    )
+    async def test_a_lookup_that_ends_late_replaces_them(
+        self,
+        server: HangingNames,
+        advance: Callable[[float], None],
+        addresses: list[str],
+        expected: tuple[str, ...] | None,
+    ) -> None:
+        """A receiver behind a slow name server would not be found again after it moved."""
+        guard = AddressGuard(())
+        server.released.set()
+        await guard.resolve("slow.example")
+        server.released.clear()
+        server.addresses = addresses
+        advance(RESOLUTION_S + 1)
+        assert await guard.resolve("slow.example") == ("9.9.9.9",)
+        server.released.set()
+        renewals = asyncio.all_tasks() - {asyncio.current_task()}
+        async with asyncio.timeout(30):
+            await asyncio.gather(*renewals)
+        # Only what is stored counts now.
+        server.failure = socket.gaierror(socket.EAI_AGAIN, "no response")
+        guard.forget("slow.example")
+        if expected:
+            assert await guard.resolve("slow.example") == expected
+        else:
+            with pytest.raises(Unavailable, match="cannot be resolved"):
+                await guard.resolve("slow.example")
 
     @pytest.mark.parametrize(
         ("code", "is_used"), [(socket.EAI_AGAIN, True), (socket.EAI_NONAME, False)]

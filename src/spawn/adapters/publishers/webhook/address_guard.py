@@ -3,8 +3,8 @@
 Through a URL its author can make the service connect to hosts that only the service can reach: its
 own ports, neighbours, the metadata service of a cloud. So the host name is resolved here, every
 address is checked, and the connection is made to the very address that was checked: what the name
-means a moment later makes no difference. Checked addresses are used for seconds, unless they fail
-or the next lookup hangs.
+means a moment later makes no difference. Checked addresses are used for seconds, unless they fail,
+or until the next lookup ends.
 """
 
 import asyncio
@@ -48,11 +48,12 @@ class AddressGuard:
     def __init__(self, allowed_networks: Sequence[str]) -> None:
         self._allowed_networks = parse_networks(allowed_networks)
         self._checked: dict[str, _CheckedAddresses] = {}
+        self._renewals: dict[str, asyncio.Task[str]] = {}
 
     async def resolve(self, host: str) -> tuple[str, ...]:
         """Return all addresses of the host that webhooks may reach.
 
-        The addresses of the last lookup are used while the next one hangs.
+        The addresses of the last lookup are used until the next one ends.
 
         Args:
             host: An address, or a name in ASCII: the A-labels of an international one.
@@ -65,23 +66,49 @@ class AddressGuard:
         if checked is not None and now_s < checked.due_at_s:
             return checked.addresses
         if checked is not None and now_s >= checked.checked_at_s + MAX_AGE_S:
+            del self._checked[host]
             checked = None
-        addresses = await _resolve_addresses(host, PATIENCE_S if checked else None)
-        if addresses is None and checked is not None:
+        renewal = self._renewals.get(host) or self._start_renewal(host)
+        # A caller that gives up does not end it: its result counts as soon as it is there.
+        await asyncio.wait({renewal}, timeout=PATIENCE_S if checked else None)
+        if renewal.done():
+            checked = self._checked.get(host)
+        if checked is None:
+            raise Unavailable(renewal.result(), retry_after_s=0)
+        if checked.due_at_s <= now_s:
             self._checked[host] = checked._replace(due_at_s=now_s + RESOLUTION_S)
-            return checked.addresses
-        self._checked.pop(host, None)
-        if addresses is None:
-            raise Unavailable(f"The name {host} cannot be resolved.", retry_after_s=0)
+        return checked.addresses
+
+    def _start_renewal(self, host: str) -> asyncio.Task[str]:
+        renewal = asyncio.create_task(self._renew(host))
+        self._renewals[host] = renewal
+        renewal.add_done_callback(lambda _: self._renewals.pop(host))
+        return renewal
+
+    async def _renew(self, host: str) -> str:
+        """Store the permitted addresses of the host; return why there are none, or nothing.
+
+        The last addresses stay if no name server responds.
+        """
+        unresolved = f"The name {host} cannot be resolved."
+        try:
+            addresses = await _resolve_addresses(host)
+        except LookupsExhausted:
+            return unresolved
+        except OSError as failure:
+            if not isinstance(failure, socket.gaierror) or failure.errno != socket.EAI_AGAIN:
+                self._checked.pop(host, None)
+            return unresolved
         permitted = tuple(text for text in addresses if self.permits(ip_address(text)))
         if not permitted:
-            raise Unavailable(
+            self._checked.pop(host, None)
+            return (
                 f"The name {host} has no address that webhooks may reach: it is private, loopback"
-                " or reserved; SPAWN_WEBHOOK_ALLOWED_NETWORKS can allow it.",
-                retry_after_s=0,
+                " or reserved; SPAWN_WEBHOOK_ALLOWED_NETWORKS can allow it."
             )
+        now_s = asyncio.get_running_loop().time()
         self._checked[host] = _CheckedAddresses(permitted, now_s, now_s + RESOLUTION_S)
-        return permitted
+        return ""
 
     def forget(self, host: str) -> None:
         """Resolve the host again before its next delivery; its addresses have failed."""
@@ -100,25 +127,17 @@ class AddressGuard:
         return not is_special_purpose(address) and (ipv4 is None or self.permits(ipv4))
 
 
-async def _resolve_addresses(host: str, patience_s: float | None) -> tuple[str, ...] | None:
-    """Return the addresses of a host name, or the literal address; None without a result yet.
+async def _resolve_addresses(host: str) -> tuple[str, ...]:
+    """Return the addresses of a host name, or the literal address.
 
     Raises:
-        Unavailable: the name has no address.
+        OSError: the name has no address.
+        LookupsExhausted: too many lookups are under way.
     """
     try:
         return (str(ip_address(host)),)
     except ValueError:
-        pass
-    try:
-        async with asyncio.timeout(patience_s):
-            return await _lookups.look_up(host)
-    except (TimeoutError, LookupsExhausted):
-        return None
-    except OSError as failure:
-        if isinstance(failure, socket.gaierror) and failure.errno == socket.EAI_AGAIN:
-            return None
-        raise Unavailable(f"The name {host} cannot be resolved.", retry_after_s=0) from None
+        return await _lookups.look_up(host)
 
 
 def parse_networks(texts: Sequence[str]) -> tuple[Network, ...]:
