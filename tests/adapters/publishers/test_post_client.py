@@ -46,6 +46,8 @@ class ScriptedServer:
                 writer.write(response)
                 if b"until-eof" in response:
                     break
+                if b"for-ever" in response:
+                    await reader.read()
         writer.close()
         self.ended.set()
 
@@ -103,6 +105,8 @@ async def test_requests_at_once_have_a_connection_each_up_to_the_limit() -> None
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: identity\r\ncontent-length: 2\r\n\r\nok",
         b"HTTP/1.1 103 Hints\r\ncontent-length: 0\r\n\r\nHTTP/1.1 200 OK\r\n\r\nuntil-eof",
+        b"HTTP/1.1 100 Continue\r\nconnection: close\r\n\r\nHTTP/1.1 200 OK\r\n\r\nuntil-eof",
+        b"HTTP/1.0 103 Hints\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
     ],
 )
 async def test_a_connection_in_doubt_is_not_used_again(first: bytes) -> None:
@@ -114,8 +118,67 @@ async def test_a_connection_in_doubt_is_not_used_again(first: bytes) -> None:
     assert server.connections == 2
 
 
-async def test_an_interim_response_is_not_the_response() -> None:
-    server = ScriptedServer(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\n\r\n" + ACCEPTED)
+@pytest.mark.parametrize(
+    ("head", "is_kept"),
+    [
+        (b"HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\n", False),
+        (b"HTTP/1.1 204 No Content\r\ntransfer-encoding: chunked\r\n\r\n", False),
+        (b"HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n\r\n", False),
+        (b"HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n", True),
+        (b"HTTP/1.1 304 Not Modified\r\n\r\n", True),
+    ],
+)
+async def test_a_body_that_a_status_forbids_is_not_awaited(head: bytes, *, is_kept: bool) -> None:
+    """Some servers send it nevertheless, and it would be read as the next response."""
+    server = ScriptedServer(head, ACCEPTED)
+    async with server.open_client() as client:
+        assert (await post(client)).status in {204, 304}
+        assert await post(client) == (204, None)
+    assert server.connections == (1 if is_kept else 2)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        b"HTTP/1.1 429 Slow\r\nretry-after: 7\r\n\r\nfor-ever",
+        b"HTTP/1.1 429 Slow\r\nretry-after: 7\r\ncontent-length: 90\r\n\r\nfor-ever",
+        b"HTTP/1.1 429 Slow\r\nretry-after: 7\r\ntransfer-encoding: chunked\r\n\r\n9\r\nfor-ever",
+    ],
+)
+async def test_a_body_that_never_ends_hides_no_status(
+    response: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(post_client, "BODY_S", 0.01)
+    server = ScriptedServer(response, ACCEPTED)
+    async with server.open_client() as client:
+        assert await post(client) == (429, "7")
+        assert await post(client) == (204, None)
+    assert server.connections == 2
+
+
+async def test_a_field_of_an_interim_response_or_a_trailer_does_not_count() -> None:
+    server = ScriptedServer(
+        b"HTTP/1.1 103 Hints\r\nretry-after: 3\r\n\r\n"
+        b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 503 Busy\r\nretry-after: 1\r\ntransfer-encoding: chunked\r\n\r\n"
+        b"0\r\nretry-after: 3000\r\n\r\n",
+    )
+    async with server.open_client() as client:
+        assert await post(client) == (503, None)
+        assert await post(client) == (503, "1")
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    "interim",
+    [
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\nconnection: close\r\n\r\n",
+        b"HTTP/1.0 103 Hints\r\n\r\n",
+    ],
+)
+async def test_an_interim_response_is_not_the_response(interim: bytes) -> None:
+    server = ScriptedServer(interim + ACCEPTED)
     async with server.open_client() as client:
         assert await post(client) == (204, None)
 
@@ -223,6 +286,28 @@ async def test_an_address_that_hangs_leaves_time_for_the_next(
         client.close()
         await ended.wait()
     assert reached == ["127.0.0.2", "127.0.0.1"]
+
+
+async def test_each_address_is_tried_by_attempts_that_give_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A delivery gives up after its timeout; the last of many addresses would never be tried."""
+    tried, hangs = list[str](), asyncio.Event()
+
+    async def connect(_self: PostClient, address: str) -> None:
+        tried.append(address)
+        hangs.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(PostClient, "_connect_to", connect)
+    client = PostClient(1, connections=1, ssl_context=None, server_name="a.example")
+    for _ in range(4):
+        hangs.clear()
+        attempt = asyncio.create_task(client.probe(("10.0.0.1", "10.0.0.2", "10.0.0.3")))
+        await hangs.wait()
+        attempt.cancel()
+        await asyncio.gather(attempt, return_exceptions=True)
+    assert tried == ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.1"]
 
 
 async def test_an_idle_connection_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import asyncio
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import pairwise
 from typing import Final, NamedTuple, cast
 
 import httptools
@@ -23,7 +24,11 @@ Some receivers end theirs after 5 s or sooner, and a request that meets the end 
 CONNECT_S: Final = 2.0
 """Time in seconds to connect to an address before the next one is tried."""
 
+BODY_S: Final = 0.5
+"""Time in seconds to wait for the rest of a response after its head, which decides."""
+
 _FIRST_FINAL_STATUS: Final = 200
+_STATUSES_WITHOUT_BODY: Final = frozenset({204, 304})
 _LENGTH_FIELDS: Final = frozenset({b"content-length", b"transfer-encoding"})
 
 
@@ -54,7 +59,7 @@ class PostClient:
         self._places = asyncio.Semaphore(connections)
         self._idle: list[_Connection] = []
         self._idle_timer: asyncio.TimerHandle | None = None
-        self._reached_address = ""
+        self._first_address = ""
         self._is_closed = False
 
     async def post(self, addresses: Sequence[str], request: bytes) -> PostResponse:
@@ -133,12 +138,18 @@ class PostClient:
         self._end_outdated_later()
 
     async def _connect(self, addresses: Sequence[str]) -> "_Connection":
-        """Connect to the first address that can be reached, the last reached one before others."""
-        *others, last = sorted(addresses, key=lambda address: address != self._reached_address)
-        for address in others:
+        """Connect to the first address that can be reached, the last reached one before others.
+
+        A caller that gives up at one that hangs begins with the next one at its next attempt.
+        """
+        start = addresses.index(self._first_address) if self._first_address in addresses else 0
+        *others, last = [*addresses[start:], *addresses[:start]]
+        for address, following in pairwise([*others, last]):
+            self._first_address = following
             with suppress(OSError):
                 async with asyncio.timeout(CONNECT_S):
                     return await self._connect_to(address)
+        self._first_address = others[0] if others else last
         return await self._connect_to(last)
 
     async def _connect_to(self, address: str) -> "_Connection":
@@ -149,7 +160,7 @@ class PostClient:
             ssl=self._ssl_context,
             server_hostname=self._server_name,
         )
-        self._reached_address = address
+        self._first_address = address
         return connection
 
     def close(self) -> None:
@@ -172,6 +183,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._response: asyncio.Future[PostResponse] | None = None
         self._received_bytes = 0
+        self._body_timer: asyncio.TimerHandle | None = None
 
     @property
     def has_received(self) -> bool:
@@ -188,12 +200,16 @@ class _Connection(asyncio.Protocol):
         # A new parser has no status of the response before.
         self._parser = _create_parser(self)
         self._status, self._length_fields = 0, 0
+        self._has_head = self._announces_body = False
         self._retry_after: str | None = None
         transport.write(request)
         try:
             return await self._response
         finally:
             self._response = None
+            if self._body_timer is not None:
+                self._body_timer.cancel()
+                self._body_timer = None
             self.used_at_s = loop.time()
             # A receiver may respond before it has read the request, whose rest is still to be sent.
             if transport.get_write_buffer_size():
@@ -227,6 +243,12 @@ class _Connection(asyncio.Protocol):
             self._end_early(ResponseMalformed())
         if self._received_bytes > MAX_RESPONSE_BYTES:
             self._end_early(ResponseMalformed())
+        is_waiting = self._body_timer is None and not self._response.done()
+        if self._status >= _FIRST_FINAL_STATUS and is_waiting:
+            # A body that never ends must not hide the status, or the event is sent for ever.
+            self._body_timer = asyncio.get_running_loop().call_later(
+                BODY_S, self._end_early, ResponseMalformed()
+            )
 
     def eof_received(self) -> None:
         self._end_early(ConnectionEnded())
@@ -258,17 +280,26 @@ class _Connection(asyncio.Protocol):
         if self._response is None or self._response.done():
             self.is_reusable = False
         self._length_fields = 0
+        self._has_head = self._announces_body = False
+        self._retry_after = None
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._has_head:
+            return  # a field of the trailer, which is none of the head (RFC 9110, 6.5.1)
         name = name.lower()
         if name == b"retry-after":
             self._retry_after = value.decode("latin-1")
         elif name in _LENGTH_FIELDS:
             self._length_fields += 1
+            self._announces_body = value.strip() != b"0"
 
     def on_headers_complete(self) -> None:
+        self._has_head = True
         self._status = self._parser.get_status_code()
         self.is_reusable = self.is_reusable and self._parser.should_keep_alive()
+        if self._status in _STATUSES_WITHOUT_BODY and self._announces_body:
+            # It has none, but some servers send it.
+            self.is_reusable = False
         if self._length_fields > 1:
             # Nobody knows where such a body ends.
             self._end_early(ResponseMalformed())
@@ -288,6 +319,7 @@ def _create_parser(connection: _Connection) -> httptools.HttpResponseParser:
         lenient_headers=True,
         lenient_chunked_length=True,
         lenient_version=True,
+        lenient_keep_alive=True,  # the final response follows an interim one with `close`
         lenient_optional_cr_before_lf=True,
     )
     return parser
