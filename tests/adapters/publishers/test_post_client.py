@@ -19,6 +19,7 @@ from spawn.adapters.publishers.webhook.post_client import (
 
 REQUEST = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n{}"
 ACCEPTED = b"HTTP/1.1 204 No Content\r\n\r\n"
+ONE_BYTE = b"H"
 
 
 class ScriptedServer:
@@ -29,10 +30,12 @@ class ScriptedServer:
         self.connections = 0
         self.got_request = asyncio.Event()
         self.ended = asyncio.Event()
+        self.writer: asyncio.StreamWriter | None = None
         self._handlers: set[asyncio.Task[None]] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self.writer = writer
         task = asyncio.current_task()
         assert task is not None
         self._handlers.add(task)
@@ -44,7 +47,7 @@ class ScriptedServer:
                 if response is None:
                     break
                 writer.write(response)
-                if b"until-eof" in response:
+                if b"until-eof" in response or response == ONE_BYTE:
                     break
                 if b"for-ever" in response:
                     await reader.read()
@@ -60,9 +63,11 @@ class ScriptedServer:
             client = PostClient(
                 port, connections=connections, ssl_context=None, server_name="a.example"
             )
-            yield client
-            client.close()
-            await asyncio.gather(*self._handlers)
+            try:
+                yield client
+            finally:
+                client.close()
+                await asyncio.gather(*self._handlers)
 
 
 async def post(client: PostClient, *addresses: str) -> PostResponse:
@@ -241,7 +246,11 @@ async def test_a_request_on_a_kept_connection_that_ends_is_sent_again() -> None:
 
 @pytest.mark.parametrize(
     ("script", "requests"),
-    [((ACCEPTED, None, None), 3), ((ACCEPTED, b"HTTP/1.1 200 OK\r\nuntil-eof"), 2)],
+    [
+        ((ACCEPTED, None, None), 3),
+        ((ACCEPTED, b"HTTP/1.1 200 OK\r\nuntil-eof"), 2),
+        ((ACCEPTED, ONE_BYTE), 2),
+    ],
 )
 async def test_a_request_is_sent_again_once_and_only_without_a_response(
     script: tuple[bytes | None, ...], requests: int
@@ -312,11 +321,29 @@ async def test_each_address_is_tried_by_attempts_that_give_up(
 
 async def test_an_idle_connection_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(post_client, "MAX_IDLE_S", 0.01)
-    server = ScriptedServer(ACCEPTED)
+    server = ScriptedServer(ACCEPTED, ACCEPTED)
+    async with server.open_client() as client:
+        for _ in range(2):
+            await post(client)
+            async with asyncio.timeout(10):
+                await server.ended.wait()
+            server.ended.clear()
+
+
+async def test_bytes_without_a_request_end_an_idle_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The next request would take them for its response."""
+    monkeypatch.setattr(post_client, "MAX_IDLE_S", 60.0)
+    server = ScriptedServer(ACCEPTED, b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n")
     async with server.open_client() as client:
         await post(client)
+        assert server.writer is not None
+        server.writer.write(ACCEPTED)
         async with asyncio.timeout(10):
             await server.ended.wait()
+        assert (await post(client)).status == 202
+    assert server.connections == 2
 
 
 async def test_an_idle_connection_to_a_former_address_ends() -> None:

@@ -21,6 +21,7 @@ from tests.adapters.publishers.receiver import Message, Receiver
 from spawn.adapters.embedded.options import PublisherOptions
 from spawn.adapters.factory import open_publisher
 from spawn.adapters.publishers.http_client import parse_retry_after_s
+from spawn.adapters.publishers.webhook import post_client
 from spawn.adapters.publishers.webhook.address_guard import RESOLUTION_S, AddressGuard
 from spawn.adapters.publishers.webhook.signing import Signer, parse_secrets
 from spawn.domain.errors import InvalidInput, Unavailable
@@ -62,6 +63,30 @@ def rewrite(secrets_file: Path, text: str, publisher: Any) -> None:
     """Change the secrets, and skip the second until the file is checked again."""
     secrets_file.write_text(text)
     publisher._signer.secrets_file.expire()
+
+
+async def test_closing_ends_the_kept_connections(
+    publisher_options: PublisherOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(post_client, "MAX_IDLE_S", 60.0)
+    ended = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"}")
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        with suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+        ended.set()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        publisher = await open_publisher(f"http://127.0.0.1:{port}", options=publisher_options)
+        assert await publisher.publish([an_entry(1)]) == ()
+        assert not ended.is_set()
+        await publisher.close()
+        async with asyncio.timeout(10):
+            await ended.wait()
 
 
 class TestSignatures:
