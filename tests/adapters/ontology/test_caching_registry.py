@@ -24,6 +24,7 @@ from spawn.adapters.ontology.caching_registry import (
 from spawn.adapters.ontology.circuit_breaker import CircuitLimits
 from spawn.adapters.ontology.client import RegistryClient
 from spawn.adapters.ontology.disk_cache import DiskCache
+from spawn.adapters.ontology.registry_lists import parse_versions
 from spawn.domain.errors import InvalidInput, NotFound, RegistryError
 from spawn.domain.schemas.core_columns import CORE_BY_NAME, CORE_COLUMNS
 from spawn.domain.schemas.document_parser import InvalidSchemaDocument
@@ -72,6 +73,29 @@ async def registry(
 async def finish_revalidation(registry: CachingRegistry) -> None:
     """Wait until background revalidations have ended."""
     await asyncio.gather(*registry._revalidations.values())
+
+
+async def test_a_closed_registry_has_no_connections(
+    server: ScriptedServer, time: ManualTime
+) -> None:
+    class Transport(httpx.MockTransport):
+        is_closed = False
+
+        async def aclose(self) -> None:
+            self.is_closed = True
+
+    transport = Transport(server)
+    client = RegistryClient("http://ontology.test", timeout_s=2.0, transport=transport)
+    registry = CachingRegistry(client, clock=time, disk_cache=None, bundled=BundledRegistry())
+    await registry.close()
+    assert transport.is_closed
+
+
+def test_a_document_that_cannot_be_stored_leaves_no_file(tmp_path: Path, time: ManualTime) -> None:
+    (tmp_path / "key.json").mkdir()
+    with pytest.raises(OSError, match=r".*"):
+        DiskCache(tmp_path).save("key", document(), time.now())
+    assert [path.name for path in tmp_path.iterdir()] == ["key.json"]
 
 
 async def test_the_first_fetch_is_live_and_the_next_is_fresh_from_memory(
@@ -531,6 +555,39 @@ async def test_a_page_of_a_list_is_not_taken_for_the_list(
     }
     server.set_response(200, json.dumps(whole | last_page).encode())
     assert await registry.list_versions(ID) == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("names", "value"),
+    [
+        (
+            [
+                *("next", "next_page", "nextPage", "next_page_token", "nextPageToken"),
+                *("next_cursor", "has_more", "hasMore", "has_next", "hasNext", "hasNextPage"),
+                *("next_link", "nextLink", "@nextLink", "@odata.nextLink", "nextCursor", "cursor"),
+            ],
+            "Mg",
+        ),
+        (
+            [
+                *("total", "total_count", "totalCount", "count", "@odata.count", "total_items"),
+                *("totalItems", "total_elements", "totalElements"),
+            ],
+            3,
+        ),
+        (["pages", "page_count", "pageCount", "total_pages", "totalPages"], 2),
+    ],
+)
+def test_each_usual_name_of_a_further_page_is_known(names: list[str], value: object) -> None:
+    holders = "links _links pagination paging page meta metadata page_info pageInfo"
+    versions = {"versions": [1, 3]}
+    for name in names:
+        for holder in ["", *holders.split()]:
+            members = {holder: {name: value}} if holder else {name: value}
+            with pytest.raises(RegistryError) as failure:
+                parse_versions(json.dumps(versions | members).encode())
+            assert f"({f'/{holder}' if holder else ''}/{name})" in failure.value.detail
+    assert parse_versions(json.dumps(versions).encode()) == (1, 3)
 
 
 async def test_a_restart_does_not_forget_that_the_registry_had_a_list(
