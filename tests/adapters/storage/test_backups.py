@@ -21,8 +21,10 @@ from spawn.adapters.duckdb.archive.archive_check import (
     verify_set,
 )
 from spawn.adapters.duckdb.archive.backup_index import (
+    INDEX_NAME,
     EpochClaim,
     claim_epoch,
+    is_set_signed,
     list_set_numbers,
     name_in_set,
     read_set,
@@ -473,6 +475,19 @@ async def test_an_index_that_somebody_wrote_without_the_key_is_found(
     assert "not signed with the key" in finding
     with pytest.raises(StorageDamaged, match="not signed"):
         await (await backed_up.backups(signing_key=KEY)).take()
+
+
+async def test_an_index_states_whether_it_is_signed(
+    backed_up: BackedUpStore, tmp_path: Path
+) -> None:
+    await (await backed_up.backups()).take()
+    await (await backed_up.backups(signing_key=KEY, folder=tmp_path / "signed")).take()
+    archive = FolderArchive(backed_up.archive)
+    assert not is_set_signed(archive, 1)
+    assert is_set_signed(FolderArchive(tmp_path / "signed"), 1)
+    (set_folder(backed_up.archive, 1) / INDEX_NAME).write_bytes(b'{"signature": ""')
+    with pytest.raises(StorageDamaged, match=r"index .* is damaged"):
+        is_set_signed(archive, 1)
 
 
 # -- the file of a store ----------------------------------------------------------------------

@@ -128,3 +128,16 @@ async def test_bookmarks_are_stored_as_the_texts_of_earlier_releases(tmp_path: P
     with pytest.raises(StorageDamaged, match="feed position"):
         await damaged_store.load_bookmarks()
     await damaged_store.close()
+
+
+async def test_a_closed_store_has_each_change_in_its_tables(tmp_path: Path) -> None:
+    path = tmp_path / "store.duckdb"
+    store = await open_at(path)
+    await store.adopt(a_record())
+    harness = StorageHarness(store, ManualClock())
+    for name in ("First", "Second"):
+        await harness.create(project_name=name)
+    await store.close()
+    with duckdb.connect(str(path), read_only=True) as connection:
+        names = connection.execute("select project_name from projects order by all").fetchall()
+    assert names == [("First",), ("Second",)]

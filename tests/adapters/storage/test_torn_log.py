@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from spawn.adapters.duckdb.journal.torn_log import cut_torn_commit
 from spawn.adapters.duckdb.store import DuckDbStore, open_duckdb
 from spawn.adapters.embedded.options import StoreOptions
+from spawn.adapters.encryption.encryption_key import EncryptionKey
 from spawn.adapters.local.clock import SystemClock
 from spawn.domain.errors import StorageDamaged
 from spawn.domain.query import Query
@@ -128,3 +130,38 @@ async def test_a_database_that_was_half_created_is_created_again(tmp_path: Path)
     store = await open_at(tmp_path / "s.duckdb")
     await store.close()
     assert not (tmp_path / "s.duckdb.new").exists()
+
+
+def entry(length: int, fill: bytes = b"x") -> bytes:
+    """Return an entry of an encrypted log: its length, and 36 bytes more than that."""
+    return length.to_bytes(8, "little") + fill * (length + 36)
+
+
+FIRST, COMMIT = b"first entry\xff\xff", entry(40) + entry(5)
+
+
+@pytest.mark.parametrize(
+    ("log", "kept"),
+    [
+        (FIRST + COMMIT + COMMIT, FIRST + COMMIT),
+        (FIRST + COMMIT + COMMIT[:-1], FIRST + COMMIT),
+        (FIRST + COMMIT + COMMIT[:60], FIRST + COMMIT),
+        (FIRST + COMMIT + entry(40), FIRST + COMMIT),
+        (FIRST + COMMIT + bytes(50) + entry(5), FIRST + COMMIT),
+        (FIRST + COMMIT + COMMIT + bytes(50), FIRST + COMMIT + COMMIT),
+        (FIRST + COMMIT, b""),
+        (FIRST + COMMIT[:60], b""),
+        (b"first entry" + COMMIT, b""),
+        # The torn part ends in more than one commit.
+        (FIRST + COMMIT + bytes(50) + COMMIT + COMMIT, None),
+    ],
+)
+def test_the_last_commit_of_an_encrypted_log_is_cut(
+    log: bytes, kept: bytes | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "s.duckdb.wal"
+    path.write_bytes(log)
+    failure, key = RuntimeError("Failure while replaying WAL"), EncryptionKey(b"k" * 32)
+    is_cut = cut_torn_commit(tmp_path / "s.duckdb", None, failure, key)
+    assert is_cut is (kept is not None)
+    assert (path.read_bytes() if path.exists() else b"") == (log if kept is None else kept)
