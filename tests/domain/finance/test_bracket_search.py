@@ -55,6 +55,22 @@ def test_a_smooth_function_has_its_zeros_to_the_last_digits() -> None:
     assert found.jumps == ()
 
 
+@pytest.mark.parametrize(
+    ("function", "low", "high", "evaluations"),
+    [
+        (lambda x: math.exp(x) - 5.0, 0.0, 4.0, 16),
+        (lambda x: x**3 - 2.0, 0.0, 3.0, 15),
+        (math.cos, 0.0, 3.0, 12),
+        (lambda x: math.log(x) - 1.0, 1.0, 9.0, 14),
+        (lambda x: 1.0 / x - 0.3, 1.0, 9.0, 15),
+    ],
+)
+def test_interpolation_needs_a_quarter_of_the_evaluations_of_bisection(
+    function: Function, low: float, high: float, evaluations: int
+) -> None:
+    assert search(function, low, high, intervals=1).evaluations <= evaluations
+
+
 def test_zeros_at_the_ends_of_the_bracket_count() -> None:
     assert zeros(search(lambda x: x * (x - 10.0), 0.0, 10.0)) == [0.0, 10.0]
 

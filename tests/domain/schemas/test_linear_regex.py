@@ -45,6 +45,13 @@ def test_a_pattern_matches_as_in_the_standard_engine(pattern: str, texts: list[s
     assert [matches(text) for text in texts] == [bool(reference.fullmatch(t)) for t in texts]
 
 
+@pytest.mark.parametrize("pattern", [r"\d", r"\w", r"\s", r"\D", r"\W", r"\S", r"\t|\n|\r"])
+def test_a_named_class_has_the_characters_of_the_standard_engine(pattern: str) -> None:
+    matches, reference = compile_pattern(pattern), re.compile(pattern, re.ASCII)
+    for character in map(chr, range(0x180)):
+        assert matches(character) == bool(reference.fullmatch(character)), ascii(character)
+
+
 @pytest.mark.parametrize(
     ("pattern", "good", "bad"),
     [
