@@ -274,3 +274,12 @@ def test_a_reset_connection_is_a_transient_failure() -> None:
 
     with resetting_server() as url, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(send_requests(url))
+
+
+@pytest.mark.parametrize("etag", [b'"v\xe9"', '"ж"'.encode(), b'"a\tb"'])
+async def test_an_etag_that_no_request_can_send_back_is_none(
+    client: RegistryClient, server: ScriptedServer, etag: bytes
+) -> None:
+    headers = [(b"ETag", etag)]
+    server.respond = lambda _: httpx.Response(200, content=stream_body(b"{}"), headers=headers)
+    assert (await client.get(PATH)).etag is None

@@ -25,11 +25,13 @@ from spawn.adapters.embedded import schema_history
 from spawn.adapters.local.clock import SystemClock
 from spawn.application.dependencies import Dependencies
 from spawn.application.projects.commands import amend_project
-from spawn.application.schemas import activation
+from spawn.application.schemas import activation, refresh
 from spawn.application.schemas.activation import RefreshResult, RefreshVerdict, get_schema_health
 from spawn.application.schemas.adoption import approve_schema, check_schema, reject_schema
 from spawn.application.schemas.refresh import refresh_forever, refresh_schema
+from spawn.application.schemas.versions import diff_versions, get_version
 from spawn.domain.errors import NotFound, RegistryError, Unavailable
+from spawn.domain.principal import LOCAL_PRINCIPAL
 from spawn.domain.schemas.refresh_state import RefreshStates
 from spawn.domain.schemas.validator import ProjectInput
 from spawn.ports.schemas import SchemaState
@@ -454,3 +456,84 @@ async def test_a_recorded_number_behind_ten_unused_ones_is_read_again(
     await refresh_schema(dependencies, POLICY)
     reason = "version 20, which is not adopted, renames aa to bb"
     assert (await read_problem(dependencies)).startswith(f"version 40 is quarantined: {reason}")
+
+
+async def test_a_number_shows_its_newest_content_and_health_no_earlier_one(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    await begin(dependencies, fake_registry, AA)
+    for number in range(3):
+        fake_registry.serve(2, AA, NEEDED, f"c{number}")
+        await refresh_schema(dependencies, POLICY)
+    record = await get_version(dependencies, LOCAL_PRINCIPAL, "project_schema", 2)
+    assert record.document == fake_registry.latest
+    comparison, _ = await diff_versions(
+        dependencies, LOCAL_PRINCIPAL, "project_schema", old=1, new=2
+    )
+    assert "/columns/c2" in {finding.path for finding in comparison.findings}
+    waiting = (await get_schema_health(dependencies, POLICY)).waiting
+    assert [one.document for one in waiting] == [fake_registry.latest]
+
+
+async def test_a_dry_run_knows_that_a_content_was_rejected_and_replaced(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    await begin(dependencies, fake_registry, AA)
+    first = fake_registry.serve(2, AA, "two", NEEDED)
+    await refresh_schema(dependencies, POLICY)
+    await reject_schema(dependencies, POLICY, STEWARD, version=2, reason="no")
+    fake_registry.serve(2, AA, NEEDED)
+    await refresh_schema(dependencies, POLICY)
+    violation = (await check_schema(dependencies, POLICY, STEWARD, first)).violation
+    assert violation == "version 2 was rejected: approve it"
+
+
+async def test_the_same_invalid_document_under_two_numbers_waits_under_both(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    await begin(dependencies, fake_registry, AA)
+    document = b'{"name": "P", "columns": [{"name": "zz", "type": "nonsense"}]}'
+    fake_registry.documents |= {2: document, 3: document}
+    fake_registry.latest = document
+    await refresh_schema(dependencies, POLICY)
+    assert (await states(dependencies))[3] is SchemaState.QUARANTINED
+    await reject_schema(dependencies, POLICY, STEWARD, version=3, reason="no")
+
+
+async def test_a_failure_behind_a_mark_begins_at_the_active_version_again(
+    dependencies: Dependencies, fake_registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first version is corrected while a later one cannot be read."""
+    monkeypatch.setattr(refresh, "MAX_WALK", 2)
+    await begin(dependencies, fake_registry, AA)
+    for number in range(2, 5):
+        fake_registry.serve(number, AA, NEEDED, f"c{number}")
+    fake_registry.faults = {4: FORBIDDEN}
+    for _ in range(2):
+        await refresh_schema(dependencies, POLICY, is_continued=True)
+    fake_registry.serve(2, AA, "good")
+    await refresh_schema(dependencies, POLICY, is_continued=True)
+    assert await active(dependencies) == 2
+
+
+async def test_health_reports_an_error_that_ends_the_loop_until_a_refresh_succeeds(
+    dependencies: Dependencies, fake_registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await begin(dependencies, fake_registry, AA)
+    results: list[RefreshResult] = []
+
+    async def fail(*_: Any) -> Any:
+        raise UnicodeEncodeError("ascii", "é", 0, 1, "ordinal not in range(128)")
+
+    async def pause(_: float) -> None:
+        raise asyncio.CancelledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fake_registry, "list_versions", fail)
+        with pytest.raises(UnicodeEncodeError):
+            await refresh_forever(dependencies, POLICY, report=results.append, sleep=pause)
+    problem = "the refresh ended with an unexpected error: UnicodeEncodeError"
+    assert await read_problem(dependencies) == problem
+    with pytest.raises(asyncio.CancelledError):
+        await refresh_forever(dependencies, POLICY, report=results.append, sleep=pause)
+    assert await read_problem(dependencies) == ""

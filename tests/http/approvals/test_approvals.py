@@ -25,6 +25,7 @@ from spawn.adapters.local.clock import SystemClock
 from spawn.application.access.api_clients import revoke_api_client, revoke_key, rotate_key
 from spawn.application.approvals.makers import check_independence
 from spawn.application.approvals.previews import preview_command
+from spawn.application.schemas.adoption import preview_schema_approval
 from spawn.domain.approvals.approval import (
     APPROVAL_KIND,
     MAX_COMMAND_BYTES,
@@ -34,6 +35,7 @@ from spawn.domain.approvals.approval import (
 from spawn.domain.errors import Forbidden
 from spawn.domain.principal import LOCAL_PRINCIPAL, Principal, PrincipalKind, Scope
 from spawn.domain.projects.project import PROJECT_KIND
+from spawn.entrypoints.http.schemas import candidate_routes
 from spawn.entrypoints.settings import SettingsError
 
 
@@ -402,16 +404,18 @@ async def test_approval_outlives_a_restart_with_another_policy(
         assert (await desk.read(project))["total_amount"] == "250000000.00"
 
 
-async def test_schema_version_is_adopted_by_its_approval(open_desk: OpenDesk) -> None:
+async def test_schema_version_is_adopted_by_its_approval_as_it_was_checked(
+    open_desk: OpenDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     units = {"name": "units", "type": "integer", "maximum": 1_000_000}
     with serve_registry(units) as registry:
         async with open_desk(ontology_url=registry.url, schema_refresh_s=86_400) as desk:
             await add_clients(desk)
             await desk.add("steward", Scope.SCHEMA_ADMIN, Scope.PROJECTS_READ)
+            path = "/v1/governance/schemas/project_schema"
             await desk.create()
             registry.publish(3, {**units, "maximum": 1_000})
-            await desk.send("steward", "POST", "/v1/governance/refresh")
-            path = "/v1/governance/schemas/project_schema"
+            await desk.send("steward", "POST", f"{path}/refresh")
             reason = {"reason": "agreed with the owners of the reports"}
             dry = await desk.send(
                 "steward", "POST", f"{path}/candidates/3/approve?dry_run=true", reason
@@ -421,6 +425,21 @@ async def test_schema_version_is_adopted_by_its_approval(open_desk: OpenDesk) ->
             assert asked.status_code == 202, asked.text
             changes = {one["pointer"]: one["after"] for one in asked.json()["changes"]}
             assert changes["/version"] == 3
+
+            async def preview_and_replace(*arguments: Any, version: int) -> CommandPreview:
+                preview = await preview_schema_approval(*arguments, version=version)
+                registry.publish(3, {**units, "maximum": 500})
+                await desk.send("steward", "POST", f"{path}/refresh")
+                return preview
+
+            with monkeypatch.context() as patch:
+                patch.setattr(candidate_routes, "preview_schema_approval", preview_and_replace)
+                stale = await desk.decide("checker", asked.headers["location"])
+            assert (stale.status_code, stale.json()["code"]) == (409, "conflict"), stale.text
+            assert (await desk.send("steward", "GET", path)).json()["version"] == 2
+            registry.publish(3, {**units, "maximum": 1_000})
+            await desk.send("steward", "POST", f"{path}/refresh")
+            asked = await desk.send("steward", "POST", f"{path}/candidates/3/approve", reason)
             decided = await desk.decide("checker", asked.headers["location"])
             assert decided.json()["state"] == "approved", decided.text
             active = (await desk.send("steward", "GET", path)).json()

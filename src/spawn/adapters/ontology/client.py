@@ -161,7 +161,7 @@ class RegistryClient:
 async def _read_response(response: httpx.Response) -> RegistryResponse:
     status = response.status_code
     if status == HTTPStatus.NOT_MODIFIED:
-        return RegistryResponse(None, response.headers.get("ETag"), _parse_max_age_s(response))
+        return RegistryResponse(None, _read_etag(response), _parse_max_age_s(response))
     if status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
         raise NotFound("the registry has no such schema or version")
     if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -169,8 +169,14 @@ async def _read_response(response: httpx.Response) -> RegistryResponse:
     if status != HTTPStatus.OK:
         raise RegistryError(f"the registry responded with status {status}")
     document = await _read_body(response)
-    etag, has_next = response.headers.get("ETag"), "next" in response.links
+    etag, has_next = _read_etag(response), "next" in response.links
     return RegistryResponse(document, etag, _parse_max_age_s(response), has_next)
+
+
+def _read_etag(response: httpx.Response) -> str | None:
+    """Return the ETag of a response; None for one that no header field can send back."""
+    etag = response.headers.get("ETag")
+    return etag if etag is not None and etag.isascii() and etag.isprintable() else None
 
 
 async def _read_body(response: httpx.Response) -> bytes:

@@ -267,12 +267,13 @@ async def get_schema_health(dependencies: Dependencies, policy: SchemaPolicy) ->
     """Return the health of the schemas, from the store only, never from the registry."""
     active = await dependencies.schemas.active(policy.kind)
     records = await dependencies.schemas.records(policy.kind)
-    waiting = [record for record in records if record.state not in ADOPTED]
+    waiting = [r for r in records if r.state not in {*ADOPTED, SchemaState.REPLACED}]
     registry = dependencies.registry.status(policy.schema_id)
-    unpublished_number = dependencies.refresh_states.of_kind(policy.kind).unpublished_number
+    state = dependencies.refresh_states.of_kind(policy.kind)
     problems = (
+        state.problem,
         _describe_problem(active, waiting, registry, policy),
-        _describe_unpublished(active, unpublished_number),
+        _describe_unpublished(active, state.unpublished_number),
     )
     return SchemaHealth(
         active=active,

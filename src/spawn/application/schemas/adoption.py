@@ -36,6 +36,7 @@ from spawn.application.schemas.consumers import (
 )
 from spawn.application.schemas.schema_subject import find_foreign_subject
 from spawn.application.schemas.unread_versions import (
+    find_next_state,
     find_passed_versions,
     find_unread_numbers,
     find_unread_rejections,
@@ -89,6 +90,9 @@ _WITHDRAWABLE: Final = frozenset(
 )
 
 
+FINGERPRINT_POINTER: Final = "/fingerprint"
+"""Change of the preview of an approval that names the content which is adopted."""
+
 _GONE: Final = frozenset({SchemaState.WITHDRAWN, SchemaState.REPLACED})
 
 
@@ -124,21 +128,28 @@ async def approve_schema(
     *,
     version: int,
     reason: str,
+    fingerprint: str | None = None,
 ) -> RefreshResult:
     """Adopt a version by decision in spite of its compatibility mode.
 
     The rows relation must hold all the same: a decision cannot permit the loss of stored data.
     A version that no refresh has met is fetched: after a jump of the numbers, approval goes back.
+    `fingerprint` is that of the content which a checker has seen.
 
     Raises:
         NotFound: no such version waits, and the registry publishes none.
         RegistryError: the registry did not respond.
         MigrationRejected: the stored data violate a proof that the version requires.
         Conflict: the rows relation does not hold, the document is invalid, the version is no
-            upgrade, or another version became active meanwhile.
+            upgrade, its content is another, or another version became active meanwhile.
     """
     require(principal, Scope.SCHEMA_ADMIN)
     record = await _find_or_fetch(dependencies, policy, version)
+    if fingerprint not in {None, record.schema.fingerprint}:
+        raise Conflict(
+            f"Version {version} has another content than the one that was checked: the approval is"
+            " stale, and must be requested again."
+        )
     if record.state is SchemaState.WITHDRAWN:
         raise Conflict(f"The registry no longer publishes version {version}.")
     decision = _build_decision(dependencies, principal, reason, approved=True)
@@ -166,7 +177,7 @@ async def preview_schema_approval(
     steps = dependencies.schemas.describe_plan(plan)
     values = {
         "/version": (active.schema.version, version),
-        "/fingerprint": (active.schema.fingerprint, record.schema.fingerprint),
+        FINGERPRINT_POINTER: (active.schema.fingerprint, record.schema.fingerprint),
         **{f"/steps/{number}": (None, step) for number, step in enumerate(steps)},
     }
     changes = tuple(
@@ -315,7 +326,7 @@ def _describe_rejection(records: list[SchemaRecord], schema: Schema) -> str:
     """Return that a person has rejected the version, as a refresh respects; empty if nobody has."""
     rejection = find_unread_rejections(records).get(schema.version)
     rejection = rejection or find_record(records, schema.fingerprint, schema.version)
-    is_rejected = rejection is not None and rejection.state is SchemaState.REJECTED
+    is_rejected = rejection is not None and find_next_state(rejection) is SchemaState.REJECTED
     return f"version {schema.version} was rejected: approve it" if is_rejected else ""
 
 
@@ -787,7 +798,7 @@ async def quarantine_invalid_document(
         )
     except (MalformedBody, InvalidInput):
         raise invalid from None
-    existing = find_record(records, schema.fingerprint)
+    existing = find_record(records, schema.fingerprint, number)
     if existing is not None and existing.state not in _GONE:
         return RefreshResult(
             RefreshVerdict.UNCHANGED,

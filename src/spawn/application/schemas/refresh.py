@@ -127,11 +127,20 @@ async def refresh_forever(
 
 
 async def _refresh_once(dependencies: Dependencies, policy: SchemaPolicy) -> RefreshResult:
-    """Refresh from where the refresh before ended; the next round tries again after an error."""
+    """Refresh from where the refresh before ended; the next round tries again after an error.
+
+    Health reports an error that nobody expects; the task of the loop begins again after it.
+    """
+    state = dependencies.refresh_states.of_kind(policy.kind)
     try:
-        return await refresh_schema(dependencies, policy, should_retry=False, is_continued=True)
+        result = await refresh_schema(dependencies, policy, should_retry=False, is_continued=True)
     except SpawnError as error:
-        return RefreshResult(RefreshVerdict.FAILED, error.detail)
+        result = RefreshResult(RefreshVerdict.FAILED, error.detail)
+    except Exception as error:
+        state.problem = f"the refresh ended with an unexpected error: {type(error).__name__}"
+        raise
+    state.problem = ""
+    return result
 
 
 class _Walk:
@@ -253,7 +262,7 @@ class _Walk:
             result = await self._consider_number(number)
             self._add_outcome(number, result)
             if result.verdict is RefreshVerdict.FAILED:
-                self._next_mark, self._unread = self._mark, number
+                self._unread = number
                 return False
             if is_empty and result.verdict is RefreshVerdict.ADOPTED:
                 break
@@ -295,7 +304,7 @@ class _Walk:
             if not is_needed:
                 return True
             result = await self._record_unread(number, result)
-            self._next_mark, self._unread = self._mark, number
+            self._unread = number
         self._add_outcome(number, result)
         return result.verdict is not RefreshVerdict.FAILED
 
@@ -374,7 +383,7 @@ class _Walk:
                 result = await self._record_unread(missing, result, is_listed=False)
             self._add_outcome(missing, result)
             if result.verdict is RefreshVerdict.FAILED:
-                self._next_mark, self._unread = self._mark, missing
+                self._unread = missing
                 return False
         return True
 

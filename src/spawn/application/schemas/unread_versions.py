@@ -288,7 +288,7 @@ async def record_content(
         if record.schema.version != number or record.state in ADOPTED or is_unread(record):
             continue
         is_current = record.schema.fingerprint == fingerprint
-        state = _find_state(record, is_current=is_current)
+        state = find_next_state(record) if is_current else SchemaState.REPLACED
         # What the active number had before its adoption is settled, unless it has that again.
         is_back = is_current and number == active.schema.version
         recorded_at = max(record.recorded_at, active.recorded_at) if is_back else record.recorded_at
@@ -299,10 +299,8 @@ async def record_content(
                 await dependencies.schemas.record(changed_record)
 
 
-def _find_state(record: SchemaRecord, *, is_current: bool) -> SchemaState:
-    """Return the state of a content, whose rejection holds again once it is published again."""
-    if not is_current:
-        return SchemaState.REPLACED
+def find_next_state(record: SchemaRecord) -> SchemaState:
+    """Return the state of a content once it is published again: its rejection holds then."""
     is_rejected = record.decision is not None and not record.decision.approved
     is_back = record.state is SchemaState.REPLACED and is_rejected
     return SchemaState.REJECTED if is_back else record.state

@@ -190,9 +190,13 @@ async def list_migrations(
 
 
 def _find_version(records: list[SchemaRecord], version: int) -> SchemaRecord | None:
-    """Return the record of a version; a rejected one may have the number of an adopted one."""
-    matching = [record for record in records if record.schema.version == version]
-    return min(matching, key=lambda record: record.state not in ADOPTED, default=None)
+    """Return the record of a version: the adopted one, or the newest that was not replaced."""
+    matching = [record for record in reversed(records) if record.schema.version == version]
+    return min(matching, key=_rank, default=None)
+
+
+def _rank(record: SchemaRecord) -> tuple[bool, bool]:
+    return record.state not in ADOPTED, record.state is SchemaState.REPLACED
 
 
 def _require_comparable(records: list[SchemaRecord], version: int) -> SchemaRecord:

@@ -82,6 +82,7 @@ class RefreshState:
     lacks and the registry has not, and `failed_numbers` those whose last request had no document
     although they may have one. `decisions` has the basis of the last one about each number.
     `unpublished_number` is that of the active version if the registry publishes it no more.
+    `problem` is why the last one in the background ended without a result, else empty.
     """
 
     def __init__(self) -> None:
@@ -91,6 +92,7 @@ class RefreshState:
         self.decisions: dict[int, DecisionBasis] = {}
         self.passed_versions = PassedVersions()
         self.unpublished_number: int | None = None
+        self.problem = ""
         self._listed_numbers: tuple[int, ...] | None = None
 
     def note_list(self, numbers: Sequence[int] | None) -> None:

@@ -242,15 +242,18 @@ def find_command(state: HttpState, approval: Approval) -> ApprovedCommand:
         content_type=approval.content_type,
         if_match=approval.if_match,
     )
-    return build_command(state, route, text)
+    return build_command(state, route, text, approval.preview)
 
 
-def build_command(state: HttpState, route: Route, text: CommandText) -> ApprovedCommand:
-    """Return a command that runs through the handler of its route."""
+def build_command(
+    state: HttpState, route: Route, text: CommandText, preview: CommandPreview | None = None
+) -> ApprovedCommand:
+    """Return a command that runs through the handler of its route, as its preview was checked."""
     operation = route.operation
 
     async def run(principal: Principal, dependencies: Dependencies) -> object:
         request = _build_request(state, operation, text, principal, dependencies)
+        request.checked_preview = preview
         return await route.handler(request, **text.parameters)
 
     check_route = None if operation.approval is None else operation.approval.check
@@ -293,6 +296,7 @@ def _build_request(
     request.http_state = state
     request.operation = msgspec.structs.replace(operation, parameters=parameters)
     request.base_dependencies, request.complete_body = dependencies, text.body.encode()
+    request.checked_preview = None
     request.query, request.media_type = {}, operation.media_types[0]
     return request
 

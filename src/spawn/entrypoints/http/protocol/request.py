@@ -12,6 +12,7 @@ from litestar.datastructures.state import State
 
 from spawn.application.access.row_access import limit_to_rows, require_all_rows
 from spawn.application.dependencies import Dependencies, require
+from spawn.domain.approvals.approval import CommandPreview
 from spawn.domain.errors import FieldError, InvalidInput, NotFound
 from spawn.domain.json_tokens import Token, parse_object
 from spawn.domain.principal import Principal, PrincipalKind
@@ -63,11 +64,13 @@ class StrictRequest(Request[Any, Any, State]):
 
     Its route sets the context that the edge middleware made (request id, trace, headers), the
     state, the ports, the operation, the query parameters and the negotiated media type.
-    `complete_body` is a body that was read before the handler.
+    `complete_body` is a body that was read before the handler, and `checked_preview` is what the
+    checker of an approved command has seen.
     """
 
     __slots__ = (
         "base_dependencies",
+        "checked_preview",
         "complete_body",
         "context",
         "http_state",
@@ -76,6 +79,7 @@ class StrictRequest(Request[Any, Any, State]):
         "query",
     )
     base_dependencies: Dependencies
+    checked_preview: CommandPreview | None
     complete_body: bytes | None
     context: RequestContext
     http_state: HttpState

@@ -97,6 +97,7 @@ class Route(msgspec.Struct, frozen=True):
             check_preconditions(request.context.headers, ignored_names)
             request.http_state, request.operation = state, operation
             request.base_dependencies, request.complete_body = state.dependencies, None
+            request.checked_preview = None
             query_string = scope["query_string"]
             request.query = read_query(query_string) if query_string else _NO_PARAMETERS
             request.media_type = select_media_type(request)

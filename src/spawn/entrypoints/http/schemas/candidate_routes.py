@@ -2,12 +2,14 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import msgspec
 
 from spawn.application.schemas.activation import RefreshResult
 from spawn.application.schemas.adoption import (
+    FINGERPRINT_POINTER,
     approve_schema,
     check_schema,
     preview_schema_approval,
@@ -238,7 +240,11 @@ async def _preview_approval(request: StrictRequest, schema_id: str, number: str)
 )
 async def post_approval(request: StrictRequest, schema_id: str, number: str) -> RefreshResultView:
     """Approve a candidate, which adopts it."""
-    return await _decide(request, schema_id, number, approve_schema)
+    preview = request.checked_preview
+    changes = () if preview is None else preview.changes
+    fingerprints = (one.after for one in changes if one.pointer == FINGERPRINT_POINTER)
+    approve = partial(approve_schema, fingerprint=next(fingerprints, None))
+    return await _decide(request, schema_id, number, approve)
 
 
 @route(
