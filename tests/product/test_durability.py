@@ -140,10 +140,11 @@ async def test_a_kill_under_load_loses_no_acknowledged_write(
     await kill_and_check(service_in(), kills=rounds(2, 4))
 
 
-async def test_sixteen_writers_on_one_project_have_one_winner_per_version(
-    service_in: Callable[..., Service],
+async def test_sixteen_writers_have_one_winner_per_version_in_files_that_are_private(
+    service_in: Callable[..., Service], tmp_path: Path
 ) -> None:
-    service = service_in()
+    data = tmp_path / "data"
+    service = service_in(SPAWN_STORAGE_URL=f"duckdb:///{data}/spawn.duckdb")
     service.start()
     rounds = 12
     async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
@@ -171,6 +172,7 @@ async def test_sixteen_writers_on_one_project_have_one_winner_per_version(
             etag = winner.headers["ETag"]
         history = (await client.get(f"{path}/history")).json()["items"]
         assert [item["version"] for item in history] == list(range(1, rounds + 2))
+    check_privacy(data)
 
 
 async def test_sigterm_finishes_requests_in_flight(service_in: Callable[..., Service]) -> None:
@@ -193,14 +195,8 @@ async def test_sigterm_finishes_requests_in_flight(service_in: Callable[..., Ser
         await check_ledger(client, writes, check_feed(await read_feed(client)))
 
 
-def test_files_are_private_to_the_user_of_the_service(
-    service_in: Callable[..., Service], tmp_path: Path
-) -> None:
-    service = service_in(SPAWN_STORAGE_URL=f"duckdb:///{tmp_path}/data/spawn.duckdb")
-    service.start()
-    body = {"project_name": "Private", "total_amount": "1"}
-    assert httpx.post(f"{service.url}/v1/ops/projects", json=body).status_code == 201
-    data = tmp_path / "data"
+def check_privacy(data: Path) -> None:
+    """Check that the files of a running service are private to its user."""
     names = {path.name for path in data.iterdir()}
     assert {"spawn.duckdb", "spawn.duckdb.wal", "spawn.duckdb.mark", "spawn.duckdb.spool"} <= names
     assert [path for path in (data, *data.rglob("*")) if path.stat().st_mode & 0o077] == []

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 import tenacity
+from tests.lineage.standard_client import validate_event
 from tests.product.service import Service
 
 from spawn.testing.intensity import rounds
@@ -77,9 +78,13 @@ def list_projects(service: Service) -> list[dict[str, Any]]:
         parameters["after"] = page["next"]
 
 
-def test_an_import_survives_repeated_kills(
-    service_in: MakeService,
-) -> None:
+def read_lineage(service: Service, **filters: str) -> list[dict[str, Any]]:
+    """Return the filtered events, newest run first."""
+    response = httpx.get(f"{service.url}/lineage", params=filters, timeout=30)
+    return [validate_event(event) for event in response.json()["items"]]
+
+
+def test_an_import_survives_repeated_kills_as_one_run(service_in: MakeService) -> None:
     service = service_in()
     service.start()
     response = httpx.post(
@@ -97,12 +102,20 @@ def test_an_import_survives_repeated_kills(
         service.start()
         # Committed rows are neither lost nor imported again.
         assert get_job(service, job_id)["progress"]["done"] >= done
+        (start,) = read_lineage(service, run=job_id)[-1:]
+        assert start["eventType"] == "START"
     job = wait_until_ended(service, job_id)
     assert job["status"] == "succeeded"
     counts = httpx.get(f"{service.url}{job['result_url']}", timeout=30).json()
     assert (counts["rows"], counts["accepted"], counts["quarantined"]) == (ROWS, 11_880, 120)
     names = [project["project_name"] for project in list_projects(service)]
     assert len(names) == len(set(names)) == 11_880
+    complete, start_again = read_lineage(service)
+    assert start_again == start
+    assert (complete["eventType"], complete["run"]["runId"]) == ("COMPLETE", job_id)
+    assert complete["outputs"][0]["outputFacets"]["outputStatistics"]["rowCount"] == 11_880
+    (quarantined,) = complete["inputs"][0]["inputFacets"]["dataQualityAssertions"]["assertions"]
+    assert quarantined["actual"] == "120 of 12000 rows quarantined"
 
 
 def run_command(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -135,20 +148,19 @@ def test_a_command_opens_the_file_or_connects_to_the_service(
     over_http = run_command(tmp_path, "export", **storage).stdout
     doctor_result = run_command(tmp_path, "doctor", **storage, SPAWN_PORT=str(service.port))
     assert f"served at {service.url}" in doctor_result.stdout
+    check_export_without_an_address(tmp_path, storage)
     service.stop()
     assert not (tmp_path / "spawn.duckdb.serving").exists()
     assert run_command(tmp_path, "export", **storage).stdout == over_http
     assert len(over_http.splitlines()) == 297
 
 
-def test_a_file_in_use_without_an_address_is_reported_in_one_line(
-    service_in: MakeService, tmp_path: Path
-) -> None:
-    storage = {"SPAWN_STORAGE_URL": f"duckdb:///{tmp_path}/spawn.duckdb"}
-    service = service_in(**storage)
-    service.start()
-    (tmp_path / "spawn.duckdb.serving").unlink()
-    result = run_command(tmp_path, "export", **storage)
+def check_export_without_an_address(folder: Path, storage: dict[str, str]) -> None:
+    """Check that a file in use whose service has left no address is reported in one line."""
+    address = folder / "spawn.duckdb.serving"
+    address.rename(folder / "hidden")
+    result = run_command(folder, "export", **storage)
+    (folder / "hidden").rename(address)
     assert (result.returncode, result.stdout) == (3, "")
     assert result.stderr.count("\n") == 1
     assert "SPAWN_URL" in result.stderr

@@ -3,25 +3,17 @@
 import json
 import socket
 from collections.abc import Callable
-from typing import Any
 
 import httpx
 import pytest
 import tenacity
-from tests.lineage.standard_client import validate_event
 from tests.product.service import Service
-from tests.product.test_imports import rows, wait_for_progress, wait_until_ended
+from tests.product.test_imports import read_lineage, wait_until_ended
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 MakeService = Callable[..., Service]
 NDJSON = {"Content-Type": "application/x-ndjson"}
-
-
-def events(service: Service, **filters: str) -> list[dict[str, Any]]:
-    """Return the filtered events, newest run first."""
-    response = httpx.get(f"{service.url}/lineage", params=filters, timeout=30)
-    return [validate_event(event) for event in response.json()["items"]]
 
 
 def submit_import(service: Service, content: bytes) -> str:
@@ -30,25 +22,6 @@ def submit_import(service: Service, content: bytes) -> str:
     )
     job: str = response.json()["job_id"]
     return job
-
-
-def test_an_import_killed_in_the_middle_is_one_run_that_completes(service_in: MakeService) -> None:
-    service = service_in()
-    service.start()
-    job_id = submit_import(service, rows(12_000))
-    for _ in range(2):
-        wait_for_progress(service, job_id, 0)
-        service.kill()
-        service.start()
-        (start,) = events(service, run=job_id)[-1:]
-        assert start["eventType"] == "START"
-    assert wait_until_ended(service, job_id)["status"] == "succeeded"
-    complete, start_again = events(service)
-    assert start_again == start
-    assert (complete["eventType"], complete["run"]["runId"]) == ("COMPLETE", job_id)
-    assert complete["outputs"][0]["outputFacets"]["outputStatistics"]["rowCount"] == 11_880
-    (quarantined,) = complete["inputs"][0]["inputFacets"]["dataQualityAssertions"]["assertions"]
-    assert quarantined["actual"] == "120 of 12000 rows quarantined"
 
 
 def test_an_export_of_a_killed_process_is_aborted_at_the_next_start(
@@ -65,7 +38,7 @@ def test_an_export_of_a_killed_process_is_aborted_at_the_next_start(
     with socket.create_connection(("127.0.0.1", service.port)) as connection:
         connection.sendall(b"GET /v1/data/projects HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         assert connection.recv(1024).startswith(b"HTTP/1.1 200")
-        assert [e["eventType"] for e in events(service, activity="export")] == ["START"]
+        assert [e["eventType"] for e in read_lineage(service, activity="export")] == ["START"]
         service.kill()
     service.start()
     for attempt in tenacity.Retrying(
@@ -75,7 +48,7 @@ def test_an_export_of_a_killed_process_is_aborted_at_the_next_start(
         reraise=True,
     ):
         with attempt:
-            run_events = events(service, activity="export")
+            run_events = read_lineage(service, activity="export")
             assert [event["eventType"] for event in run_events] == ["ABORT", "START"]
     reason = run_events[0]["run"]["facets"]["errorMessage"]["message"]
     assert reason == "the process ended before the run did"

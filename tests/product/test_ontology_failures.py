@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -33,13 +34,13 @@ HOSTILE = {
 
 
 @pytest.fixture
-def thread_in(tmp_path: Path) -> Iterator[Callable[[str], ServiceThread]]:
+def thread_in(tmp_path: Path) -> Iterator[Callable[..., ServiceThread]]:
     """Yield a factory of services in threads: a failure is met alike, in a third of the time."""
     services: list[ServiceThread] = []
 
-    def make(ontology_url: str) -> ServiceThread:
-        storage_url = f"duckdb:///{tmp_path}/spawn.duckdb"
-        services.append(ServiceThread(storage_url=storage_url, ontology_url=ontology_url))
+    def make(ontology_url: str, **settings: Any) -> ServiceThread:
+        settings["storage_url"] = f"duckdb:///{tmp_path}/spawn.duckdb"
+        services.append(ServiceThread(ontology_url=ontology_url, **settings))
         return services[-1]
 
     yield make
@@ -47,7 +48,7 @@ def thread_in(tmp_path: Path) -> Iterator[Callable[[str], ServiceThread]]:
         service.stop()
 
 
-def serve_and_write(service: Service | ServiceThread) -> dict[str, object]:
+def serve_and_write(service: ServiceThread) -> dict[str, object]:
     """Start, create and read a project; return the schema check of the health report."""
     service.start()
     response = httpx.post(
@@ -66,14 +67,16 @@ def serve_and_write(service: Service | ServiceThread) -> dict[str, object]:
     return schema
 
 
-def test_an_absent_server_leaves_the_bundled_schema(service_in: Callable[..., Service]) -> None:
-    schema = serve_and_write(service_in(SPAWN_ONTOLOGY_URL=f"http://127.0.0.1:{free_port()}"))
+def test_an_absent_server_leaves_the_bundled_schema(
+    thread_in: Callable[..., ServiceThread],
+) -> None:
+    schema = serve_and_write(thread_in(f"http://127.0.0.1:{free_port()}"))
     assert schema["version"] == 0
     assert schema["provenance"] == "bundled"
 
 
 def test_a_server_that_hangs_does_not_hang_the_service(
-    service_in: Callable[..., Service],
+    thread_in: Callable[..., ServiceThread],
 ) -> None:
     release = threading.Event()
 
@@ -81,7 +84,7 @@ def test_a_server_that_hangs_does_not_hang_the_service(
         release.wait(60)
 
     with run_ontology_server(hang) as url:
-        schema = serve_and_write(service_in(SPAWN_ONTOLOGY_URL=url, SPAWN_ONTOLOGY_TIMEOUT_S="0.5"))
+        schema = serve_and_write(thread_in(url, ontology_timeout_s=0.5))
         release.set()
     assert schema["provenance"] == "bundled"
 
@@ -91,20 +94,20 @@ def test_a_server_that_hangs_does_not_hang_the_service(
     [b"<html>welcome</html>", b"\xff\xfe\x00", b"[" * 100_000, b"{}", b'{"columns": 7}'],
     ids=["html", "binary", "deep", "empty", "wrong"],
 )
-def test_garbage_is_not_adopted(thread_in: Callable[[str], ServiceThread], body: bytes) -> None:
+def test_garbage_is_not_adopted(thread_in: Callable[..., ServiceThread], body: bytes) -> None:
     with run_ontology_server(lambda handler: send_json(handler, 200, body)) as url:
         schema = serve_and_write(thread_in(url))
     assert schema["provenance"] == "bundled"
 
 
-def test_server_errors_are_not_adopted(thread_in: Callable[[str], ServiceThread]) -> None:
+def test_server_errors_are_not_adopted(thread_in: Callable[..., ServiceThread]) -> None:
     with run_ontology_server(lambda handler: send_json(handler, 500, b'{"detail": "boom"}')) as url:
         schema = serve_and_write(thread_in(url))
     assert schema["provenance"] == "bundled"
 
 
 def test_a_hostile_schema_is_rejected_without_effect(
-    thread_in: Callable[[str], ServiceThread],
+    thread_in: Callable[..., ServiceThread],
 ) -> None:
     hostile = json.dumps(HOSTILE).encode()
     with run_ontology_server(lambda handler: send_json(handler, 200, hostile)) as url:

@@ -20,6 +20,7 @@ from spawn.adapters.duckdb.store import DuckDbStore, open_duckdb
 from spawn.adapters.embedded.options import RebuildProgress, ReportRebuild, StoreOptions
 from spawn.domain.aggregates import AGGREGATE_TYPES
 from spawn.domain.errors import StorageDamaged
+from spawn.domain.projects.project import PROJECT_KIND
 from spawn.domain.query import Query
 from spawn.testing.intensity import is_thorough, rounds
 from spawn.testing.sample_states import SAMPLE_COUNT
@@ -235,7 +236,8 @@ async def test_a_damaged_table_is_rebuilt(
     progress: list[RebuildProgress] = []
     reopened = await open_at(path, progress.append)
     assert bool(progress) is (name not in HARMLESS)
-    assert await read_lists(reopened) == sample.lists
+    # The tables below prove the lists of other kinds, which a killed rebuild reads too.
+    assert (await reopened.page(Query(limit=500))).items == sample.lists[PROJECT_KIND]
     await reopened.close()
     assert read_tables(path) == sample.tables
     if is_closed:  # Rebuilt once for all: the next opening finds nothing to do.
