@@ -18,6 +18,7 @@ import pytest
 from pulumi.runtime import Mocks, rpc, set_all_config
 from pulumi.runtime.mocks import MockCallArgs, MockEngine, MockMonitor, MockResourceArgs
 from pulumi.runtime.mocks import MockSettings as Settings
+from pulumi.runtime.proto.source_pb2 import StackTrace
 from pulumi.runtime.settings import configure
 from pulumi.runtime.stack import run_in_stack
 
@@ -228,7 +229,9 @@ def deploy(
         organization=None,
         callbacks=None,
     )
-    with _program(sources or {}):
+    with _program(sources or {}), pytest.MonkeyPatch.context() as patch:
+        # The engine shows where a resource was declared; to find the place is a fifth of a run.
+        patch.setattr("pulumi.runtime.resource._get_stack_trace", StackTrace)
         asyncio.run(_run(settings, values, (sources or {}).get("__main__", "")))
     root = next(r for r in monitor.registrations.values() if r.type == "pulumi:pulumi:Stack")
     return Deployment(resources=monitor.registrations, outputs=monitor.outputs[root.urn])
