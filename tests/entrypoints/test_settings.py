@@ -79,6 +79,32 @@ def test_every_setting_is_read() -> None:
     )
 
 
+@pytest.mark.parametrize("host", ["256.1.1.1", "0177.0.0.1", "☃.example", "a..example"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "SPAWN_ONTOLOGY_URL",
+        "SPAWN_OPENLINEAGE_URL",
+        "SPAWN_OTLP_ENDPOINT",
+        "SPAWN_OIDC_ISSUER",
+        "SPAWN_OIDC_KEYS_URL",
+        "SPAWN_PUBLIC_URL",
+        "SPAWN_URL",
+    ],
+)
+def test_a_host_that_no_client_accepts_stops_the_start(name: str, host: str) -> None:
+    """A client ended `--check-config` with a trace, or failed without the name of the setting."""
+    read = read_service_url if name == "SPAWN_URL" else read_settings
+    with pytest.raises(SettingsError) as failure:
+        read({name: f"https://{host}"})
+    assert str(failure.value) == f"{name} is malformed: the host of the URL is malformed"
+
+
+def test_a_host_of_idna_2008_alone_is_accepted() -> None:
+    url = "https://אב1.example"
+    assert read_settings({"SPAWN_OPENLINEAGE_URL": url}).openlineage_url == url
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [

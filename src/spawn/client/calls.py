@@ -196,10 +196,13 @@ def read_base_url(text: str) -> httpx.URL:
     """Return the address of a service.
 
     Raises:
-        ValueError: it has no scheme or no host, so that no request could be sent, or a query or
-            fragment, which no path can follow.
+        ValueError: it is malformed, has no scheme or no host, so that no request could be sent, or
+            a query or fragment, which no path can follow.
     """
-    url = httpx.URL(text)
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL as failure:
+        raise ValueError(f"base_url is malformed: {failure}") from None
     if url.scheme not in {"http", "https"} or not url.host:
         raise ValueError("base_url begins with http:// or https:// and a host")
     if url.query or url.fragment:

@@ -12,7 +12,7 @@ import difflib
 import re
 import unicodedata
 from collections.abc import Iterable
-from ipaddress import IPv6Address
+from ipaddress import IPv4Address, IPv6Address
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from spawn.domain.errors import FieldError, InvalidInput
@@ -37,6 +37,10 @@ MAX_HOST_CHARACTERS = 253
 _UNENCODED = re.compile(r"[\x00-\x20\x7f<>\"\\^`{|}]")
 _HALF_ENCODED = re.compile("%(?![0-9A-Fa-f]{2})")
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
+_DOTTED_NUMBERS = re.compile(r"[0-9]+(\.[0-9]+){3}")
+_NON_ASCII = re.compile("[^\x00-\x7f]")
+_JOINERS = "\u200c\u200d"
+_MAX_LABEL_CHARACTERS = 63
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 _MAX_PORT = 65_535
 REDACTED = "***"
@@ -262,6 +266,20 @@ def _is_ipv6_host(start: str, rest: str) -> bool:
 
 
 def _is_host_name(host: str) -> bool:
-    """Whether it is a name or an IPv4 address; international names are encoded first."""
-    name = host.encode("idna").decode("ascii")
-    return len(name) <= MAX_HOST_CHARACTERS and _HOST.fullmatch(name) is not None
+    """Whether it is an IPv4 address, or a name that may be one.
+
+    IDNA 2008 is not in the standard library: the clients, which encode international names by it,
+    check their letters.
+    """
+    if _DOTTED_NUMBERS.fullmatch(host):
+        return bool(IPv4Address(host))
+    for letter in _NON_ASCII.findall(host):
+        if unicodedata.category(letter)[0] not in "LMNP" and letter not in _JOINERS:
+            return False
+    name = _NON_ASCII.sub("a", host)
+    labels = name.removesuffix(".").split(".")
+    return (
+        len(name) <= MAX_HOST_CHARACTERS
+        and _HOST.fullmatch(name) is not None
+        and all(0 < len(label) <= _MAX_LABEL_CHARACTERS for label in labels)
+    )

@@ -317,7 +317,7 @@ def read_service_url(environ: Mapping[str, str]) -> str:
     try:
         if text.startswith(f"{UNIX}:"):
             return str(parse_unix_address(text))
-        return parse_web_url(text) if text else ""
+        return _parse_client_url(text) if text else ""
     except ValueError as failure:
         raise SettingsError(f"{_SERVICE_URL_VARIABLE} is malformed: {failure}") from failure
 
@@ -614,9 +614,27 @@ def _parse_backup_url(text: str) -> str:
     return text
 
 
+def _parse_client_url(text: str) -> str:
+    """Return a web URL that HTTP clients accept, without a slash at its end."""
+    if not text.isascii():
+        # Importing an HTTP client is a tenth of the start-up time, and few hosts are international.
+        from httpx import URL, InvalidURL
+
+        try:
+            URL(text)
+        except InvalidURL:
+            raise ValueError("the host of the URL is malformed") from None
+    return parse_web_url(text)
+
+
+def _parse_public_url(text: str) -> str:
+    """Return a web URL that clients accept and that may be published."""
+    return _parse_client_url(parse_public_url(text))
+
+
 def _parse_issuer(text: str) -> str:
     """Return the issuer as it is written: tokens must name it letter by letter."""
-    parse_web_url(text)
+    _parse_client_url(text)
     return text
 
 
@@ -624,7 +642,7 @@ def _parse_registry_url(text: str) -> str:
     from spawn.adapters.factory import check_registry_url
 
     if urlsplit(text).scheme in {"http", "https"}:
-        return parse_web_url(text)
+        return _parse_client_url(text)
     check_registry_url(text)
     return text
 
@@ -665,7 +683,7 @@ _READERS: Final[Mapping[str, TokenReader]] = {
     "SCHEMA_PIN": text_reader(parse_schema_pin),
     "SCHEMAS": text_reader(parse_schema_policies),
     "SCHEMA_MODE": folded_reader(CompatibilityMode, str.lower),
-    "PUBLIC_URL": text_reader(parse_public_url),
+    "PUBLIC_URL": text_reader(_parse_public_url),
     "PRODUCT_ID": text_reader(parse_product_id),
     "PRODUCT_OWNER": text_reader(parse_owner),
     "PRODUCT_CONTACT": text_reader(parse_contact),
@@ -679,14 +697,14 @@ _READERS: Final[Mapping[str, TokenReader]] = {
     "ADMIN_LISTEN": text_reader(parse_listen_address),
     "SOCKET_MODE": text_reader(parse_socket_mode),
     "OIDC_ISSUER": text_reader(_parse_issuer),
-    "OIDC_KEYS_URL": text_reader(parse_web_url),
+    "OIDC_KEYS_URL": text_reader(_parse_client_url),
     "OIDC_ROW_CLAIMS": text_reader(parse_row_claims),
     "AUTH": folded_reader(AuthMode, str.lower),
     "LOG_LEVEL": folded_reader(LogLevel, str.upper),
     "LOG_FORMAT": folded_reader(LogFormat, str.lower),
-    "OTLP_ENDPOINT": text_reader(parse_web_url),
+    "OTLP_ENDPOINT": text_reader(_parse_client_url),
     "ENVIRONMENT": folded_reader(Environment, str.lower),
-    "OPENLINEAGE_URL": text_reader(parse_web_url),
+    "OPENLINEAGE_URL": text_reader(_parse_client_url),
     "BACKUP_URL": text_reader(_parse_backup_url),
 }
 _read_struct: Final = compile_reader(Settings, _READERS, {inspect.StrType: read_string})

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import msgspec
 
 from spawn.domain.errors import InvalidInput
-from spawn.domain.text import split_url
+from spawn.domain.text import escape_unprintable, split_url
 from spawn.ports.publishers import DeliveryOptions
 
 MAX_NAME_LENGTH = 200
@@ -43,7 +43,7 @@ def parse_publisher_url(text: str, *adapter_options: str) -> PublisherUrl:
     start = options.pop("start", "newest")
     if start not in _FROM_OLDEST_BY_START:
         raise malformed_url_error(f"start is one of {', '.join(_FROM_OLDEST_BY_START)}.")
-    name = options.pop("name", "") or _redact_url(text)
+    name = options.pop("name", "") or escape_unprintable(_redact_url(text))
     if len(name) > MAX_NAME_LENGTH or not name.isprintable():
         raise malformed_url_error(
             f"A publisher's name has at most {MAX_NAME_LENGTH} printable characters."
