@@ -37,7 +37,7 @@ class AddressBook:
 
     def getaddrinfo(self, host: Any, port: Any, *args: Any, **options: Any) -> list[Any]:
         name = host.decode() if isinstance(host, bytes) else host
-        if not str(name).endswith(".example"):
+        if not str(name).removesuffix(".").endswith(".example"):
             return list(self._look_up_other(host, port, *args, **options))
         self.names.append(name)
         return [

@@ -13,6 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from nats.js.api import DiscardPolicy, StreamConfig
 from tests.adapters.publishers.certificates import write_certificate
+from tests.adapters.publishers.conftest import AddressBook
 from tests.adapters.publishers.nats_server import NatsServer, running_nats_server
 from tests.loopback import free_port
 
@@ -98,6 +99,17 @@ class TestEncryption:
             await describe_failure(f"nats+tls://spawn:{SECRET}@{address}/desk", publisher_options)
         assert server.received.startswith(b"\x16\x03")
         assert SECRET.encode() not in server.received
+
+    async def test_the_name_for_tls_has_no_dot_at_its_end(
+        self, publisher_options: PublisherOptions, address_book: AddressBook
+    ) -> None:
+        server = FakeServer(tls_available=True)
+        async with listening(server) as address:
+            url = f"nats+tls://{address.replace('127.0.0.1', 'nats.example.')}/desk"
+            await describe_failure(url, publisher_options)
+        assert address_book.names[0] == "nats.example."
+        assert b"nats.example" in server.received
+        assert b"nats.example." not in server.received
 
     async def test_both_ends_prove_themselves_by_certificates(
         self, tmp_path: Path, publisher_options: PublisherOptions

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import nats.errors
 import nats.js.errors
@@ -15,7 +16,11 @@ from nats.aio.client import Client
 from nats.js.api import DiscardPolicy, RetentionPolicy, StreamConfig, StreamInfo
 from nats.js.client import JetStreamContext
 
-from spawn.adapters.publishers.http_client import create_ssl_context
+from spawn.adapters.publishers.http_client import (
+    create_ssl_context,
+    format_tls_name,
+    get_shared_ssl_context,
+)
 from spawn.adapters.publishers.nats.credentials_file import read_credentials_file
 from spawn.adapters.publishers.nats.nats_url import NatsUrl
 from spawn.adapters.publishers.url import malformed_url_error
@@ -38,6 +43,13 @@ CLIENT_ERRORS = (TimeoutError, OSError, nats.errors.Error)
 
 class TlsNotOffered(nats.errors.Error):
     """The server offers no TLS, so nothing is sent to it."""
+
+
+class GreetingMalformed(nats.errors.Error):
+    """The server's greeting has not the form of a NATS server's."""
+
+    def __init__(self) -> None:
+        super().__init__("the server's greeting is malformed")
 
 
 class _EncryptedClient(Client):
@@ -135,17 +147,22 @@ class NatsConnection:
                     name="spawn",
                     **login,
                     tls=ssl_context,
+                    tls_hostname=format_tls_name(urlsplit(f"//{server}").hostname or ""),
                     allow_reconnect=False,
                     max_reconnect_attempts=1,
                     reconnect_time_wait=0,
                     connect_timeout=max(1, round(timeout_s)),
                     error_cb=self._note_error,
                 )
-        except BaseException:
+            _check_greeting(client)
+        except BaseException as failure:
             # Not awaited: a connection whose handshake failed takes until the timeout to close.
             closing = asyncio.create_task(_close_client(client))
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
+            if isinstance(failure, Exception) and not isinstance(failure, CLIENT_ERRORS):
+                # The library reads the greeting unchecked, so any error may come of it.
+                raise GreetingMalformed from failure
             raise
         return client
 
@@ -251,6 +268,16 @@ class NatsConnection:
         return _read_words(failure) or self._words or type(failure).__name__
 
 
+def _check_greeting(client: Client) -> None:
+    """Check what the library takes from the server's greeting as it is.
+
+    Raises:
+        GreetingMalformed: the size of a message is no number.
+    """
+    if not isinstance(client.max_payload, int):
+        raise GreetingMalformed
+
+
 def check_acknowledges(info: StreamInfo) -> None:
     """Check that a stream acknowledges what it stores.
 
@@ -347,6 +374,8 @@ def build_ssl_context(url: NatsUrl) -> ssl.SSLContext:
         OSError, ValueError: a file cannot be read or used.
     """
     authorities = url.files.get("ca")
+    if not authorities and "cert" not in url.files:
+        return get_shared_ssl_context()
     context = (
         ssl.create_default_context(cafile=authorities) if authorities else create_ssl_context()
     )

@@ -18,8 +18,9 @@ import httpx
 from spawn import __version__
 from spawn.adapters.embedded.options import PublisherOptions
 from spawn.adapters.publishers.http_client import (
-    create_ssl_context,
     describe_unreachable,
+    format_tls_name,
+    get_shared_ssl_context,
     parse_retry_after_s,
     post_in_order,
 )
@@ -92,8 +93,8 @@ class WebhookPublisher:
         self._client = PostClient(
             self._url.port or (443 if is_encrypted else 80),
             connections=CONCURRENCY,
-            ssl_context=create_ssl_context() if is_encrypted else None,
-            server_name=self._host,
+            ssl_context=get_shared_ssl_context() if is_encrypted else None,
+            server_name=format_tls_name(self._host),
         )
 
     async def publish(self, entries: Sequence[JournalEntry]) -> Sequence[DeliveryFailure]:
