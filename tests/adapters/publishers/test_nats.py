@@ -1,12 +1,15 @@
 """NATS publisher against a real server: acknowledgement, deduplication, reconnection."""
 
+import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from nats.aio.msg import Msg
 from nats.js.api import StreamConfig
 from tests.adapters.publishers.nats_server import NatsServer, running_nats_server
 
@@ -350,3 +353,70 @@ async def test_another_server_is_tried_after_one_whose_streams_do_not_respond(
         assert await publisher.publish([an_entry(1)]) == []
         assert [event["id"] for event in await consumer.events(1)] == [event_id(1)]
         await publisher.close()
+
+
+async def test_a_server_that_greets_with_nonsense_does_not_hide_the_others(
+    server: NatsServer,
+    consumer: StreamConsumer,
+    publisher_options: PublisherOptions,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    greetings = [
+        b"INFO []\r\n",
+        b"INFO {" + b" " * 100_000 + b"}\r\n",
+        b'INFO {"max_payload": "x"}\r\nPONG\r\n',
+    ]
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(waiting.pop())
+        with suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+
+    monkeypatch.setattr(
+        f"{NatsConnection.__module__}.random.sample", lambda servers, _count: servers
+    )
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as other:
+        address = f"127.0.0.1:{other.sockets[0].getsockname()[1]}"
+        waiting = list(greetings)
+        servers = ",".join([address] * len(greetings))
+        url = f"nats://spawn:{SECRET}@{servers},{server.address}/desk.events#stream={STREAM}"
+        publisher = await open_publisher(url, options=publisher_options)
+        assert await publisher.publish([an_entry(1)]) == []
+        assert (waiting, len(await consumer.events(1))) == ([], 1)
+        await publisher.close()
+        for greeting in greetings:
+            waiting = [greeting]
+            alone = await open_publisher(f"nats://{address}/desk", options=publisher_options)
+            with pytest.raises(Unavailable, match="the server's greeting is malformed"):
+                await alone.publish([an_entry(1)])
+            await alone.close()
+
+
+@pytest.mark.parametrize(
+    "response",
+    [b"thanks", b"[]", b"{}", b'{"stream": "OTHER", "seq": 1}', b'{"stream": "DESK", "seq": "1"}'],
+)
+async def test_a_response_of_a_subscriber_is_no_acknowledgement(
+    server: NatsServer, publisher_options: PublisherOptions, response: bytes
+) -> None:
+    """It may be there before that of the stream, and the event would count as delivered."""
+    client, context = await server.context()
+    await context.add_stream(StreamConfig(name="DESK", subjects=["elsewhere.>"]))
+
+    async def respond(message: Msg) -> None:
+        await message.respond(response)
+
+    await client.subscribe("desk.>", cb=respond)
+    await client.flush()
+    publisher = await open_publisher(f"{server.url}/desk#stream=DESK", options=publisher_options)
+    (failure,) = await publisher.publish([an_entry(1)])
+    assert failure.reason == (
+        "The stream did not accept the event: the response is no acknowledgement of the stream"
+        " DESK, but of a subscriber."
+    )
+    assert not failure.is_rejected
+    with pytest.raises(Unavailable, match="the response is no acknowledgement"):
+        await publisher.probe()
+    await publisher.close()
+    await client.close()

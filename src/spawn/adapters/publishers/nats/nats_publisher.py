@@ -9,11 +9,12 @@ Without it, any stream with that subject will do. `subject=type.id` appends the 
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Annotated
 
 import msgspec
 import nats.errors
 import nats.js.errors
-from nats.js.api import Header, PubAck
+from nats.js.api import Header
 from nats.js.client import JetStreamContext
 
 from spawn.adapters.embedded.options import PublisherOptions
@@ -59,6 +60,22 @@ def _count_header_bytes(headers: Mapping[str, str]) -> int:
     """Return the size of headers, which the server counts as part of the payload."""
     fields = sum(len(f"{name}: {value}\r\n".encode()) for name, value in headers.items())
     return len(b"NATS/1.0\r\n") + fields + len(b"\r\n")
+
+
+class Acknowledgement(msgspec.Struct, frozen=True):
+    """Place of a message in a stream; unlike in the library, its types are checked."""
+
+    stream: Annotated[str, msgspec.Meta(min_length=1)]
+    seq: Annotated[int, msgspec.Meta(gt=0)]
+    duplicate: bool | None = None
+
+
+class NotAcknowledged(nats.errors.Error):
+    """Something else than the stream responded to a message."""
+
+    def __init__(self, stream: str | None) -> None:
+        name = f"the stream {stream}" if stream else "a stream"
+        super().__init__(f"the response is no acknowledgement of {name}, but of a subscriber")
 
 
 class _StoredEvent(msgspec.Struct, frozen=True):
@@ -119,10 +136,7 @@ class NatsPublisher:
             detail = f"{size:,} bytes with its headers, and the server accepts {limit:,}"
             return f"The event is too large (maximum payload violation): {detail}.", True
         try:
-            async with self._connection.deadline(subject):
-                receipt = await context.publish(
-                    subject, body, stream=self._url.stream, headers=headers
-                )
+            receipt = await self._publish_to(context, subject, body, self._url.stream, headers)
         except nats.js.errors.NoStreamResponseError:
             self._connection.suspect_stream()
             return f"No stream accepts {subject}.", False
@@ -136,6 +150,31 @@ class NatsPublisher:
             return _OTHER_EVENT, False
         return "", False
 
+    async def _publish_to(
+        self,
+        context: JetStreamContext,
+        subject: str,
+        body: bytes,
+        stream: str | None,
+        headers: dict[str, str] | None = None,
+    ) -> Acknowledgement:
+        """Publish a message and return its acknowledgement.
+
+        Anybody who may subscribe to the subject can respond before the stream does.
+
+        Raises:
+            NotAcknowledged: the response is no acknowledgement of the stream.
+        """
+        async with self._connection.deadline(subject):
+            try:
+                receipt = await context.publish(subject, body, stream=stream, headers=headers)
+                acknowledgement = msgspec.convert(receipt, Acknowledgement, from_attributes=True)
+            except (ValueError, TypeError, AttributeError) as failure:
+                raise NotAcknowledged(stream) from failure
+        if stream not in {None, acknowledgement.stream}:
+            raise NotAcknowledged(stream)
+        return acknowledgement
+
     def _format_subject(self, entry: JournalEntry) -> str:
         subject = f"{self._url.prefix}.{entry.type}"
         return f"{subject}.{format_token(entry.id)}" if self._url.has_id_in_subject else subject
@@ -147,7 +186,7 @@ class NatsPublisher:
             del self._attempted_ids[next(iter(self._attempted_ids))]
 
     async def _has_stored(
-        self, context: JetStreamContext, entry: JournalEntry, receipt: PubAck
+        self, context: JetStreamContext, entry: JournalEntry, receipt: Acknowledgement
     ) -> bool:
         """Return whether the message that the stream took this one for is the same event.
 
@@ -178,8 +217,7 @@ class NatsPublisher:
         stream: str = self._url.stream or ""
         try:
             stream = stream or await context.find_stream_name_by_subject(everything)
-            async with self._connection.deadline(subject):
-                await context.publish(subject, stream=_NO_STREAM)
+            await self._publish_to(context, subject, b"", _NO_STREAM)
         except nats.js.errors.APIError as failure:
             if failure.err_code != _WRONG_STREAM_CODE:
                 reason = self._connection.describe(failure, subject)
