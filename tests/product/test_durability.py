@@ -126,7 +126,7 @@ async def kill_and_check(service: Service, kills: int) -> None:
     writes = AcknowledgedWrites()
     for _ in range(kills):
         service.start()
-        await load_and_kill(service, writes, random_source.randint(50, 400))
+        await load_and_kill(service, writes, random_source.randint(50, rounds(200, 400)))
     service.start()
     async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
         newest = check_feed(await read_feed(client))
@@ -184,7 +184,7 @@ async def test_sigterm_finishes_requests_in_flight(service_in: Callable[..., Ser
             asyncio.create_task(write_until_shutdown(client, writes, writer))
             for writer in range(WRITERS)
         ]
-        await writes.wait_for_more(200)
+        await writes.wait_for_more(60)
         code = await asyncio.to_thread(service.stop)
         await asyncio.gather(*writers)
     assert code == 0

@@ -34,7 +34,7 @@ async def test_killing_the_service_loses_no_event_of_a_webhook(tmp_path: Path) -
     try:
         for _ in range(KILLS):
             service.start()
-            await load_and_kill(service, writes, acknowledgements=150)
+            await load_and_kill(service, writes, acknowledgements=rounds(80, 150))
         service.start()
         feed = await read_service_feed(service)
         expected_ids = event_ids(feed)

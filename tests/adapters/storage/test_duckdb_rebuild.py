@@ -380,7 +380,7 @@ async def test_a_rebuild_that_is_killed_starts_again_and_ends_right(
 
 @given(data=st.data())
 @settings(
-    max_examples=rounds(4, 10),
+    max_examples=rounds(3, 10),
     deadline=None,
     suppress_health_check=[
         HealthCheck.function_scoped_fixture,

@@ -274,5 +274,5 @@ async def read_feed(store: Store) -> list[Any]:
 
 TestStoreMachine = StoreMachine.TestCase
 TestStoreMachine.settings = settings(
-    max_examples=rounds(4, 10), stateful_step_count=30, deadline=None
+    max_examples=rounds(3, 10), stateful_step_count=30, deadline=None
 )

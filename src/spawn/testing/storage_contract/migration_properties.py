@@ -153,7 +153,7 @@ class TestMigrationProperties:
 
     @given(data=st.data())
     @settings(
-        max_examples=rounds(8, 25),
+        max_examples=rounds(5, 25),
         deadline=None,
         suppress_health_check=[
             HealthCheck.function_scoped_fixture,
