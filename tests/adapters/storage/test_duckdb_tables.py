@@ -15,6 +15,7 @@ from spawn.domain.events.journal_entry import JournalEntry
 from spawn.domain.events.position import Position
 from spawn.domain.projects.project import ExternalRefReservation
 from spawn.domain.query import Filter, Operator, Query
+from spawn.testing.expected_errors import expect_invalid
 from spawn.testing.storage_contract.harness import ManualClock, StorageHarness, a_record
 from spawn.testing.storage_contract.migrations import migrate_to, read_attributes, revise_columns
 
@@ -128,6 +129,11 @@ async def test_bookmarks_are_stored_as_the_texts_of_earlier_releases(tmp_path: P
     with pytest.raises(StorageDamaged, match="feed position"):
         await damaged_store.load_bookmarks()
     await damaged_store.close()
+
+
+async def test_a_folder_is_no_store(tmp_path: Path) -> None:
+    with expect_invalid(("", "url_malformed")):
+        await open_at(tmp_path)
 
 
 async def test_a_closed_store_has_each_change_in_its_tables(tmp_path: Path) -> None:

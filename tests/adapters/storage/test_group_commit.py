@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from spawn.adapters.duckdb.journal.prepared_change import BULK_WRITES
 from spawn.adapters.duckdb.store import DuckDbStore, open_duckdb
 from spawn.adapters.embedded.options import StoreOptions
 from spawn.domain.aggregates import encode_state
@@ -44,12 +45,23 @@ async def commit_together(store: Any, changes: list[Change]) -> list[Any]:
     commits = []
     for change in changes:
         commits.append(asyncio.create_task(store.commit(change)))
-        for _ in range(10):
-            await asyncio.sleep(0)
-        assert store._writer.queue_length() == len(commits)
+        async with asyncio.timeout(10):
+            while store._writer.queue_length() < len(commits):  # noqa: ASYNC110 -- a queue has no event
+                await asyncio.sleep(0)
     is_released.set()
     await held
     return await gather_outcomes(commits)
+
+
+async def test_a_small_change_overtakes_a_large_one_that_waits(tmp_path: Path) -> None:
+    store, harness = await open_with_schema(tmp_path)
+    large = harness.change(*((harness.project(), 0) for _ in range(BULK_WRITES + 1)))
+    small = harness.change(*((harness.project(), 0) for _ in range(BULK_WRITES)))
+    assert await commit_together(store, [large, small])
+    entries = (await store.feed(after=None, limit=100)).entries
+    ids = [entry.id for entry in entries]
+    assert ids == [write.id for change in (small, large) for write in change.writes]
+    await store.close()
 
 
 async def test_a_guard_that_waits_is_not_overtaken_by_a_write_of_its_aggregate(

@@ -19,7 +19,7 @@ from tests.adapters.storage.test_duckdb_rebuild import (
     sample,
 )
 
-from spawn.adapters.duckdb.journal import recovery
+from spawn.adapters.duckdb.journal import group_commit, recovery
 from spawn.adapters.duckdb.state import row_comparison, state_proof
 from spawn.adapters.duckdb.store import DuckDbStore
 from spawn.domain.errors import StorageDamaged, Unavailable
@@ -122,6 +122,22 @@ async def test_a_large_store_is_served_while_it_is_compared(killed: Path) -> Non
     assert len((await store.page(Query(limit=500))).items) == COUNT
     await eventually(lambda: store.status().uncompared_rows == 0)
     assert (await store.page(NAMED)).items == ()
+    await store.close()
+
+
+@pytest.mark.usefixtures("compared_later")
+async def test_a_writer_that_is_never_idle_compares_after_its_groups(
+    killed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_commit, "_IDLE_S", 3600.0)
+    monkeypatch.setattr(group_commit, "_COMPARE_AFTER_S", 0.0)
+    store = await open_at(killed)
+    harness, groups = StorageHarness(store, ManualClock()), 0
+    while store.status().uncompared_rows:
+        await harness.create()
+        groups += 1
+        assert groups < COUNT
+    assert groups > 1
     await store.close()
 
 

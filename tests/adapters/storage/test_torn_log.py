@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from spawn.adapters.duckdb.journal.high_water_mark import JournalPosition
 from spawn.adapters.duckdb.journal.torn_log import cut_torn_commit
 from spawn.adapters.duckdb.store import DuckDbStore, open_duckdb
 from spawn.adapters.embedded.options import StoreOptions
@@ -144,27 +145,30 @@ FIRST, COMMIT = b"first entry\xff\xff", entry(40) + entry(5)
 
 
 @pytest.mark.parametrize(
-    ("log", "kept"),
+    ("log", "kept", "marked"),
     [
-        (FIRST + COMMIT + COMMIT, FIRST + COMMIT),
-        (FIRST + COMMIT + COMMIT[:-1], FIRST + COMMIT),
-        (FIRST + COMMIT + COMMIT[:60], FIRST + COMMIT),
-        (FIRST + COMMIT + entry(40), FIRST + COMMIT),
-        (FIRST + COMMIT + bytes(50) + entry(5), FIRST + COMMIT),
-        (FIRST + COMMIT + COMMIT + bytes(50), FIRST + COMMIT + COMMIT),
-        (FIRST + COMMIT, b""),
-        (FIRST + COMMIT[:60], b""),
-        (b"first entry" + COMMIT, b""),
+        (FIRST + COMMIT + COMMIT, FIRST + COMMIT, None),
+        (FIRST + COMMIT + COMMIT[:-1], FIRST + COMMIT, None),
+        (FIRST + COMMIT + COMMIT[:60], FIRST + COMMIT, None),
+        (FIRST + COMMIT + entry(40), FIRST + COMMIT, None),
+        (FIRST + COMMIT + bytes(50) + entry(5), FIRST + COMMIT, None),
+        (FIRST + COMMIT + COMMIT + bytes(50), FIRST + COMMIT + COMMIT, None),
+        (FIRST + COMMIT, b"", None),
+        (FIRST + COMMIT[:60], b"", None),
+        (b"first entry" + COMMIT, b"", None),
+        # No change was acknowledged, or one that the file does not have.
+        (FIRST + COMMIT, b"", JournalPosition(1, 0)),
+        (FIRST + COMMIT, None, JournalPosition(1, 1)),
         # The torn part ends in more than one commit.
-        (FIRST + COMMIT + bytes(50) + COMMIT + COMMIT, None),
+        (FIRST + COMMIT + bytes(50) + COMMIT + COMMIT, None, None),
     ],
 )
 def test_the_last_commit_of_an_encrypted_log_is_cut(
-    log: bytes, kept: bytes | None, tmp_path: Path
+    log: bytes, kept: bytes | None, marked: JournalPosition | None, tmp_path: Path
 ) -> None:
     path = tmp_path / "s.duckdb.wal"
     path.write_bytes(log)
     failure, key = RuntimeError("Failure while replaying WAL"), EncryptionKey(b"k" * 32)
-    is_cut = cut_torn_commit(tmp_path / "s.duckdb", None, failure, key)
+    is_cut = cut_torn_commit(tmp_path / "s.duckdb", marked, failure, key)
     assert is_cut is (kept is not None)
     assert (path.read_bytes() if path.exists() else b"") == (log if kept is None else kept)
