@@ -1,4 +1,4 @@
-"""Members of enumerations have the recorded values: clients and stored documents contain them.
+"""Members of enumerations and literal types are recorded: clients and stored documents have them.
 
 `python -m tests.house.test_recorded_enumerations` writes the record anew.
 """
@@ -9,7 +9,7 @@ import pkgutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, get_args, get_origin
 
 import spawn
 
@@ -17,8 +17,8 @@ RECORD: Final = Path(__file__).with_name("recorded_enumerations.txt")
 
 
 def list_members() -> list[str]:
-    """Return each member with its class and value."""
-    return sorted(_find_members())
+    """Return each member with its class and value, and each value of a literal type."""
+    return sorted(set(_find_members()))
 
 
 def _find_members() -> Iterator[str]:
@@ -30,6 +30,8 @@ def _find_members() -> Iterator[str]:
             is_enumeration = isinstance(value, type) and issubclass(value, enum.Enum)
             if is_enumeration and value.__module__ == module.__name__:
                 yield from (f"{name}.{one.name} = {one.value}" for one in value)
+            if get_origin(value) is Literal:
+                yield from (f"{name} may be {one!r}" for one in get_args(value))
 
 
 def test_every_member_has_its_recorded_value() -> None:

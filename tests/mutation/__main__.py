@@ -40,6 +40,7 @@ JUDGES_OF_EVERY_MODULE: Final = frozenset(
     {
         "tests/house/test_frozen_structs.py",
         "tests/house/test_recorded_enumerations.py",
+        "tests/http/access/test_declared_row_scopes.py",
         "tests/http/test_openapi_surface.py",
         "tests/limits/test_limits.py",
     }
