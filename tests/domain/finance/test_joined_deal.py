@@ -14,6 +14,7 @@ from tests.domain.finance.error_codes import error_codes
 from tests.domain.finance.exact_deal import ExactDeal, solve_deal
 from tests.searches import scale
 
+from spawn.domain.errors import InvalidInput
 from spawn.domain.finance.cash_flow.cash_flow_case import CashFlowCase
 from spawn.domain.finance.cash_flow.cash_flow_lines import OperatingCost, RevenueLine
 from spawn.domain.finance.deal.deal_case import DealCase, DealFacility, SponsorShare
@@ -451,6 +452,15 @@ def test_cfads_may_be_built_up_on_the_periods_of_operation() -> None:
     assert error_codes(lambda: deal(cfads=None, cash_flow=broken)) == {
         "/cash_flow/concession_periods": "out_of_range"
     }
+
+
+def test_a_floor_that_is_not_paid_names_the_periods_of_the_project() -> None:
+    """The project has four periods of construction before the first of operation."""
+    for floor, periods in ((2.0, "35-44"), (3.0, "25-44")):
+        floored = facility("x", commitment=60.0, profile="sculpted", principal_floor=floor)
+        with pytest.raises(InvalidInput) as error:
+            deal(facilities=(floored,))
+        assert error.value.errors[0].detail.startswith(f"is not paid in periods {periods}: ")
 
 
 def test_invalid_deals_name_each_field() -> None:

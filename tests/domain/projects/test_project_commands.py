@@ -71,13 +71,15 @@ def test_a_proposal_is_normalized() -> None:
 def test_a_proposal_reports_missing_and_unknown_fields() -> None:
     with pytest.raises(InvalidInput) as error:
         a_proposal(
-            **{"budget": 1, "version": 2, "suspended_from": ProjectStatus.OPERATION, "a/b": 1}
+            **{"budget": 1, "version": 2, "suspended_from": ProjectStatus.OPERATION, "a/b": 1},
+            project_id="p-2",
         )
     assert errors_of(error) == [
         ("/budget", "unknown_field"),
         ("/version", "unknown_field"),
         ("/suspended_from", "unknown_field"),
         ("/a~1b", "unknown_field"),
+        ("/project_id", "unknown_field"),
         ("/project_name", "required"),
         ("/total_amount", "required"),
     ]

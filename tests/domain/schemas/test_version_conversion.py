@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from spawn.domain import schema_version
 from spawn.domain.aggregates import decode_state, encode_state
 from spawn.domain.errors import InvalidInput
 from spawn.domain.json_tokens import NumberToken
@@ -79,6 +80,20 @@ V2 = version(
     column("mw", BIG),
     column("tier", required=True, default="B"),
 )
+
+
+def test_the_columns_that_were_removed_last_stay_in_the_tables(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(schema_version, "MAX_INDEXED_RETIRED", 2)
+    active = version(1, *map(column, "abcd"))
+    for number, left in enumerate(("bcd", "cd", "d"), start=2):
+        active = carry_retired_columns(active, version(number, *map(column, left)))
+    assert {one.name: one.is_indexed for one in active.retired} == {
+        "a": False,
+        "b": True,
+        "c": True,
+    }
 
 
 def test_names_are_followed_types_widened_defaults_filled_and_the_rest_hidden() -> None:
