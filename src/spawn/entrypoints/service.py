@@ -231,11 +231,12 @@ def run(settings: Settings, prepare: Prepare | None = None) -> str:
     Returns:
         The reason why the store failed; empty after a signal.
     """
-    import uvloop
+    # Commands without a service do without uvloop.
+    from spawn.entrypoints.service_loop import ServiceLoop
 
     configure_logging(settings.log_level, settings.log_format)
     limits = HttpLimits(connections=fit_connections(HttpLimits().connections))
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=ServiceLoop) as runner:
         return runner.run(
             run_async(settings, prepare=prepare, on_failure=_end_process_later, limits=limits)
         )

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import re
+import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -140,30 +141,33 @@ class NatsConnection:
     ) -> Client:
         client = _EncryptedClient() if self._url.is_encrypted else Client()
         timeout_s = self._timeout_s / len(self._url.servers)
-        try:
-            async with asyncio.timeout(timeout_s):
+        host = urlsplit(f"//{server}").hostname or ""
+        async with asyncio.timeout(timeout_s):
+            # The library's own lookup of a name that hangs would hold up others.
+            await asyncio.get_running_loop().getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+            try:
                 await client.connect(
                     f"{'tls' if self._url.is_encrypted else 'nats'}://{server}",
                     name="spawn",
                     **login,
                     tls=ssl_context,
-                    tls_hostname=format_tls_name(urlsplit(f"//{server}").hostname or ""),
+                    tls_hostname=format_tls_name(host),
                     allow_reconnect=False,
                     max_reconnect_attempts=1,
                     reconnect_time_wait=0,
                     connect_timeout=max(1, round(timeout_s)),
                     error_cb=self._note_error,
                 )
-            _check_greeting(client)
-        except BaseException as failure:
-            # Not awaited: a connection whose handshake failed takes until the timeout to close.
-            closing = asyncio.create_task(_close_client(client))
-            self._closing.add(closing)
-            closing.add_done_callback(self._closing.discard)
-            if isinstance(failure, Exception) and not isinstance(failure, CLIENT_ERRORS):
-                # The library reads the greeting unchecked, so any error may come of it.
-                raise GreetingMalformed from failure
-            raise
+                _check_greeting(client)
+            except BaseException as failure:
+                # Not awaited: a connection whose handshake failed takes until the timeout to close.
+                closing = asyncio.create_task(_close_client(client))
+                self._closing.add(closing)
+                closing.add_done_callback(self._closing.discard)
+                if isinstance(failure, Exception) and not isinstance(failure, CLIENT_ERRORS):
+                    # The library reads the greeting unchecked, so any error may come of it.
+                    raise GreetingMalformed from failure
+                raise
         return client
 
     async def _create_missing_stream(self, context: JetStreamContext, stream: str) -> None:
