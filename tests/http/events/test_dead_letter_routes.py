@@ -94,7 +94,9 @@ def test_health_and_metrics_report_open_dead_letters(
     assert (sink["dead_letters"], sink["waiting"], sink["error"]) == (1, 0, None)
     metrics = client.get("/monitoring/metrics").text
     assert 'spawn_dead_letters{publisher="sink"} 1.0' in metrics
-    assert 'spawn_events_published_total{outcome="dead_lettered",publisher="sink"} 1.0' in metrics
+    for outcome, count in (("dead_lettered", 1), ("failed", 3)):
+        labels = f'{{outcome="{outcome}",publisher="sink"}}'
+        assert f"spawn_events_published_total{labels} {count}.0" in metrics
 
 
 def test_a_dead_letter_is_replayed_once_the_consumer_accepts_it(

@@ -1,8 +1,12 @@
 """HEAD, OPTIONS, CORS, compression and request ids: features of the edge middleware."""
 
+from typing import Any, cast
+
 import httpx
 import pytest
 from tests.http.conftest import Start
+
+from spawn.entrypoints.http.middleware.edge import _without_body
 
 PROJECTS = "/v1/ops/projects"
 
@@ -16,6 +20,20 @@ def test_head_gives_the_headers_of_get_without_the_body(client: httpx.Client, pa
     assert head.content == b""
     assert head.headers["content-length"] == get.headers["content-length"]
     assert head.headers["content-type"] == get.headers["content-type"]
+
+
+async def test_no_message_of_head_has_a_body() -> None:
+    """The server drops what a body of HEAD has; in other servers it would reach the client."""
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    start = {"type": "http.response.start", "status": 200, "headers": []}
+    send_head = _without_body(send)
+    for message in (start, {"type": "http.response.body", "body": b"{}", "more_body": False}):
+        await send_head(cast("Any", message))
+    assert sent == [start, {"type": "http.response.body", "body": b"", "more_body": False}]
 
 
 def test_options_lists_every_method_of_a_shared_path(

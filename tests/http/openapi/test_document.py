@@ -1,6 +1,7 @@
 """The OpenAPI document as generators of clients read it."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal
@@ -39,6 +40,22 @@ def inline_objects(node: Any) -> Iterator[Json]:
             yield node
         for value in node.values():
             yield from inline_objects(value)
+
+
+def test_a_code_is_one_of_a_list_or_follows_the_pattern_of_a_long_one(document: Json) -> None:
+    schemas = document["components"]["schemas"]
+    for name, code, other in (
+        ("CurrencyCode", "EUR", "EURO"),
+        ("CountryCode", "ESP", "ES"),
+        ("SubdivisionCode", "ES-GA", "ES_GA"),
+    ):
+        schema = schemas[name]
+        assert schema["type"] == "string"
+        if "enum" in schema:
+            assert (code in schema["enum"], other in schema["enum"]) == (True, False)
+        else:
+            pattern = re.compile(schema["pattern"])
+            assert (bool(pattern.search(code)), bool(pattern.search(other))) == (True, False)
 
 
 @pytest.mark.parametrize(
