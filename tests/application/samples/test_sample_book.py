@@ -15,7 +15,7 @@ from tests.application.conftest import open_test_dependencies
 
 from spawn.application.dependencies import Dependencies
 from spawn.application.facilities.ledger_queries import compute_balance, view_ledger
-from spawn.application.samples import sample_book
+from spawn.application.samples import sample_book, sample_financing
 from spawn.application.samples.sample_book import seed_missing_book
 from spawn.domain.change import StoredAggregate
 from spawn.domain.covenants.covenant_record import COVENANT_TEST_KIND
@@ -48,6 +48,20 @@ async def book(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Depend
         assert count == PROJECTS
         assert counts == list(range(1, PROJECTS + 1))
         yield dependencies
+
+
+@pytest.mark.parametrize(
+    ("amount", "rounded"),
+    [
+        ("123456789.12", "123000000"),
+        ("99999", "99900"),
+        ("1000", "1000"),
+        ("987.9", "987"),
+        ("7.5", "7"),
+    ],
+)
+async def test_a_commitment_has_three_significant_digits(amount: str, rounded: str) -> None:
+    assert sample_financing._round_down(Decimal(amount)) == Decimal(rounded)
 
 
 async def read_all(dependencies: Dependencies, kind: str) -> list[StoredAggregate[Any]]:

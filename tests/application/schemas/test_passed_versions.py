@@ -414,6 +414,25 @@ async def test_a_gap_is_read_once_and_only_to_its_tenth_unused_number(
     assert [o.version for o in third.outcomes] == [101, 201]
 
 
+async def test_each_round_goes_on_behind_the_one_before(
+    dependencies: Dependencies, fake_registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await begin(dependencies, fake_registry, AA, aa="A")
+    fake_registry.serve(101, NEEDED)
+    fake_registry.serve(201, NEEDED)
+    fake_registry.listed = (1, 101, 201)
+    monkeypatch.setattr(refresh, "MAX_GAP_READS", 15)
+    results: list[RefreshResult] = []
+
+    async def pause(_: float) -> None:
+        if len(results) == 2:
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await refresh_forever(dependencies, POLICY, report=results.append, sleep=pause)
+    assert [[o.version for o in result.outcomes] for result in results] == [[101], [201]]
+
+
 FORBIDDEN = RegistryError("the registry responded with status 403")
 
 
