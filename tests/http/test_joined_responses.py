@@ -5,11 +5,10 @@ import logging
 from typing import Any
 
 import pytest
-from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from spawn.entrypoints.http.protocol.response import WHOLE, Response
-from spawn.entrypoints.http.server import JoiningCycle
+from spawn.entrypoints.http.server import HoldableFlow, JoiningCycle
 
 DATE = (b"date", b"Sun, 29 Nov 2026 06:00:00 GMT")
 ETAG = (b"etag", b'"1-1-0"')
@@ -45,7 +44,7 @@ def _send(
     cycle = cycle_class(
         scope={"type": "http", "method": method},  # type: ignore[typeddict-item]  # the two keys that it reads
         transport=transport,
-        flow=FlowControl(transport),
+        flow=HoldableFlow(transport),
         logger=logging.getLogger("test"),
         access_logger=logging.getLogger("test"),
         access_log=False,

@@ -12,6 +12,7 @@ import pytest
 import tenacity
 from tests.http.conftest import WIND, Service
 
+from spawn.entrypoints.http import server
 from spawn.entrypoints.http.limits import HttpLimits
 
 PROJECTS = "/v1/ops/projects"
@@ -110,8 +111,9 @@ def test_a_reset_at_any_point_of_a_request_leaves_nothing(
 
 @pytest.mark.parametrize("request_", [SIZED, LIST, FILE, STREAM], ids="psfe")
 def test_a_client_that_closes_half_of_the_connection_leaves_nothing(
-    hostile: Service, request_: bytes
+    hostile: Service, request_: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(server, "HALF_CLOSED_S", 0.01)
     for end in (len(request_) // 2, len(request_)):
         with connect(hostile) as connection:
             connection.sendall(request_[:end])

@@ -20,6 +20,7 @@ from spawn.application.traffic.request_slots import TURNS, HeldPlace, RequestSlo
 from spawn.domain.change import StoredAggregate
 from spawn.domain.errors import DeadlineExceeded
 from spawn.domain.projects.project import PROJECT_KIND
+from spawn.entrypoints.http import server
 from spawn.entrypoints.http.analysis import routes as analysis_routes
 from spawn.entrypoints.http.limits import HttpLimits
 from spawn.entrypoints.http.middleware.arriving_body import ArrivingBody
@@ -137,6 +138,7 @@ def test_half_a_request_whose_client_ends_its_half_has_no_response(start: Start)
 
 
 def test_a_read_whose_client_leaves_ends(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "HALF_CLOSED_S", 0.01)
     service = start()
     with service.client() as client:
         created = client.post(PROJECTS, json=WIND)
@@ -164,6 +166,7 @@ def test_a_calculation_whose_client_leaves_ends(
             has_ended.set()
 
     monkeypatch.setattr(analysis_routes, "compute_response", calculate)
+    monkeypatch.setattr(server, "HALF_CLOSED_S", 0.01)
     service = start()
     case = {"start": "2024-01-01", "end": "2024-07-01", "convention": "act/360"}
     connection = send(service, "POST /v1/analysis/day-count", case)

@@ -16,6 +16,7 @@ import httptools
 import msgspec
 import uvicorn
 from litestar.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
@@ -53,10 +54,21 @@ SEARCH_PAUSE_S: Final = 0.05
 _COPIED_BYTES: Final = 16 * 1024
 """Bytes of a body that cost less to copy behind the head than to write as a second buffer."""
 
+HALF_CLOSED_S: Final = 2.0
+"""Time for which a request whose client sends no more waits; the client may have left."""
+
+_PARSED_BYTES: Final = 8 * 1024
+"""Bytes outside bodies of a given length that are parsed at once; each may be of a field."""
+
+_CHUNK_BYTES: Final = 128
+"""Bytes of a chunked body that are parsed at least, since each line of it may be a blank one."""
+
+_BLANK_LINE: Final = b"\r\n\r\n"
+_LINE_ENDS: Final = re.compile(rb"[\r\n]*")
+
 _PROBES: Final = frozenset({"/monitoring/live", "/monitoring/ready"})
 """Paths that are served on connections beyond the limits too."""
 
-_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _VERSIONS: Final = frozenset({"1.1", "1.0"})
 _BODILESS: Final = frozenset({204, 304})
 _NOT_IN_NAMES: Final = bytes({*range(0x21), 0x7F, *b'()<>@,;:\\"[]={}', *range(0x41, 0x5B)})
@@ -119,7 +131,7 @@ class JoiningCycle(RequestResponseCycle):
     async def _send_plainly(self, message: Any) -> None:
         """Send as uvicorn does, but linger where it closes and more bytes may arrive."""
         ends = message["type"] == "http.response.body" and not message.get("more_body", False)
-        lingers = self.more_body or self.ends_connection
+        lingers = self.more_body or self.ends_connection or cast("Any", self.flow).is_held
         if not ends or self.keep_alive or not lingers:
             await super().send(message)
             return
@@ -161,6 +173,28 @@ class JoiningCycle(RequestResponseCycle):
         self.on_response()
 
 
+class HoldableFlow(FlowControl):
+    """uvicorn's flow control, which can be held: requests that wait for bytes resume it else."""
+
+    is_held = False
+
+    def hold(self) -> None:
+        """Read nothing until the release."""
+        self.is_held = True
+        self.pause_reading()
+
+    def release(self) -> None:
+        """Read on, if reading was held."""
+        if self.is_held:
+            self.is_held = False
+            self.resume_reading()
+
+    def resume_reading(self) -> None:
+        """Read on, unless reading is held."""
+        if self.read_paused and not self.is_held:
+            super().resume_reading()
+
+
 class IdleSearch:
     """When connections are next searched for an idle one, in seconds of the event loop."""
 
@@ -172,7 +206,12 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
 
     The parser buffers header fields without limit, and incomplete heads for ever. No application
     sees either, so the limits are here. Requests are rejected with problems here too.
+
+    A segment can hold thousands of requests. Those behind one that is not served yet remain bytes,
+    and each begins in a turn of its own.
     """
+
+    flow: HoldableFlow
 
     limits = HttpLimits()
     path_prefix = ""
@@ -186,6 +225,11 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
     _is_shared = False
     _has_begun_head = False
     _is_discarding = False
+    _is_unserved = False
+    _is_turn_requested = False
+    _held_data = b""
+    _held_start = 0
+    _body_bytes = 0
     _running: Any = None
     _leave: Callable[[], None] | None = None
 
@@ -235,16 +279,17 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         least_bytes_s = self.limits.traffic.body_bytes_s
         self._reading = ReadingWatch(transport, self.loop, least_bytes_s)
         super().connection_made(self._reading.transport)
+        self.flow = HoldableFlow(self._reading.transport)
+        is_unix = self.server is not None and self.server[1] is None
+        address = self.client[0] if self.client else UNIX if is_unix else ""
         if self._owner is None:
-            is_unix = self.server is not None and self.server[1] is None
-            self.admit(self.client[0] if self.client else UNIX if is_unix else "")
+            self.admit(address)
         if not self._has_place:
             self._served_app: Any = self.app
             self.app = cast("Any", self._respond_overloaded)
             if len(self.connections) - self.places.in_use > SURPLUS_CONNECTIONS:
                 self._close()
         self._is_lingering = self._is_pausing = self._has_ended = False
-        self._held_data: list[bytes] = []
         self._linger_bytes = LINGER_BYTES
         self._rejection: Response | None = None
         self._head_bytes = self._rest_bytes = 0
@@ -253,37 +298,115 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         self._start_head_timer()
 
     def data_received(self, data: bytes) -> None:
-        """Handle the bytes once it is the client's turn; until then, read no more."""
-        if self._held_data:
-            self._held_data.append(data)
-        elif self.arrivals.take(self._owner or "", self._handle_held_data):
-            self._handle_data(data)
-            return
+        """Parse the bytes once it is the client's turn, and no request waits that came before."""
+        if (
+            self._held_data
+            or self._is_unserved
+            or len(data) > _PARSED_BYTES
+            or data.count(_BLANK_LINE) > self._in_head
+        ):
+            self._hold(data)
+        elif self.arrivals.take(self._owner or "", self._go_on):
+            self._parse(data)
         else:
-            self._held_data.append(data)
-        self.flow.pause_reading()
+            self._is_turn_requested = True
+            self._hold(data)
 
-    def _handle_held_data(self) -> None:
-        data = b"".join(self._held_data)
-        self._held_data.clear()
-        if self.transport.is_closing():
+    def _hold(self, data: bytes) -> None:
+        """Keep bytes for a later turn; beyond some, read no more."""
+        if self._is_discarding:
+            self._discard(data)
             return
-        if not self._is_pausing:
-            self.flow.resume_reading()
-        self._handle_data(data)
+        self._unset_keepalive_if_required()
+        self._held_data = self._held_data[self._held_start :] + data if self._held_data else data
+        self._held_start = 0
+        if len(self._held_data) > HIGH_WATER_LIMIT:
+            self.flow.hold()
+        if not self._is_unserved:
+            self._request_turn()
+
+    def _request_turn(self) -> None:
+        """Go on in a later round of the event loop, unless the connection pauses."""
+        if not (self._is_turn_requested or self._is_pausing):
+            self._is_turn_requested = True
+            self.loop.call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        if self.arrivals.take(self._owner or "", self._go_on):
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Begin the next request: one that is parsed, or else the one of the next bytes."""
+        self._is_turn_requested = False
+        if self._is_pausing or self.transport.is_closing():
+            return
+        if self.pipeline and self._running.response_complete:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        elif self._held_data and not self._is_unserved:
+            self._parse_piece()
+        if self._held_data and not self._is_unserved:
+            self._request_turn()
         self._close_if_served()
 
-    def _handle_data(self, data: bytes) -> None:
+    def _parse_piece(self) -> None:
+        """Parse bytes that were held, up to the end of a request, or a part of it."""
+        data, start = self._held_data, self._held_start
+        end = self._find_piece_end(data, start)
+        if end < len(data):
+            self._held_start = end
+        else:
+            self._drop_held()
+        if len(data) - end <= HIGH_WATER_LIMIT:
+            self.flow.release()
+        self._parse(data[start:end])
+        if self._held_data and self._count_body_rest():
+            self._parse_piece()
+
+    def _find_piece_end(self, data: bytes, start: int) -> int:
+        """Return where bytes end that complete one request, or a few that are tiny."""
+        if body_rest := self._count_body_rest():
+            return start + body_rest
+        if self._in_head:
+            head_start = cast("re.Match[bytes]", _LINE_ENDS.match(data, start)).end()
+        else:
+            head_start = start + _CHUNK_BYTES
+        end = data.find(_BLANK_LINE, head_start, head_start + _PARSED_BYTES)
+        return head_start + _PARSED_BYTES if end < 0 else end + len(_BLANK_LINE)
+
+    def _count_body_rest(self) -> int:
+        """Return the bytes that a body lacks; 0 if no body arrives or its length is unknown."""
+        if not self._in_head:
+            for name, value in self.headers:
+                if name == b"content-length":
+                    return int(value) - self._body_bytes
+        return 0
+
+    def _drop_held(self) -> None:
+        self._held_data, self._held_start = b"", 0
+
+    def _discard(self, data: bytes) -> None:
+        self._linger_bytes -= len(data)
+        if self._linger_bytes < 0:
+            self.transport.abort()
+
+    def _parse(self, data: bytes) -> None:
         """Count the bytes outside complete heads and bodies; trailer fields count too."""
         if self._is_discarding:
-            self._linger_bytes -= len(data)
-            if self._linger_bytes < 0:
-                self.transport.abort()
+            self._discard(data)
             return
         if self._in_head and self._timer is None:
             self._start_head_timer()
         self._head_bytes += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._unsupported_upgrade_warning()
+        except httptools.HttpParserError:
+            message = "Invalid HTTP request received."
+            self.logger.warning(message)
+            self.send_400_response(message)
         if self._head_bytes > self.limits.head_bytes:
             detail = f"The head or the trailer exceeds {self.limits.head_bytes} bytes."
             self._reject(self._problem("headers_too_large", detail))
@@ -305,34 +428,30 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
             self._reading.start()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's returns None
-        """Watch that a client that sends no more reads the rest; return whether it gets more.
+        """Serve what a client that sends no more has sent; return whether something is left.
 
-        A client that leaves ends its half too. A read may end for it, but the response to a command
-        states what was stored. TLS has no half that ends alone.
+        A client that leaves ends its half too, and only a write shows the difference: what waits
+        for long ends without it. TLS has no half that ends alone.
         """
         self._reading.start()
-        if self.scheme == "https" or not (self._has_ended or self._serves_command()):
+        if self.scheme == "https" or not (self._has_ended or self._has_requests()):
             return False
         self._has_ended = True
         if self._leave is not None:
-            self._leave()
+            self.loop.call_later(HALF_CLOSED_S, self._leave)
         return True
 
-    def _serves_command(self) -> bool:
-        """Whether a whole request that may change something has no response yet, or may be held."""
+    def _has_requests(self) -> bool:
+        """Whether a whole request has no response yet, or may be held."""
         running = self._running
-        if self._held_data:
+        if self._held_data or self.pipeline:
             return True
-        if running is None or running.response_complete or running.more_body:
-            return False
-        return running.scope["method"] not in _SAFE_METHODS
+        return not (running is None or running.response_complete or running.more_body)
 
     def _close_if_served(self) -> None:
         """Close a connection whose client sends no more, unless a whole request is left."""
-        if not self._has_ended or self._is_discarding:
-            return  # a problem may be left to be sent, which ends the connection too
-        running = self._running
-        if running is None or running.response_complete or running.more_body:
+        # A problem may be left to be sent, which ends the connection too.
+        if self._has_ended and not (self._is_discarding or self._has_requests()):
             self._close()
 
     def _close(self) -> None:
@@ -375,8 +494,8 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
 
     def on_headers_complete(self) -> None:
         """Stop the timer; the head is complete."""
-        self._in_head = self._has_begun_head = False
-        self._head_bytes = 0
+        self._in_head = self._has_begun_head = self._is_unserved = False
+        self._head_bytes = self._body_bytes = 0
         self._stop_timer()
         self._unset_keepalive_if_required()
         version = self.parser.get_http_version()
@@ -409,17 +528,23 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         """
         if not (self._is_shared or self.transport.is_closing()):
             self._is_pausing = True
-            self.flow.pause_reading()
+            self.flow.hold()
             self.loop.call_later(seconds, self._resume)
 
     def call_when_left(self, leave: Callable[[], None]) -> None:
         """Call a function when the client disconnects before the response is complete."""
         self._leave = leave
+        if self._has_ended:
+            self.loop.call_later(HALF_CLOSED_S, leave)
 
     def _resume(self) -> None:
         self._is_pausing = False
-        if not self.transport.is_closing():
-            self.flow.resume_reading()
+        if self.transport.is_closing():
+            return
+        if len(self._held_data) - self._held_start <= HIGH_WATER_LIMIT:
+            self.flow.release()
+        if self._held_data or self.pipeline:
+            self._request_turn()
 
     def _problem(self, code: str, detail: str, *headers: Header, instance: str = "") -> Response:
         """Return the last response on a connection, for a request the application never sees."""
@@ -482,18 +607,31 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         """Reset the byte count; the application limits bodies."""
         self._head_bytes = 0
         self._rest_bytes += len(body)
+        self._body_bytes += len(body)
         super().on_body(body)
 
     def on_response_complete(self) -> None:
-        """Start the timer of the rest of a body whose response did not wait for it."""
+        """Let the next request begin, or start the timer of the rest of a body.
+
+        The next one begins in a later round: the end of this one may pause the connection.
+        """
         self._leave = None
-        was_paused = self.flow.read_paused
-        super().on_response_complete()
+        self.server_state.total_requests += 1
+        is_last = self.cycle.response_complete
+        if is_last:
+            self._is_unserved = False
         if self.transport.is_closing():
             self._reading.start()
-        elif was_paused and self._has_begun_head and not self._is_discarding:
+            return
+        was_paused = self.flow.read_paused
+        self.flow.resume_reading()
+        if self.pipeline or self._held_data:
+            self._request_turn()
+        else:
+            self._start_keep_alive()
+        if was_paused and self._has_begun_head and not self._is_discarding:
             self._start_head_timer()
-        if not self._in_head and self.cycle.response_complete and not self._is_discarding:
+        if not self._in_head and is_last and not self._is_discarding:
             self._stop_timer()
             self._watch_rest()
         self._close_if_served()
@@ -517,7 +655,9 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         self._in_head = True
         self._head_bytes = 0
         super().on_message_complete()
-        if self.cycle.response_complete and not self.transport.is_closing():
+        if not self.cycle.response_complete:
+            self._is_unserved = True
+        elif not self.transport.is_closing():
             # The response did not wait for the body; its timer ended when the rest arrived.
             self._start_keep_alive()
 
@@ -527,6 +667,7 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         uvicorn ends the latest request only, which may be one that waits behind it.
         """
         self._stop_timer()
+        self._drop_held()
         self._reading.stop()
         self.release_place()
         if self._running is not None and not self._running.response_complete:
@@ -568,6 +709,8 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         if self.transport.is_closing() or self._is_discarding:
             return
         self._is_discarding = True
+        self._drop_held()
+        self.flow.release()
         cycle: Any = self.cycle
         if cycle is None or cycle.response_complete:
             self._rejection = response
@@ -578,6 +721,8 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
             self.pipeline.popleft()
             earlier = self.pipeline[0][0] if self.pipeline else self._running
             self._end_behind(earlier, response)
+            if earlier.response_complete:
+                self.linger()
         else:
             # The body fails. To the application it is as if the client had left.
             self._rejection = None if cycle.response_started else response
@@ -605,6 +750,11 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
             self.transport.write(to_http_bytes(self._rejection))
         if self.transport.can_write_eof():
             self.transport.write_eof()
+        if self._has_ended:
+            self._close()
+            return
+        self._drop_held()
+        self.flow.release()
         self.flow.resume_reading()
         self._timer = self.loop.call_later(LINGER_S, self._close)
 

@@ -76,6 +76,8 @@ class EventStreamResponse(SelfSentResponse):
 
         follow_task = asyncio.create_task(self._follow(write))
         disconnect_task = asyncio.create_task(wait_for_disconnect(receive))
+        # A client that sends no more has probably left: nothing is written that would show it.
+        scope.get("spawn.when_left", _do_nothing)(disconnect_task.cancel)
         try:
             await asyncio.wait({follow_task, disconnect_task}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -91,5 +93,5 @@ class EventStreamResponse(SelfSentResponse):
             raise outcome
 
 
-def _do_nothing() -> None:
-    """Replace the abort function of servers that have none."""
+def _do_nothing(*_: object) -> None:
+    """Replace the functions of servers that have none."""
