@@ -12,6 +12,7 @@ from spawn.entrypoints.http.server import HALF_CLOSED_S, BoundedProtocol, Listen
 from spawn.entrypoints.request_context import BODY_COMPLETE
 from spawn.entrypoints.settings import Settings
 
+UPGRADE = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk"
 SMALL = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
@@ -116,6 +117,10 @@ REQUESTS = (
     (message("POST /sized", BLANK), ("POST", "/sized", BLANK)),
     (message("GET /plain"), ("GET", "/plain", b"")),
     (message("POST /chunked", BLANK, chunks=9), ("POST", "/chunked", BLANK)),
+    (message("GET /upgrade", fields=UPGRADE), ("GET", "/upgrade", b"")),
+    (message("POST /upgrade", BLANK, UPGRADE), ("POST", "/upgrade", BLANK)),
+    (message("POST /chunked", BLANK, UPGRADE, chunks=9), ("POST", "/chunked", BLANK)),
+    (message("CONNECT /tunnel", BLANK), ("CONNECT", "/tunnel", BLANK)),
     (message("POST /large", BLANK * 999), ("POST", "/large", BLANK * 999)),
     (message("POST /parts", BLANK * 999, chunks=4000), ("POST", "/parts", BLANK * 999)),
     (message("GET /last"), ("GET", "/last", b"")),
@@ -143,7 +148,7 @@ def test_requests_are_the_same_however_they_are_cut(size: int) -> None:
     run_in_virtual_time(case())
 
 
-@pytest.mark.parametrize("request_", REQUESTS[:3])
+@pytest.mark.parametrize("request_", REQUESTS[:7])
 def test_a_request_is_the_same_wherever_it_is_cut(request_: Any) -> None:
     sent, served = request_
 

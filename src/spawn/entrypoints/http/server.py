@@ -65,6 +65,7 @@ _CHUNK_BYTES: Final = 128
 
 _BLANK_LINE: Final = b"\r\n\r\n"
 _LINE_ENDS: Final = re.compile(rb"[\r\n]*")
+_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 
 _PROBES: Final = frozenset({"/monitoring/live", "/monitoring/ready"})
 """Paths that are served on connections beyond the limits too."""
@@ -193,6 +194,39 @@ class HoldableFlow(FlowControl):
         """Read on, unless reading is held."""
         if self.read_paused and not self.is_held:
             super().resume_reading()
+
+
+class BodyCallbacks:
+    """Callbacks of a parser whose first message is the body of a request that is known already.
+
+    Its head repeats the framing of the request, and is not reported again.
+    """
+
+    def __init__(self, protocol: HttpToolsProtocol) -> None:
+        self._protocol = protocol
+        self._has_ended = False
+        self.on_header = protocol.on_header
+        self.on_body = protocol.on_body
+
+    def on_message_begin(self) -> None:
+        """Report the beginning of later messages."""
+        if self._has_ended:
+            self._protocol.on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Report the targets of later messages."""
+        if self._has_ended:
+            self._protocol.on_url(url)
+
+    def on_headers_complete(self) -> None:
+        """Report the heads of later messages."""
+        if self._has_ended:
+            self._protocol.on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Report the end of the body, and of later messages."""
+        self._has_ended = True
+        self._protocol.on_message_complete()
 
 
 class IdleSearch:
@@ -400,9 +434,13 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         self._head_bytes += len(data)
         self._unset_keepalive_if_required()
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._unsupported_upgrade_warning()
+            while True:
+                try:
+                    self.parser.feed_data(data)
+                    break
+                except httptools.HttpParserUpgrade as stop:
+                    data = data[stop.args[0] :]
+                    self._ignore_upgrade()
         except httptools.HttpParserError:
             message = "Invalid HTTP request received."
             self.logger.warning(message)
@@ -410,6 +448,23 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         if self._head_bytes > self.limits.head_bytes:
             detail = f"The head or the trailer exceeds {self.limits.head_bytes} bytes."
             self._reject(self._problem("headers_too_large", detail))
+
+    def _ignore_upgrade(self) -> None:
+        """Go on behind the head of a request that asks for another protocol (RFC 9110, 7.8).
+
+        The parser takes such a request for complete, and its body for that protocol.
+        """
+        framing = [field for field in self.headers if field[0] in _FRAMING]
+        if self._is_discarding or not framing:
+            return
+        self.cycle.more_body = True
+        self.cycle.message_event.clear()
+        self._in_head = self._is_unserved = False
+        del cast("Any", self.scope)[BODY_COMPLETE]
+        self.parser = httptools.HttpRequestParser(BodyCallbacks(self))
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        fields = b"".join(b"%b: %b\r\n" % field for field in framing)
+        self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % fields)
 
     def pause_writing(self) -> None:
         """Watch that the client reads on; a request may wait for it."""
