@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import struct
 from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
 from typing import Any
@@ -34,9 +35,10 @@ RECEIVED_BYTES = 4096
 class _Site:
     """A server with a small and a large response, and its clients."""
 
-    def __init__(self, connections: int, **limits: Any) -> None:
+    def __init__(self, connections: int) -> None:
         self.places = SharedPlaces(connections)
         self.running = 0
+        self.clients: list[Any] = []
         self.may_respond = asyncio.Event()
         self._port = free_port()
         self._clients: list[socket.socket] = []
@@ -46,12 +48,13 @@ class _Site:
             Settings(storage_url="memory://"),
             [Listener(sockets=(bound,))],
             lambda: None,
-            limits=HttpLimits(connections=connections, **limits),
+            limits=HttpLimits(connections=connections),
             places=self.places,
         )
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.running += 1
+        self.clients.append(scope["client"])
         try:
             if scope["path"] == "/slow":
                 await self.may_respond.wait()
@@ -122,8 +125,13 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def serve(connections: int, **limits: Any) -> AsyncIterator[_Site]:
-    site = _Site(connections, **limits)
+async def serve(
+    connections: int, visit: Callable[[_Site], Coroutine[Any, Any, None]] | None = None
+) -> AsyncIterator[_Site]:
+    """Serve a site; `visit` is run when clients can connect, and none is accepted yet."""
+    site = _Site(connections)
+    if visit is not None:
+        await visit(site)
     task = asyncio.create_task(site.server.serve())
     await until(lambda: site.server.started)
     try:
@@ -173,6 +181,23 @@ def test_no_connection_is_closed_for_a_client_that_may_not_follow() -> None:
             for one in greedy:
                 await asyncio.get_running_loop().sock_sendall(one, SMALL)
             assert [await read_status(one) for one in greedy] == [200] * 12
+
+    run(case())
+
+
+def test_a_client_that_has_reset_its_connection_is_not_served() -> None:
+    """The kernel does not know its address any more, and has what it sent."""
+
+    async def visit(site: _Site) -> None:
+        connection = await site.connect("127.0.0.2", SMALL * 3)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+
+    async def case() -> None:
+        async with serve(16, visit) as site:
+            assert (await site.get("127.0.0.3"))[1] == 200
+            await until(lambda: (site.places.in_use, site.connections) == (1, 1))
+            assert [address for address, _port in site.clients] == ["127.0.0.3"]
 
     run(case())
 

@@ -316,7 +316,7 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         self.flow = HoldableFlow(self._reading.transport)
         is_unix = self.server is not None and self.server[1] is None
         address = self.client[0] if self.client else UNIX if is_unix else ""
-        if self._owner is None:
+        if self._owner is None and address:
             self.admit(address)
         if not self._has_place:
             self._served_app: Any = self.app
@@ -330,6 +330,10 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         self._in_head = True
         self._timer: asyncio.TimerHandle | None = None
         self._start_head_timer()
+        if not address:
+            # The client has reset the connection; what it sent would be of nobody.
+            self._is_discarding = True
+            self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Parse the bytes once it is the client's turn, and no request waits that came before."""
