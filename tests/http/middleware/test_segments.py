@@ -117,11 +117,11 @@ REQUESTS = (
     (message("POST /sized", BLANK), ("POST", "/sized", BLANK)),
     (message("GET /plain"), ("GET", "/plain", b"")),
     (message("POST /chunked", BLANK, chunks=9), ("POST", "/chunked", BLANK)),
+    (message("POST /large", BLANK * 999), ("POST", "/large", BLANK * 999)),
     (message("GET /upgrade", fields=UPGRADE), ("GET", "/upgrade", b"")),
     (message("POST /upgrade", BLANK, UPGRADE), ("POST", "/upgrade", BLANK)),
     (message("POST /chunked", BLANK, UPGRADE, chunks=9), ("POST", "/chunked", BLANK)),
     (message("CONNECT /tunnel", BLANK), ("CONNECT", "/tunnel", BLANK)),
-    (message("POST /large", BLANK * 999), ("POST", "/large", BLANK * 999)),
     (message("POST /parts", BLANK * 999, chunks=4000), ("POST", "/parts", BLANK * 999)),
     (message("GET /last"), ("GET", "/last", b"")),
 )
@@ -148,7 +148,7 @@ def test_requests_are_the_same_however_they_are_cut(size: int) -> None:
     run_in_virtual_time(case())
 
 
-@pytest.mark.parametrize("request_", REQUESTS[:7])
+@pytest.mark.parametrize("request_", [one for one in REQUESTS if len(one[0]) < 1000])
 def test_a_request_is_the_same_wherever_it_is_cut(request_: Any) -> None:
     sent, served = request_
 
