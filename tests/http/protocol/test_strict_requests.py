@@ -16,6 +16,7 @@ from spawn.adapters.memory.store import MemoryStore
 from spawn.application.traffic.traffic_control import TrafficLimits
 from spawn.domain.errors import SpawnError, StorageBusy, StorageDamaged
 from spawn.entrypoints.http.limits import HttpLimits
+from spawn.entrypoints.http.protocol.problems import retry_after_field
 
 PROJECTS = "/v1/ops/projects"
 JSON = {"content-type": "application/json"}
@@ -401,6 +402,13 @@ def test_endless_head_ends_the_connection(start: Start) -> None:
         except (ConnectionResetError, BrokenPipeError):
             response = b"HTTP/1.1 431 "
         assert status_of(response) == 431
+
+
+@pytest.mark.parametrize(
+    ("seconds", "field"), [(-0.1, b"1"), (0.4, b"1"), (1.0, b"1"), (1.01, b"2"), (2.5, b"3")]
+)
+def test_retry_after_is_never_too_early(seconds: float, field: bytes) -> None:
+    assert retry_after_field(seconds) == (b"retry-after", field)
 
 
 def test_rate_limit_is_429_with_retry_after_except_for_monitoring(start: Start) -> None:

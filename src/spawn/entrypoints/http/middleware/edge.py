@@ -41,6 +41,7 @@ from spawn.entrypoints.http.protocol.problems import (
     INTERNAL_ERROR_DETAIL,
     NO_ROUTE_DETAIL,
     problem_response,
+    retry_after_field,
 )
 from spawn.entrypoints.http.protocol.response import HSTS, Header, Response
 from spawn.entrypoints.http.protocol.route_table import RouteTable, canonical_path, plain_template
@@ -264,7 +265,7 @@ class EdgeMiddleware:
         except (Overloaded, DeadlineExceeded) as error:
             if place.has_response:
                 raise
-            retry_after = _retry_after(error.retry_after_s)
+            retry_after = retry_after_field(error.retry_after_s)
             return self._problem(scope, error.code, error.detail, (retry_after,))
         except asyncio.CancelledError:
             if place.has_response or not presence.take_cancellation():
@@ -441,7 +442,7 @@ class EdgeMiddleware:
             return None
         self._traffic.rate_limited_count += 1
         detail = f"The client exceeded its budget of {bucket.rate_per_s:g} {bucket.name} a second."
-        return self._problem(scope, "rate_limited", detail, (_retry_after(-left),))
+        return self._problem(scope, "rate_limited", detail, (retry_after_field(-left),))
 
     def _reject_headers(self, scope: HTTPScope, headers: dict[bytes, bytes]) -> Response | None:
         """Reject repeated fields and a Host that is absent or not allowed.
@@ -595,10 +596,6 @@ def _is_served_elsewhere(scope: HTTPScope) -> bool:
     if cast("Any", scope).get(AUDIENCE, Audience.PUBLIC) is Audience.ADMIN:
         return not (is_admin_path or path.startswith(_UNLIMITED_PREFIX))
     return is_admin_path
-
-
-def _retry_after(seconds: float) -> Header:
-    return (b"retry-after", b"%d" % max(1, round(seconds)))
 
 
 def _do_nothing(*_: object) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from importlib.resources import files
+from math import ceil
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -183,6 +184,11 @@ def _describe(exception: Exception) -> Description:
     return INTERNAL_CODE, INTERNAL_ERROR_DETAIL, (), ()
 
 
+def retry_after_field(seconds: float) -> Header:
+    """Return the field Retry-After, in whole seconds that are not too few."""
+    return b"retry-after", b"%d" % max(1, ceil(seconds))
+
+
 def _describe_spawn_error(error: SpawnError) -> Description:
     """Describe an error of the domain, a use case or an adapter."""
     if isinstance(error, InvalidInput):
@@ -191,8 +197,7 @@ def _describe_spawn_error(error: SpawnError) -> Description:
         challenge = f'Bearer realm="spawn", error="insufficient_scope", scope="{error.scopes[0]}"'
         return error.code, error.detail, (), ((b"www-authenticate", challenge.encode()),)
     if isinstance(error, Unavailable):
-        retry_after_s = str(max(1, round(error.retry_after_s))).encode()
-        return error.code, error.detail, (), ((b"retry-after", retry_after_s),)
+        return error.code, error.detail, (), (retry_after_field(error.retry_after_s),)
     if PROBLEMS[error.code].status == HTTPStatus.SERVICE_UNAVAILABLE:
         # Details for the operator name files, so they stay in the log.
         return error.code, "The store cannot serve this request now.", (), (_RETRY_LATER,)
