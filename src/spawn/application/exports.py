@@ -7,7 +7,7 @@ stay unchanged.
 import codecs
 import csv
 import io
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from enum import StrEnum
 
@@ -91,7 +91,7 @@ class QuarantineFormatter:
 
     async def format_rows(
         self, rows: AsyncIterator[RowNote], file_format: FileFormat
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes]:
         """Yield rows as the lines of a file; CSV begins with its header."""
         is_csv = file_format is FileFormat.CSV
         if is_csv:

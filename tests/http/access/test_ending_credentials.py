@@ -1,7 +1,7 @@
 """Responses that last longer than the credentials of their request."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -126,7 +126,7 @@ async def test_lines_break_off_when_the_key_ends(*, is_revoked: bool) -> None:
     async def is_permitted() -> bool:
         return is_valid
 
-    async def read_lines() -> AsyncIterator[bytes]:
+    async def read_lines() -> AsyncGenerator[bytes]:
         nonlocal is_valid
         for number in range(4):
             is_valid = not (is_revoked and number)

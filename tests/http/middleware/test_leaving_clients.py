@@ -6,7 +6,8 @@ import re
 import socket
 import struct
 import threading
-from typing import Any
+from collections.abc import AsyncGenerator
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -24,6 +25,7 @@ from spawn.entrypoints.http import server
 from spawn.entrypoints.http.analysis import routes as analysis_routes
 from spawn.entrypoints.http.limits import HttpLimits
 from spawn.entrypoints.http.middleware.arriving_body import ArrivingBody
+from spawn.entrypoints.http.protocol.response import LineStreamResponse
 from spawn.ports.client_presence import ClientPresence, current_presence, waiting_for_client
 
 PROJECTS = "/v1/ops/projects"
@@ -173,6 +175,37 @@ def test_a_calculation_whose_client_leaves_ends(
     assert has_begun.wait(20)
     connection.close()
     assert has_ended.wait(10)
+
+
+async def test_lines_end_when_their_client_leaves_between_two_parts() -> None:
+    """Quarantined rows, warnings and vanished projects are such responses."""
+    read_count, is_closed, sizes = 0, False, list[int]()
+    has_left = asyncio.Event()
+
+    async def read_lines() -> AsyncGenerator[bytes]:
+        nonlocal read_count, is_closed
+        try:
+            for _ in range(40):
+                read_count += 1
+                yield b"x" * 70_000
+        finally:
+            is_closed = True
+
+    async def receive() -> Any:
+        await has_left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sizes.append(len(message.get("body", b"")))
+        has_left.set()
+
+    async def is_permitted() -> bool:
+        return True
+
+    response = LineStreamResponse(read_lines(), "application/x-ndjson", is_permitted)
+    await response(cast("Any", {}), receive, send)
+    assert (read_count, is_closed) == (1, True)
+    assert sizes == [0]
 
 
 async def test_a_command_whose_body_has_arrived_waits_for_no_turn_of_a_client_that_left() -> None:

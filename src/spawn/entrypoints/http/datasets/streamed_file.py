@@ -1,13 +1,12 @@
 """Files of datasets, and the response that streams one as its rows are read."""
 
-import asyncio
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from http import HTTPStatus
 from typing import Final
 
-from litestar.types import Message, Receive, Scope, Send
+from litestar.types import Receive, Scope, Send
 
 from spawn.adapters.file_encoder import FileEncoder
 from spawn.application.datasets.dataset_columns import DatasetName
@@ -28,7 +27,7 @@ from spawn.entrypoints.http.protocol.response import (
     SelfSentResponse,
     body_messages,
     break_off,
-    wait_for_disconnect,
+    stream_while_connected,
 )
 from spawn.entrypoints.http.state import StateKey
 from spawn.ports.analytics import ColumnChunk
@@ -169,62 +168,31 @@ class StreamResponse(SelfSentResponse):
             await self._start(send)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return
-        disconnect_task = asyncio.create_task(wait_for_disconnect(receive))
         try:
             with suppress(ClientDisconnected):
-                await self._send(send, disconnect_task)
+                await self._send(receive, send)
         except CredentialsEnded as failure:
             break_off(scope, failure)
-        finally:
-            disconnect_task.cancel()
 
     async def _start(self, send: Send) -> None:
         await send(
             {"type": "http.response.start", "status": HTTPStatus.OK, "headers": self._headers}
         )
 
-    async def _send(self, send: Send, disconnect_task: "asyncio.Task[None]") -> None:
+    async def _send(self, receive: Receive, send: Send) -> None:
         is_started = False
         file = self._file
         async with file.record() as progress, aclosing(file.read(progress)) as chunks:
             body = _compress(chunks) if self._is_compressed else chunks
-            messages = body_messages(body)
-            message: Message | None = await _read_first(messages, disconnect_task)
-            while message is not None:
-                # The reads above may not have awaited anything: let other tasks run, and the
-                # notice of a disconnect arrive.
-                await asyncio.sleep(0)
-                if disconnect_task.done():
-                    raise ClientDisconnected
-                if is_started:
-                    await file.check_access()
-                else:
-                    await self._start(send)
-                    is_started = True
-                await send(message)
-                message = await anext(messages, None)
-
-
-async def _read_first(
-    messages: AsyncIterator[Message], disconnect_task: "asyncio.Task[None]"
-) -> Message | None:
-    """Return the first message; stop the work for it if the client leaves meanwhile.
-
-    A workbook has its first bytes once all rows are read.
-
-    Raises:
-        ClientDisconnected: the client left.
-    """
-    reading = asyncio.ensure_future(anext(messages, None))
-    try:
-        await asyncio.wait({reading, disconnect_task}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        if not reading.done():
-            reading.cancel()
-            await asyncio.wait({reading})
-    if reading.cancelled():
-        raise ClientDisconnected
-    return reading.result()
+            messages = stream_while_connected(body_messages(body), receive)
+            async with aclosing(messages):
+                async for message in messages:
+                    if is_started:
+                        await file.check_access()
+                    else:
+                        await self._start(send)
+                        is_started = True
+                    await send(message)
 
 
 def is_compressed(request: StrictRequest, file_format: DataFormat) -> bool:

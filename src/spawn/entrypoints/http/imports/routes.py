@@ -1,6 +1,6 @@
 """HTTP routes of imports and their mappings."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from email.message import Message
 from typing import Any, Final, TypeVar
 
@@ -485,7 +485,7 @@ async def read_vanished(request: StrictRequest, import_id: str) -> LineStreamRes
 
 async def _encode_lines(
     items: AsyncIterator[ItemT], view: Callable[[ItemT], msgspec.Struct]
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes]:
     async for item in items:
         yield encode_json(view(item)) + b"\n"
 

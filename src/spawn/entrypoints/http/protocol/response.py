@@ -1,12 +1,15 @@
 """Responses as prebuilt ASGI messages: immutable, so that a cached one can be sent many times."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import aclosing, suppress
 from typing import Any, Final, Self, cast
 
 import msgspec
 from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
+from spawn.application.lineage.recorder import ClientDisconnected
 from spawn.domain.errors import Forbidden
 
 JSON: Final = b"application/json"
@@ -123,7 +126,7 @@ class LineStreamResponse(SelfSentResponse):
 
     def __init__(  # ASGIResponse's needs the whole body beforehand; here it is a stream
         self,
-        lines: AsyncIterator[bytes],
+        lines: AsyncGenerator[bytes],
         media_type: str,
         is_permitted: Callable[[], Awaitable[bool]],
         charset: str = "utf-8",
@@ -133,15 +136,19 @@ class LineStreamResponse(SelfSentResponse):
         self._lines = lines
         self._media_type = f"{media_type}; charset={charset}".encode()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - the ASGI signature
-        """Send the lines as they are produced, as long as the credentials are valid."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the lines as they are produced; stop when client or credentials leave."""
         headers = [(b"content-type", self._media_type), NO_STORE]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        async for message in body_messages(self._lines):
-            if not await self._is_permitted():
-                break_off(scope, CredentialsEnded("The credentials ended before the file did."))
-                return
-            await send(message)
+        messages = stream_while_connected(body_messages(self._lines), receive)
+        with suppress(ClientDisconnected):
+            async with aclosing(self._lines), aclosing(messages):
+                async for message in messages:
+                    if not await self._is_permitted():
+                        detail = "The credentials ended before the file did."
+                        break_off(scope, CredentialsEnded(detail))
+                        return
+                    await send(message)
 
 
 async def wait_for_disconnect(receive: Receive) -> None:
@@ -150,7 +157,51 @@ async def wait_for_disconnect(receive: Receive) -> None:
         pass
 
 
-async def body_messages(lines: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+async def stream_while_connected(
+    messages: AsyncGenerator[Any], receive: Receive
+) -> AsyncGenerator[Any]:
+    """Yield the messages of a body, and close them when its client disconnects.
+
+    Raises:
+        ClientDisconnected: the client disconnected before the last one.
+    """
+    disconnect_task = asyncio.create_task(wait_for_disconnect(receive))
+    try:
+        async with aclosing(messages):
+            message = await _read_first(messages, disconnect_task)
+            while message is not None:
+                # The reads may not have awaited anything: let other tasks run, and the notice of
+                # a disconnect arrive.
+                await asyncio.sleep(0)
+                if disconnect_task.done():
+                    raise ClientDisconnected
+                yield message
+                message = await anext(messages, None)
+    finally:
+        disconnect_task.cancel()
+
+
+async def _read_first(messages: AsyncGenerator[Any], disconnect_task: asyncio.Task[None]) -> Any:
+    """Return the first message; stop the work for it if the client leaves meanwhile.
+
+    A workbook has its first bytes once all rows are read.
+
+    Raises:
+        ClientDisconnected: the client left.
+    """
+    reading = asyncio.ensure_future(anext(messages, None))
+    try:
+        await asyncio.wait({reading, disconnect_task}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if not reading.done():
+            reading.cancel()
+            await asyncio.wait({reading})
+    if reading.cancelled():
+        raise ClientDisconnected
+    return reading.result()
+
+
+async def body_messages(lines: AsyncIterator[bytes]) -> AsyncGenerator[Any]:
     """Yield the ASGI messages of a body of lines, joined into larger chunks."""
     chunk = bytearray()
     async for line in lines:
