@@ -43,6 +43,7 @@ class Connection(asyncio.Transport):
         self._is_closing = False
         limits = Settings(storage_url="memory://")
         server = build_server(self, limits, cast("list[Listener]", []), lambda: None)
+        self.tasks = server.server_state.tasks
         config: Any = server.config
         config.load()
         self.protocol: BoundedProtocol = config.http_protocol_class(
@@ -268,3 +269,23 @@ def test_a_rejection_comes_behind_the_requests_before_it() -> None:
         assert len(connection.served) == 3
 
     run_in_virtual_time(case())
+
+
+@pytest.mark.parametrize("has_unread", [False, True])
+def test_the_end_of_the_drain_cuts_a_request_with_one_line(
+    caplog: pytest.LogCaptureFixture, *, has_unread: bool
+) -> None:
+    async def case() -> None:
+        connection = Connection()
+        if has_unread:
+            connection.protocol.pause_writing()
+        await connection.send(message("POST /slow", b"{}"))
+        assert len(connection.served) == (not has_unread)
+        for task in connection.tasks:
+            task.cancel()
+        await rounds(4)
+        assert (connection.received, connection.is_closing()) == (b"", True)
+
+    run_in_virtual_time(case())
+    lines = [(record.getMessage(), record.exc_info) for record in caplog.records]
+    assert lines == [("The drain ended before a POST request did.", None)]

@@ -105,6 +105,29 @@ class JoiningCycle(RequestResponseCycle):
     ends_connection = False
     linger: Callable[[], None]
 
+    async def run_asgi(self, app: Any) -> None:
+        """Run the application as uvicorn does; the end of the drain is no error of it."""
+        try:
+            await app(self.scope, self.receive, self.send)
+        except asyncio.CancelledError:
+            self.disconnected = True
+            self.transport.close()
+            self.logger.warning("The drain ended before a %s request did.", self.scope["method"])
+        except Exception as error:  # noqa: BLE001 -- uvicorn catches all of them too
+            await self._fail("Exception in ASGI application\n", error)
+        else:
+            if not (self.response_complete or self.disconnected):
+                await self._fail("The application returned without a whole response.")
+        finally:
+            self.on_response = lambda: None
+
+    async def _fail(self, message: str, error: BaseException | None = None) -> None:
+        self.logger.error(message, exc_info=error)
+        if self.response_started:
+            self.transport.close()
+        else:
+            await self.send_500_response()
+
     async def send(self, message: Any) -> None:
         """Hold the start of a whole response, and write it with its body."""
         start, self.held_start = self.held_start, None
