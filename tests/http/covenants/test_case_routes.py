@@ -9,6 +9,7 @@ import httpx
 import pytest
 from tests.http.covenants.conftest import Create, case_body, period
 
+from spawn.application.covenants import case_commands
 from spawn.entrypoints.http.covenants import case_routes
 from spawn.entrypoints.http.covenants.case_wire import read_case_terms
 
@@ -75,6 +76,27 @@ def test_a_large_case_is_read_on_a_thread(
     created = client.post(path, content=body, headers=headers)
     assert created.status_code == 201, created.text
     assert has_loop == [on_loop]
+
+
+@pytest.mark.parametrize("name", ["draw_up_case", "revise_case", "record_actuals"])
+def test_figures_are_checked_on_a_thread(
+    client: httpx.Client, project_id: str, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    has_loop: list[bool] = []
+    check = getattr(case_commands, name)
+
+    def note_thread(*arguments: Any, **options: Any) -> Any:
+        has_loop.append(asyncio._get_running_loop() is not None)
+        return check(*arguments, **options)
+
+    monkeypatch.setattr(case_commands, name, note_thread)
+    cases = f"/v1/ops/projects/{project_id}/cases"
+    path = client.post(cases, json=case_body()).headers["location"]
+    assert client.patch(path, json={"name": "P50"}, headers=ANY).json()["name"] == "P50"
+    facts = {"currency_code": "EUR", "periods": [period(0, "30")]}
+    recorded = client.post(f"/v1/ops/projects/{project_id}/actuals", json=facts)
+    assert recorded.status_code == 201, recorded.text
+    assert has_loop == [False]
 
 
 def test_a_case_of_no_project_is_404_and_writes_nothing(client: httpx.Client) -> None:
