@@ -1,6 +1,7 @@
 """A registry whose documents a test sets, and schema policies for it."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -28,6 +29,8 @@ class FakeRegistry:
         self.listed: tuple[int, ...] | None = None
         """A list other than that of the documents."""
         self.has_list = True
+        self.notice: Callable[[int | None], None] = lambda _: None
+        """Function that is called before each response; it may change the contents."""
 
     def serve(self, version: int | None, *columns: str | dict[str, Any], **members: Any) -> bytes:
         """Serve a version as the latest; a column given by name alone is a date."""
@@ -63,6 +66,7 @@ class FakeRegistry:
         is_secondary: bool = False,
     ) -> FetchedSchema:
         del kind, is_secondary
+        self.notice(version)
         return self._find(schema_id, version)
 
     async def list_versions(self, schema_id: str) -> tuple[int, ...] | None:

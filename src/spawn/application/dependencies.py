@@ -1,5 +1,7 @@
 """The ports that every use case depends on."""
 
+import asyncio
+from collections import defaultdict
 from datetime import datetime
 from typing import Final
 
@@ -47,6 +49,11 @@ def _create_ledger_cache() -> BoundedCache[StoredLedger]:
         MAX_CACHED_LEDGER_BYTES,
         lambda ledger: _ENTRY_BYTES * (1 + len(ledger.entries)),
     )
+
+
+def _create_locks() -> defaultdict[str, asyncio.Lock]:
+    """Return the locks of the refreshes, of which one runs at a time for each kind."""
+    return defaultdict(asyncio.Lock)
 
 
 def _create_feed_progress() -> BoundedCache[Position]:
@@ -129,6 +136,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
         default_factory=_create_history_cache
     )
     refresh_states: RefreshStates = msgspec.field(default_factory=RefreshStates)
+    refresh_locks: defaultdict[str, asyncio.Lock] = msgspec.field(default_factory=_create_locks)
     feed_progress: BoundedCache[Position] = msgspec.field(default_factory=_create_feed_progress)
 
     async def active_schema(self, kind: str = PROJECT_KIND) -> SchemaRecord:

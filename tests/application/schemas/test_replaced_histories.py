@@ -58,13 +58,18 @@ class Content(NamedTuple):
 
 
 class Look(NamedTuple):
-    """The content of each number, what is withheld, and the decisions after a refresh."""
+    """The content of each number, what is withheld, and the decisions after a refresh.
+
+    `later_contents` are those from the request of the number `replaced_at` on.
+    """
 
     contents: tuple[int, ...]
     faults: dict[int, Any]
     rejected: int | None = None
     approved: int | None = None
     days: int = 0
+    later_contents: tuple[int, ...] | None = None
+    replaced_at: int = 0
 
 
 class MovedClock(SystemClock):
@@ -154,13 +159,23 @@ class Service:
 
     async def _publish(self, one: Look) -> None:
         registry = self._registry
+        self._serve(one.contents)
+
+        def replace(number: int | None) -> None:
+            if number == one.replaced_at and one.later_contents is not None:
+                self._serve(one.later_contents)
+
+        registry.notice = replace
+        known = {*registry.documents, await active(self._dependencies)}
+        registry.faults = {n: fault for n, fault in one.faults.items() if n in known}
+
+    def _serve(self, contents: tuple[int, ...]) -> None:
+        registry = self._registry
         registry.documents, registry.latest = {}, None
-        for number, choice in enumerate(one.contents, start=1):
+        for number, choice in enumerate(contents, start=1):
             if choice != DELETED:
                 columns = self._columns[number - 1][choice]
                 registry.serve(number, *columns, description=str(choice))
-        known = {*registry.documents, await active(self._dependencies)}
-        registry.faults = {n: fault for n, fault in one.faults.items() if n in known}
 
     async def _read_end(self) -> EndState:
         schemas = self._dependencies.schemas
@@ -283,3 +298,41 @@ async def test_no_version_is_adopted_since_another_one_cannot_be_read(
     readable = await play(versions, whole, mode, tmp_path, is_restarted=False)
     difference = {*withheld[-1].history} ^ {*readable[-1].history}
     assert not difference or min(difference) in readable[-1].history
+
+
+TORN: Versions = [
+    SPARE,
+    (Content("aa", None, is_broken=True), BB_BROKEN),
+    (Content("aa", None, is_broken=True), Content("bb")),
+    SPARE,
+]
+CHOICES = st.tuples(*[st.sampled_from([0, 0, 1, DELETED])] * LAST)
+
+
+@randomly
+@given(versions=VERSIONS, before=CHOICES, after=CHOICES, replaced_at=NUMBERS, mode=MODES)
+@example(
+    versions=TORN,
+    before=(0, 0, 0, DELETED),
+    after=(0, 1, 1, DELETED),
+    replaced_at=3,
+    mode="backward_transitive",
+)
+async def test_contents_that_change_while_they_are_read_are_never_judged_together(
+    versions: Versions,
+    before: tuple[int, ...],
+    after: tuple[int, ...],
+    replaced_at: int,
+    mode: str,
+    tmp_path: Path,
+) -> None:
+    """The end is that of a refresh before the change, perhaps of fewer numbers, and one after."""
+    settled = Look(after, {})
+
+    async def end(*looks: Look) -> tuple[list[int], dict[str, Any]]:
+        ends = await play(versions, [*looks, settled], mode, tmp_path, is_restarted=False)
+        return ends[-1].history, ends[-1].attributes
+
+    torn_end = await end(Look(before, {}, later_contents=after, replaced_at=replaced_at))
+    cuts = [(*before[:number], *[DELETED] * (LAST - number)) for number in range(1, LAST + 1)]
+    assert torn_end in [await end(), *[await end(Look(cut, {})) for cut in cuts]]

@@ -7,7 +7,7 @@ decision takes back a jump. The module `refresh` finds the versions.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import date
 from typing import Final
@@ -437,7 +437,7 @@ def _find_surroundings(
 
 
 class Adoption:
-    """Adoption or quarantine of one version."""
+    """Adoption or quarantine of one version; `confirm` raises if its decision rests on no more."""
 
     def __init__(
         self,
@@ -445,7 +445,9 @@ class Adoption:
         policy: SchemaPolicy,
         record: SchemaRecord,
         actor: str,
+        confirm: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        self._confirm = confirm
         self._dependencies = dependencies
         self._policy = policy
         self._record = record
@@ -517,6 +519,7 @@ class Adoption:
         if violation:
             return await self._quarantine(violation)
         if is_empty:
+            await self._check_reading()
             return await self._adopt_without_data()
         return await self._adopt_if_allowed(active)
 
@@ -574,6 +577,7 @@ class Adoption:
         judgement = await judge_schema(self._dependencies, self._policy, self._record.schema)
         if not judgement.is_adoptable:
             return await self._quarantine("; ".join(judgement.violations))
+        await self._check_reading()
         try:
             if self._is_decided_again:
                 await self._check_proofs(active)
@@ -586,6 +590,10 @@ class Adoption:
             return RefreshResult(RefreshVerdict.UNCHANGED, stale.detail)
         except SpawnError as failure:
             return RefreshResult(RefreshVerdict.FAILED, failure.detail, self._record)
+
+    async def _check_reading(self) -> None:
+        if self._confirm is not None:
+            await self._confirm()
 
     async def _check_proofs(self, active: SchemaRecord) -> None:
         """Check that the stored data have been mended, before a migration is logged again.

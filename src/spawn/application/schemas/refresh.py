@@ -8,6 +8,9 @@ be judged without it. No version is taken that the list does not name, and a num
 between two others is read once, since the list may be a page of a longer one; where there is no
 list, each number up to the latest version is read. Before any of it, the document of the active
 number is compared with the active version: another content under its number is a version too.
+
+Each adoption rests on one reading of the registry: all that was read since the active version is
+read again before it. If anything differs, the refresh begins anew.
 """
 
 import asyncio
@@ -33,6 +36,12 @@ from spawn.application.schemas.adoption import (
     Adoption,
     quarantine_invalid_document,
     withdraw_unpublished,
+)
+from spawn.application.schemas.readings.registry_reading import (
+    RegistryChanged,
+    RegistryContent,
+    RegistryReading,
+    find_content_fingerprint,
 )
 from spawn.application.schemas.unread_versions import (
     find_rejected_numbers,
@@ -69,8 +78,10 @@ MAX_UNUSED: Final = 10
 MAX_GAP_READS: Final = 1_000
 """Numbers missing in the list that one refresh reads; the next goes on with the others."""
 
-MAX_LISTS: Final = 3
-"""Times that one refresh reads the list: more were published since, or the list is a stale one."""
+MAX_READINGS: Final = 3
+"""Times that one refresh reads the registry, if it changes meanwhile."""
+
+CHANGED: Final = "the registry changes while it is read: a later refresh reads it again"
 
 MAX_NAMED_GAP: Final = 10
 """Numbers left out of the list between two versions that the result of a refresh names."""
@@ -105,8 +116,30 @@ async def refresh_schema(
     Raises:
         NotFound, RegistryError: the registry has no such schema, or its response is unusable.
     """
-    walk = _Walk(dependencies, policy, actor, should_retry=should_retry, is_continued=is_continued)
-    return await walk.run()
+    state = dependencies.refresh_states.of_kind(policy.kind)
+    async with dependencies.refresh_locks[policy.kind]:
+        reading = RegistryReading(dependencies.registry, policy.schema_id, policy.kind)
+        news: list[RefreshResult] = []
+        for _ in range(MAX_READINGS):
+            walk = _Walk(
+                dependencies,
+                policy,
+                actor,
+                reading,
+                should_retry=should_retry,
+                is_continued=is_continued,
+            )
+            try:
+                result = await walk.run()
+            except RegistryChanged:
+                news.append(walk.summarize())
+                state.mark = None
+                reading.begin({})
+            else:
+                state.problem = ""
+                return _join_results([*news, result])
+        state.problem = CHANGED
+    return _join_results([*news, RefreshResult(RefreshVerdict.FAILED, CHANGED)])
 
 
 async def refresh_forever(
@@ -135,11 +168,11 @@ async def _refresh_once(dependencies: Dependencies, policy: SchemaPolicy) -> Ref
     try:
         result = await refresh_schema(dependencies, policy, should_retry=False, is_continued=True)
     except SpawnError as error:
+        state.problem = ""
         result = RefreshResult(RefreshVerdict.FAILED, error.detail)
     except Exception as error:
         state.problem = f"the refresh ended with an unexpected error: {type(error).__name__}"
         raise
-    state.problem = ""
     return result
 
 
@@ -151,10 +184,12 @@ class _Walk:
         dependencies: Dependencies,
         policy: SchemaPolicy,
         actor: str,
+        reading: RegistryReading,
         *,
         should_retry: bool,
         is_continued: bool,
     ) -> None:
+        self._reading = reading
         self._state = dependencies.refresh_states.of_kind(policy.kind)
         self._is_continued = is_continued
         self._mark = self._state.mark if is_continued else None
@@ -169,42 +204,48 @@ class _Walk:
         self._unread: int | None = None
         self._missing_number: int | None = None
         self._compared_number: int | None = None
-        self._absence: NotFound | None = None
+        self._error: NotFound | RegistryError | None = None
         self._unread_reason = ""
         self._outcomes: list[VersionOutcome] = []
         self._results: list[RefreshResult] = []
 
     async def run(self) -> RefreshResult:
         """Walk the list, then take the latest version, which may have another content now."""
-        registry, schema_id = self._dependencies.registry, self._policy.schema_id
         latest: FetchedSchema | None = None
         await self._go_on()
-        for _ in range(MAX_LISTS):
-            self._numbers = await registry.list_versions(schema_id)
-            self._state.note_list(self._numbers)
-            if not await self._walk(await self._select(self._numbers or ())):
-                latest = None
-                break
-            # One that the list lacks was published since, with others before it perhaps.
-            latest = await (
-                self._consider_latest() if self._policy.pin is None else self._take_if_published()
-            )
-            if latest is None or self._numbers is None:
-                break
+        self._numbers = await self._reading.read_list()
+        self._state.note_list(self._numbers)
+        if await self._walk(await self._select(self._numbers or ())):
+            latest = await self._find_waiting()
         if latest is not None:
+            if self._numbers is not None:
+                # It was published since, with others before it perhaps.
+                await self._reading.confirm_list()
             record = self._build_candidate(latest)
             self._note(await self._record_waiting(record))
             self._fingerprints[latest.schema.version] = latest.schema.fingerprint
         await self._check_publication()
         if self._is_continued:
             self._state.mark = self._next_mark
-        # With a pin and without a list, the walk may have met nothing.
-        is_walked = self._policy.pin is None or self._numbers is not None
+        # Without a list, the walk may have met nothing.
+        is_met = self._policy.pin is None and self._error is None
+        is_walked = is_met or self._numbers is not None
         if is_walked and self._next_mark is None:
             await self._withdraw()
-        if self._absence is not None:
-            raise self._absence
-        return self._summarize()
+        if self._error is not None:
+            raise self._error
+        return self.summarize()
+
+    async def _find_waiting(self) -> FetchedSchema | None:
+        """Consider the latest or pinned version; return it if it waits for those before it.
+
+        One that cannot be had is an error once the rest is done.
+        """
+        try:
+            return await (self._consider_latest() if self._policy.pin is None else self._take())
+        except (NotFound, RegistryError) as error:
+            self._error = error
+            return None
 
     async def _go_on(self) -> None:
         """Go on behind the mark, unless another version is active now."""
@@ -214,6 +255,7 @@ class _Walk:
             return
         fingerprints = self._mark.fingerprints
         self._fingerprints = {n: known for n, known in fingerprints.items() if n != active}
+        self._reading.begin(self._fingerprints)
 
     async def _record_waiting(self, record: SchemaRecord) -> RefreshResult:
         """Record that the latest or pinned version waits for those before it."""
@@ -449,29 +491,17 @@ class _Walk:
             return fetched_schema
         return await self._consider(fetched_schema, number)
 
-    async def _read(
-        self, number: int
-    ) -> FetchedSchema | InvalidSchemaDocument | NotFound | RegistryError:
+    async def _read(self, number: int) -> RegistryContent:
         """Return what the registry has under a number; an error if it has no version there.
 
         The number counts as one that cannot be read until it is, or is known to be withdrawn.
         """
-        self._state.failed_numbers.add(number)
-        try:
-            fetched_schema = await self._dependencies.registry.refresh(
-                self._policy.schema_id,
-                number,
-                kind=self._policy.kind,
-                is_secondary=await self._is_secondary(number),
-            )
-        except InvalidSchemaDocument as invalid:
-            if is_version_document(invalid):
-                self._state.failed_numbers.discard(number)
-            return invalid
-        except (NotFound, RegistryError) as error:
-            return error
-        self._state.failed_numbers.discard(number)
-        return fetched_schema
+        content = await self._reading.read(number, is_secondary=await self._is_secondary(number))
+        if find_content_fingerprint(content):
+            self._state.failed_numbers.discard(number)
+        else:
+            self._state.failed_numbers.add(number)
+        return content
 
     async def _is_secondary(self, number: int) -> bool:
         """Return whether a number is requested once, so that it keeps no other version back.
@@ -553,13 +583,12 @@ class _Walk:
         Raises:
             NotFound, RegistryError: the registry has none, or its response is unusable.
         """
-        try:
-            fetched_schema = await self._dependencies.registry.refresh(
-                self._policy.schema_id, kind=self._policy.kind
-            )
-        except InvalidSchemaDocument as invalid:
-            await self._consider_invalid_latest(invalid)
+        fetched_schema = await self._reading.read(None)
+        if isinstance(fetched_schema, InvalidSchemaDocument):
+            await self._consider_invalid_latest(fetched_schema)
             return None
+        if isinstance(fetched_schema, SpawnError):
+            raise fetched_schema
         if fetched_schema.schema.fingerprint in self._fingerprints.values():
             return None
         number = await self._find_number(fetched_schema)
@@ -583,16 +612,14 @@ class _Walk:
             await self._walk_without_list(number)
         await self._quarantine(invalid, None)
 
-    async def _take_if_published(self) -> FetchedSchema | None:
-        """Take the pinned version; one that is not published is an error once the rest is done."""
-        try:
-            return await self._take()
-        except NotFound as error:
-            self._absence = error
-            return None
-
     async def _take(self) -> FetchedSchema | None:
-        """Consider the pinned version if the walk has not; return it if the list lacks it."""
+        """Consider the pinned version if the walk has not; return it if the list lacks it.
+
+        A copy of it is taken only if the registry fails.
+
+        Raises:
+            NotFound, RegistryError: the registry does not publish it, or its response is unusable.
+        """
         pin = self._policy.pin
         if pin is None or pin[1] in self._fingerprints:
             return None
@@ -603,7 +630,11 @@ class _Walk:
         if pin[1] == active.schema.version and pin[1] not in (self._numbers or pin[1:]):
             # It may be published no more, which a copy on the disk does not say.
             return None
-        fetched_schema = await self._dependencies.registry.fetch(*pin, kind=self._policy.kind)
+        fetched_schema = await self._read(pin[1])
+        if isinstance(fetched_schema, NotFound):
+            raise fetched_schema
+        if isinstance(fetched_schema, SpawnError):
+            fetched_schema = await self._dependencies.registry.fetch(*pin, kind=self._policy.kind)
         if not await self._may_take(pin[1]) or not await self._walk_without_list(pin[1]):
             return fetched_schema
         await self._consider(fetched_schema)
@@ -633,13 +664,8 @@ class _Walk:
         records = await self._dependencies.schemas.records(self._policy.kind)
         if find_record(records, fingerprint, highest) is not None:
             return highest
-        try:
-            same = await self._dependencies.registry.refresh(
-                self._policy.schema_id, highest, kind=self._policy.kind
-            )
-        except (NotFound, RegistryError):
-            return None
-        return highest if same.schema.fingerprint == fingerprint else None
+        same = find_content_fingerprint(await self._reading.read(highest))
+        return highest if same == fingerprint else None
 
     async def _consider(
         self, fetched_schema: FetchedSchema, number: int | None = None
@@ -659,9 +685,13 @@ class _Walk:
         await self._record_content(schema.version, schema.fingerprint)
         if rejected := await self._keep_rejected(candidate):
             return rejected
-        adoption = Adoption(self._dependencies, self._policy, candidate, self._actor)
+        adoption = Adoption(
+            self._dependencies, self._policy, candidate, self._actor, self._reading.confirm
+        )
         result = await adoption.adopt_or_quarantine(should_retry=self._should_retry)
         await self._pass_over(schema, candidate.document)
+        if result.verdict is RefreshVerdict.ADOPTED:
+            self._reading.begin_after(schema.version, schema.fingerprint)
         return self._note(self._name_gap(result, before, schema.version))
 
     async def _keep_rejected(self, record: SchemaRecord) -> RefreshResult | None:
@@ -766,17 +796,11 @@ class _Walk:
 
         await withdraw_unpublished(self._dependencies, self._policy, is_published)
 
-    def _summarize(self) -> RefreshResult:
+    def summarize(self) -> RefreshResult:
         """Return one result: the gravest, with the sentences of all that changed something."""
         if not self._results:
             return RefreshResult(RefreshVerdict.UNCHANGED, "the registry publishes nothing newer")
-        gravest = max(reversed(self._results), key=lambda result: _SEVERITY.index(result.verdict))
-        news = [r.detail for r in self._results if r.verdict is not RefreshVerdict.UNCHANGED]
-        return msgspec.structs.replace(
-            gravest,
-            detail=_join_sentences(news) or gravest.detail,
-            outcomes=tuple(self._outcomes),
-        )
+        return _join_results(self._results, self._outcomes)
 
 
 def _skip_unused(missing: int, recorded_numbers: Sequence[int], unused_count: int) -> int:
@@ -788,6 +812,19 @@ def _skip_unused(missing: int, recorded_numbers: Sequence[int], unused_count: in
         return missing
     index = bisect_left(recorded_numbers, missing)
     return recorded_numbers[index] if index < len(recorded_numbers) else MAX_VERSION + 1
+
+
+def _join_results(
+    results: Sequence[RefreshResult], outcomes: Sequence[VersionOutcome] = ()
+) -> RefreshResult:
+    """Return the gravest result with the sentences of all news, and the outcomes of each."""
+    gravest = max(reversed(results), key=lambda result: _SEVERITY.index(result.verdict))
+    news = [r.detail for r in results if r.verdict is not RefreshVerdict.UNCHANGED]
+    return msgspec.structs.replace(
+        gravest,
+        detail=_join_sentences(news) or gravest.detail,
+        outcomes=(*outcomes, *(one for result in results for one in result.outcomes)),
+    )
 
 
 def _join_sentences(news: Sequence[str]) -> str:

@@ -82,7 +82,7 @@ class RefreshState:
     lacks and the registry has not, and `failed_numbers` those whose last request had no document
     although they may have one. `decisions` has the basis of the last one about each number.
     `unpublished_number` is that of the active version if the registry publishes it no more.
-    `problem` is why the last one in the background ended without a result, else empty.
+    `problem` is why the last one ended without a result, else empty.
     """
 
     def __init__(self) -> None:

@@ -1,0 +1,1 @@
+"""Readings of the registry, on which the decisions of a refresh rest."""
