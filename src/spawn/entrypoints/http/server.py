@@ -60,6 +60,9 @@ HALF_CLOSED_S: Final = 2.0
 _PARSED_BYTES: Final = 8 * 1024
 """Bytes outside bodies of a given length that are parsed at once; each may be of a field."""
 
+_PARSED_LINES: Final = 1000
+"""Lines up to which more of a body in chunks is parsed at once."""
+
 _CHUNK_BYTES: Final = 128
 """Bytes of a chunked body that are parsed at least, since each line of it may be a blank one."""
 
@@ -349,7 +352,7 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         self._is_lingering = self._is_pausing = self._has_ended = False
         self._linger_bytes = LINGER_BYTES
         self._rejection: Response | None = None
-        self._head_bytes = self._rest_bytes = 0
+        self._head_bytes = self._rest_start = 0
         self._in_head = True
         self._timer: asyncio.TimerHandle | None = None
         self._start_head_timer()
@@ -432,8 +435,11 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
             head_start = cast("re.Match[bytes]", _LINE_ENDS.match(data, start)).end()
         else:
             head_start = start + _CHUNK_BYTES
-        end = data.find(_BLANK_LINE, head_start, head_start + _PARSED_BYTES)
-        return head_start + _PARSED_BYTES if end < 0 else end + len(_BLANK_LINE)
+        limit = head_start + HIGH_WATER_LIMIT
+        if self._in_head or data.count(b"\r\n", start, limit) > _PARSED_LINES:
+            limit = head_start + _PARSED_BYTES
+        end = data.find(_BLANK_LINE, head_start, limit)
+        return limit if end < 0 else end + len(_BLANK_LINE)
 
     def _count_body_rest(self) -> int:
         """Return the bytes that a body lacks; 0 if no body arrives or its length is unknown."""
@@ -688,7 +694,6 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
     def on_body(self, body: bytes) -> None:
         """Reset the byte count; the application limits bodies."""
         self._head_bytes = 0
-        self._rest_bytes += len(body)
         self._body_bytes += len(body)
         super().on_body(body)
 
@@ -706,7 +711,8 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
             self._reading.start()
             return
         was_paused = self.flow.read_paused
-        self.flow.resume_reading()
+        if was_paused:
+            self.flow.resume_reading()
         if self.pipeline or self._held_data:
             self._request_turn()
         else:
@@ -716,16 +722,17 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         if not self._in_head and is_last and not self._is_discarding:
             self._stop_timer()
             self._watch_rest()
-        self._close_if_served()
+        if self._has_ended:
+            self._close_if_served()
 
     def _watch_rest(self) -> None:
-        self._rest_bytes = 0
+        self._rest_start = self._body_bytes
         self._timer = self.loop.call_later(self.limits.header_timeout_s, self._on_rest_timeout)
 
     def _on_rest_timeout(self) -> None:
         """Close the connection, unless the body arrives at the least rate of bodies."""
         least_bytes = self.limits.traffic.body_bytes_s * self.limits.header_timeout_s
-        if self._rest_bytes < least_bytes:
+        if self._body_bytes - self._rest_start < least_bytes:
             self._close()
         else:
             self._watch_rest()
