@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,12 +12,14 @@ import httpx
 import pytest
 from tests.adapters.ontology.conftest import ManualTime, ScriptedServer, stream_body
 
+from spawn.adapters.ontology import caching_registry
 from spawn.adapters.ontology.bundled import (
     BundledRegistry,
     load_bundled_document,
     load_bundled_schema,
 )
 from spawn.adapters.ontology.caching_registry import (
+    LARGE_DOCUMENT_BYTES,
     NOT_FOUND_TTL_S,
     CachingRegistry,
     open_http_registry,
@@ -27,7 +30,7 @@ from spawn.adapters.ontology.disk_cache import DiskCache
 from spawn.adapters.ontology.registry_lists import parse_versions
 from spawn.domain.errors import InvalidInput, NotFound, RegistryError
 from spawn.domain.schemas.core_columns import CORE_BY_NAME, CORE_COLUMNS
-from spawn.domain.schemas.document_parser import InvalidSchemaDocument
+from spawn.domain.schemas.document_parser import InvalidSchemaDocument, read_schema
 from spawn.ports.schemas import Provenance, SchemaRegistry
 
 ID = "project_schema"
@@ -293,6 +296,24 @@ async def test_an_invalid_document_is_rejected_and_never_served(
     assert failure.value.errors
     # The breaker counts failures of the transport alone.
     assert registry.status().breaker == "closed"
+
+
+async def test_a_large_invalid_document_is_read_once_in_a_thread(
+    registry: CachingRegistry, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+
+    def read(*arguments: Any, **options: Any) -> Any:
+        threads.append(threading.get_ident())
+        return read_schema(*arguments, **options)
+
+    monkeypatch.setattr(caching_registry, "read_schema", read)
+    for name in ("a", "a", "b"):
+        server.set_response(200, document(columns=7, description=name * LARGE_DOCUMENT_BYTES))
+        with pytest.raises(InvalidSchemaDocument):
+            await registry.refresh(ID, 3)
+    assert len(threads) == 2
+    assert threading.get_ident() not in threads
 
 
 async def test_a_304_without_a_cached_document_is_an_error(

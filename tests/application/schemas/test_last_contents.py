@@ -25,14 +25,23 @@ from spawn.adapters.embedded import schema_history
 from spawn.adapters.local.clock import SystemClock
 from spawn.application.dependencies import Dependencies
 from spawn.application.projects.commands import amend_project
-from spawn.application.schemas import activation, refresh
+from spawn.application.schemas import activation, adoption, refresh
 from spawn.application.schemas.activation import RefreshResult, RefreshVerdict, get_schema_health
 from spawn.application.schemas.adoption import approve_schema, check_schema, reject_schema
 from spawn.application.schemas.refresh import refresh_forever, refresh_schema
 from spawn.application.schemas.versions import diff_versions, get_version
 from spawn.domain.errors import NotFound, RegistryError, Unavailable
 from spawn.domain.principal import LOCAL_PRINCIPAL
-from spawn.domain.schemas.refresh_state import RefreshStates
+from spawn.domain.schemas.document_parser import (
+    MAX_NAMES,
+    compute_fingerprint,
+    read_column_aliases,
+)
+from spawn.domain.schemas.refresh_state import (
+    PassedVersions,
+    RefreshStates,
+    build_passed_version,
+)
 from spawn.domain.schemas.validator import ProjectInput
 from spawn.ports.schemas import SchemaState
 
@@ -537,3 +546,58 @@ async def test_health_reports_an_error_that_ends_the_loop_until_a_refresh_succee
     with pytest.raises(asyncio.CancelledError):
         await refresh_forever(dependencies, POLICY, report=results.append, sleep=pause)
     assert await read_problem(dependencies) == ""
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+@pytest.mark.parametrize("renaming_room", [1, 2], ids=["full", "room"])
+async def test_a_rename_that_waits_beyond_the_others_counts_once_it_is_withdrawn(
+    dependencies: Dependencies,
+    fake_registry: FakeRegistry,
+    monkeypatch: pytest.MonkeyPatch,
+    renaming_room: int,
+    *,
+    is_restarted: bool,
+) -> None:
+    """Nothing is removed while there is no room for another rename."""
+    monkeypatch.setattr(activation, "MAX_WAITING", 1)
+    for module in (activation, adoption):
+        monkeypatch.setattr(module, "MAX_RENAMING", renaming_room)
+    project = await begin(dependencies, fake_registry, AA, aa="PRECIOUS")
+    fake_registry.serve(2, AA, NEEDED)
+    fake_registry.serve(3, BB, NEEDED)
+    await refresh_schema(dependencies, POLICY)
+    del fake_registry.documents[3]
+    await refresh_schema(dependencies, POLICY)
+    replica = restart(dependencies) if is_restarted else dependencies
+    fake_registry.serve(4, PLAIN_BB)
+    result = await refresh_schema(replica, POLICY)
+    reasons = {
+        1: "1 versions wait, so that another one is not recorded, which may rename aa",
+        2: "version 3, which is not adopted, renames aa to bb, and version 4 follows it",
+    }
+    assert reasons[renaming_room] in result.detail
+    assert await attributes(dependencies, project) == {"aa": "PRECIOUS"}
+
+
+async def test_a_document_of_more_names_than_a_version_may_have_is_none(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    """It would be read again, and kept, at each refresh; a rejection goes on without it."""
+    await begin(dependencies, fake_registry, AA)
+    fake_registry.serve(2, {**AA, "aliases": [f"a{n}" for n in range(MAX_NAMES)]})
+    result = await refresh_schema(dependencies, POLICY)
+    assert (result.verdict, result.outcomes[0].version) == (RefreshVerdict.FAILED, 2)
+    assert read_column_aliases(fake_registry.documents[2]) == {}
+    await reject_schema(dependencies, POLICY, STEWARD, version=2, reason="too large")
+    fake_registry.serve(3, AA, "three")
+    await refresh_schema(dependencies, POLICY)
+    assert await active(dependencies) == 3
+
+
+def test_only_the_renames_of_the_last_selection_are_kept() -> None:
+    passed_versions = PassedVersions()
+    documents = [b'{"version": 2, "columns": [{"name": "bb", "aliases": ["aa"]}]}', b"{}"]
+    for document in documents:
+        content = (2, compute_fingerprint(document))
+        selected_versions = passed_versions.select({content: document})
+        assert selected_versions == {content: build_passed_version(2, document)}

@@ -9,6 +9,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import msgspec
 from hypothesis import HealthCheck, example, given, settings
@@ -19,6 +20,7 @@ from tests.application.schemas.test_refresh import STEWARD, active, attributes, 
 
 from spawn.adapters.local.clock import SystemClock
 from spawn.application.dependencies import Dependencies
+from spawn.application.schemas import activation
 from spawn.application.schemas.adoption import approve_schema, reject_schema
 from spawn.application.schemas.refresh import refresh_schema
 from spawn.domain.errors import RegistryError, SpawnError
@@ -226,12 +228,19 @@ NOTICED: Versions = [
     (Content("aa", due="removed"), AA),
     SPARE,
 ]
+FORGOTTEN: Versions = [
+    SPARE,
+    (Content("aa", None, is_broken=True), AA),
+    (BB_BROKEN, AA),
+    (Content("bb"), AA),
+]
+ROOMS = st.sampled_from([0, 1, 100])
 TWO = (0, 0, DELETED, DELETED)
 THREE = (0, 0, 0, DELETED)
 
 
 @randomly
-@given(versions=VERSIONS, looks=LOOKS, mode=MODES)
+@given(versions=VERSIONS, looks=LOOKS, mode=MODES, room=ROOMS)
 @example(
     versions=RENAMED_FIRST,
     looks=[
@@ -239,22 +248,33 @@ THREE = (0, 0, 0, DELETED)
         Look((DELETED, 0, DELETED, DELETED), {1: FORBIDDEN}),
     ],
     mode="backward_transitive",
+    room=100,
 )
 @example(
     versions=RENAMED_FIRST,
     looks=[Look((1, 0, DELETED, DELETED), {}), Look(TWO, {})],
     mode="backward_transitive",
+    room=100,
+)
+@example(
+    versions=FORGOTTEN,
+    looks=[Look(THREE, {}), Look(TWO, {}), Look((0, 0, DELETED, 0), {})],
+    mode="backward_transitive",
+    room=1,
 )
 @example(
     versions=NOTICED,
     looks=[Look(THREE, {}), Look(THREE, {}, days=1), Look(THREE, {}, days=2)],
     mode="backward_transitive",
+    room=100,
 )
 async def test_a_restart_changes_no_decision(
-    versions: Versions, looks: list[Look], mode: str, tmp_path: Path
+    versions: Versions, looks: list[Look], mode: str, room: int, tmp_path: Path
 ) -> None:
-    running = await play(versions, looks, mode, tmp_path, is_restarted=False)
-    assert await play(versions, looks, mode, tmp_path, is_restarted=True) == running
+    """A content that the records have no room for is withdrawn, and its renames count."""
+    with mock.patch.object(activation, "MAX_WAITING", room):
+        running = await play(versions, looks, mode, tmp_path, is_restarted=False)
+        assert await play(versions, looks, mode, tmp_path, is_restarted=True) == running
 
 
 @randomly

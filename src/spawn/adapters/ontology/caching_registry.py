@@ -41,6 +41,8 @@ V = TypeVar("V")
 
 NOT_FOUND_TTL_S: Final = 30.0
 MAX_CACHE_ENTRIES: Final = 64
+LARGE_DOCUMENT_BYTES: Final = 65_536
+"""Size of a document from which on it is read in a thread."""
 
 
 class _SourceStatus(msgspec.Struct):
@@ -112,6 +114,7 @@ class CachingRegistry:
         self._bundled = bundled
         self._monotonic = monotonic
         self._entries: dict[_Key, _CacheEntry] = {}
+        self._invalid_documents: dict[_Key, InvalidSchemaDocument] = {}
         self._absent_until: dict[_Key, float] = {}
         self._lists: dict[str, tuple[str, bytes]] = {}
         self._listed_ids: set[str] = set()
@@ -357,13 +360,30 @@ class CachingRegistry:
             entry = msgspec.structs.replace(before, verified_at=now, fresh_until=fresh_until)
             provenance = Provenance.REVALIDATED
         else:
-            schema = _read_schema(response.document, key)
+            schema = await self._read_schema(response.document, key)
             entry = _CacheEntry(schema, response.document, response.etag, now, fresh_until)
             provenance = Provenance.LIVE
         self._store(self._entries, key, entry)
         self._sources[key.schema_id].verified_at = now
         detail = await self._save_to_disk(key, entry)
         return entry.to_fetched_schema(provenance, detail)
+
+    async def _read_schema(self, document: bytes, key: _Key) -> Schema:
+        """Read a document: a large one in a thread, and an invalid one once while it is the same.
+
+        Raises:
+            InvalidSchemaDocument: it violates a rule.
+        """
+        known = self._invalid_documents.get(key)
+        if known is not None and known.document == document:
+            raise known.with_traceback(None)
+        try:
+            if len(document) < LARGE_DOCUMENT_BYTES:
+                return _read_schema(document, key)
+            return await asyncio.to_thread(_read_schema, document, key)
+        except InvalidSchemaDocument as invalid:
+            self._store(self._invalid_documents, key, invalid)
+            raise
 
     async def _save_to_disk(self, key: _Key, entry: _CacheEntry) -> str:
         """Save the document on disk; return the error, since a full disk is not fatal."""
@@ -418,7 +438,10 @@ def _read_schema(document: bytes, key: _Key) -> Schema:
             detail = f"is {schema.version}, where {key.version} was requested"
             raise InvalidInput.at("/version", "other_version", detail)
     except InvalidInput as error:
-        raise InvalidSchemaDocument(document, error) from None
+        invalid = InvalidSchemaDocument(document, error)
+        # A large one is judged here, in the thread.
+        _ = invalid.is_version
+        raise invalid from None
     return schema
 
 

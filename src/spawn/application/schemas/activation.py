@@ -23,6 +23,7 @@ from spawn.domain.query import Query
 from spawn.domain.schema_version import MAX_VERSION, Schema
 from spawn.domain.schemas.document_parser import find_stated_id, is_schema_id, read_schema
 from spawn.domain.schemas.evolution.compatibility import CompatibilityMode
+from spawn.domain.schemas.refresh_state import build_passed_version
 from spawn.ports.schemas import (
     FetchedSchema,
     MigrationRecord,
@@ -34,6 +35,9 @@ from spawn.ports.schemas import (
 
 MAX_WAITING: Final = 100
 """Maximum versions recorded as waiting since the active one; more are only reported."""
+
+MAX_RENAMING: Final = 1_000
+"""Maximum versions recorded as waiting if they rename a column; beyond it none is removed."""
 
 MAX_VERSION_STEP: Final = 100_000
 """Largest step between two version numbers that needs no decision, above any numbering by day."""
@@ -391,15 +395,24 @@ def find_record(
 def has_room(records: list[SchemaRecord], record: SchemaRecord) -> bool:
     """Return whether the version may be recorded; existing records may always change.
 
-    Those that wait for a decision count, unless they wait since before the active one was adopted.
+    One that renames a column has room among more: the values are lost if it is forgotten.
     """
     if find_record(records, record.schema.fingerprint, record.schema.version) is not None:
         return True
-    waiting = [r for r in records if r.state in _WAITING]
-    if record.state not in _WAITING or len(waiting) < MAX_WAITING:
+    count = 0 if record.state not in _WAITING else count_waiting(records)
+    if count < MAX_WAITING:
         return True
+    renames = build_passed_version(record.schema.version, record.document).successors
+    return bool(renames) and count < MAX_RENAMING
+
+
+def count_waiting(records: list[SchemaRecord]) -> int:
+    """Return the number of versions that wait for a decision, since the active one was adopted."""
+    waiting = [r for r in records if r.state in _WAITING]
+    if len(waiting) < MAX_WAITING:
+        return len(waiting)
     since = max((r.recorded_at for r in records if r.state is SchemaState.ACTIVE), default=None)
-    return sum(since is None or r.recorded_at >= since for r in waiting) < MAX_WAITING
+    return sum(since is None or r.recorded_at >= since for r in waiting)
 
 
 def build_record(

@@ -18,12 +18,14 @@ from spawn.application.dependencies import Dependencies, require
 from spawn.application.lineage.recorder import record_migration
 from spawn.application.schemas.activation import (
     ADOPTED,
+    MAX_RENAMING,
     MAX_VERSION_STEP,
     MAX_WAITING,
     RefreshResult,
     RefreshVerdict,
     SchemaPolicy,
     build_record,
+    count_waiting,
     find_record,
     has_data,
     has_room,
@@ -410,6 +412,7 @@ class _Surroundings(msgspec.Struct, frozen=True):
     adopted_numbers: frozenset[int]
     passed_versions: Mapping[Content, PassedVersion]
     unread_numbers: frozenset[int]
+    is_full: bool
 
     def build_basis(self, schema: Schema, on_date: date) -> DecisionBasis:
         """Return the basis of a decision about a version."""
@@ -428,11 +431,14 @@ def _find_surroundings(
 ) -> _Surroundings:
     state = dependencies.refresh_states.of_kind(active.kind)
     passed_versions = find_passed_versions(records, active, state)
+    unread_numbers = find_unread_numbers(records, active, passed_versions, state)
+    is_full = count_waiting(records) >= MAX_RENAMING
     return _Surroundings(
         active,
         frozenset(r.schema.version for r in records if r.state in ADOPTED),
         passed_versions,
-        find_unread_numbers(records, active, passed_versions, state),
+        unread_numbers | {active.version} if is_full else unread_numbers,
+        is_full,
     )
 
 
@@ -765,6 +771,11 @@ def _describe_unread_removal(schema: Schema, surroundings: _Surroundings) -> str
     if removal is None:
         return ""
     name, unread_number = removal
+    if surroundings.is_full:
+        return (
+            f"{MAX_RENAMING} versions wait, so that another one is not recorded, which may rename"
+            f" {name}, and version {schema.version} has no {name}: reject some, or approve it"
+        )
     status = "active" if unread_number == surroundings.active.version else "rejected"
     return (
         f"version {unread_number}, which is {status} and cannot be read now, may rename {name}, and"
@@ -796,6 +807,10 @@ async def quarantine_invalid_document(
         InvalidSchemaDocument: it is no JSON.
     """
     records = await dependencies.schemas.records(policy.kind)
+    fingerprint = invalid.fingerprint
+    if number is not None and fingerprint and (known := _find_known(records, fingerprint, number)):
+        # A large document is not read again at each refresh.
+        return known
     try:
         claimed_version = parse_object(invalid.document).get("version")
         version = next_version(records) if number is None else number
@@ -806,12 +821,8 @@ async def quarantine_invalid_document(
         )
     except (MalformedBody, InvalidInput):
         raise invalid from None
-    existing = find_record(records, schema.fingerprint, number)
-    if existing is not None and existing.state not in _GONE:
-        return RefreshResult(
-            RefreshVerdict.UNCHANGED,
-            f"version {existing.schema.version} is already {existing.state}",
-        )
+    if number is None and (known := _find_known(records, schema.fingerprint, None)):
+        return known
     record = SchemaRecord(
         schema=schema,
         document=invalid.document,
@@ -821,6 +832,17 @@ async def quarantine_invalid_document(
         reason=invalid.detail,
     )
     return await _record_quarantine(dependencies, record, actor)
+
+
+def _find_known(
+    records: list[SchemaRecord], fingerprint: str, number: int | None
+) -> RefreshResult | None:
+    """Return that a published content is recorded already; None if it is not."""
+    existing = find_record(records, fingerprint, number)
+    if existing is None or existing.state in _GONE:
+        return None
+    detail = f"version {existing.schema.version} is already {existing.state}"
+    return RefreshResult(RefreshVerdict.UNCHANGED, detail)
 
 
 def _is_version(token: object) -> bool:

@@ -46,8 +46,6 @@ from spawn.application.schemas.readings.registry_reading import (
 from spawn.application.schemas.unread_versions import (
     find_rejected_numbers,
     find_unread_rejections,
-    is_version_document,
-    keep_unrecorded,
     record_content,
     record_gap,
     record_rejected,
@@ -60,7 +58,6 @@ from spawn.domain.principal import SERVICE_PRINCIPAL
 from spawn.domain.schema_version import MAX_VERSION, Schema
 from spawn.domain.schemas.document_parser import (
     InvalidSchemaDocument,
-    compute_fingerprint,
     find_stated_version,
     read_schema,
     restore_schema,
@@ -371,9 +368,9 @@ class _Walk:
         """Return how another content under the active number was considered; None without one."""
         fetched_schema = await self._read(active.version)
         if isinstance(fetched_schema, InvalidSchemaDocument):
-            if not is_version_document(fetched_schema):
+            if not fetched_schema.is_version:
                 return fetched_schema
-            if _find_fingerprint(fetched_schema.document) != active.fingerprint:
+            if fetched_schema.fingerprint != active.fingerprint:
                 return await self._quarantine(fetched_schema, active.version)
         elif isinstance(fetched_schema, SpawnError):
             return fetched_schema
@@ -388,7 +385,6 @@ class _Walk:
         await self._record_content(active.version, active.fingerprint)
 
     async def _record_content(self, number: int, fingerprint: str) -> None:
-        self._state.passed_versions.drop_unrecorded(number)
         await record_content(self._dependencies, self._policy, number, fingerprint)
 
     async def _walk_gap(self, number: int) -> bool:
@@ -483,9 +479,7 @@ class _Walk:
     async def _read_and_consider(self, number: int) -> RefreshResult | SpawnError:
         """Read and consider a version; return why its document was not read, if it was not."""
         fetched_schema = await self._read(number)
-        if isinstance(fetched_schema, InvalidSchemaDocument) and is_version_document(
-            fetched_schema
-        ):
+        if isinstance(fetched_schema, InvalidSchemaDocument) and fetched_schema.is_version:
             return await self._quarantine(fetched_schema, number)
         if isinstance(fetched_schema, SpawnError):
             return fetched_schema
@@ -557,7 +551,7 @@ class _Walk:
             fetched_schema, InvalidSchemaDocument
         ):
             return
-        if _find_fingerprint(fetched_schema.document) == active.fingerprint:
+        if _find_fingerprint(fetched_schema) == active.fingerprint:
             await self._settle_active(active)
         elif (stated_number := find_stated_version(fetched_schema.document)) == number:
             result = (
@@ -605,7 +599,7 @@ class _Walk:
 
     async def _consider_invalid_latest(self, invalid: InvalidSchemaDocument) -> None:
         """Quarantine the latest version, after those before it where there is no list."""
-        if _find_fingerprint(invalid.document) in self._fingerprints.values():
+        if invalid.fingerprint in self._fingerprints.values():
             return
         number = find_stated_version(invalid.document)
         if number is not None:
@@ -689,7 +683,6 @@ class _Walk:
             self._dependencies, self._policy, candidate, self._actor, self._reading.confirm
         )
         result = await adoption.adopt_or_quarantine(should_retry=self._should_retry)
-        await self._pass_over(schema, candidate.document)
         if result.verdict is RefreshVerdict.ADOPTED:
             self._reading.begin_after(schema.version, schema.fingerprint)
         return self._note(self._name_gap(result, before, schema.version))
@@ -704,7 +697,6 @@ class _Walk:
         if rejection is None:
             return None
         result = await record_rejected(self._dependencies, record, rejection, self._actor)
-        await self._pass_over(record.schema, record.document)
         return self._note(result)
 
     def _restore_invalid(self, invalid: InvalidSchemaDocument, number: int) -> SchemaRecord:
@@ -747,30 +739,25 @@ class _Walk:
         Raises:
             InvalidSchemaDocument: it has no fingerprint to record, since it is no JSON.
         """
-        fingerprint = _find_fingerprint(invalid.document)
+        fingerprint = invalid.fingerprint
         if fingerprint is None:
             raise invalid
         self._fingerprints[-1 - len(self._fingerprints) if number is None else number] = fingerprint
         if number is None:
             return self._note(await self._quarantine_invalid(invalid, None))
         await self._record_content(number, fingerprint)
-        if rejected := await self._keep_rejected(self._restore_invalid(invalid, number)):
+        records = await self._dependencies.schemas.records(self._policy.kind)
+        is_rejected = number in find_unread_rejections(records)
+        record = self._restore_invalid(invalid, number) if is_rejected else None
+        if record is not None and (rejected := await self._keep_rejected(record)):
             return rejected
-        result = await self._quarantine_invalid(invalid, number)
-        await self._pass_over(self._restore_invalid(invalid, number).schema, invalid.document)
-        return self._note(result)
+        return self._note(await self._quarantine_invalid(invalid, number))
 
     async def _quarantine_invalid(
         self, invalid: InvalidSchemaDocument, number: int | None
     ) -> RefreshResult:
         return await quarantine_invalid_document(
             self._dependencies, self._policy, invalid, self._actor, number
-        )
-
-    async def _pass_over(self, schema: Schema, document: bytes) -> None:
-        """Keep what later versions are compared with, although there is no room to record it."""
-        await keep_unrecorded(
-            self._dependencies, self._policy, schema.version, schema.fingerprint, document
         )
 
     def _note(self, result: RefreshResult) -> RefreshResult:
@@ -846,9 +833,5 @@ def _is_rejected(records: Sequence[SchemaRecord], schema: Schema) -> bool:
     )
 
 
-def _find_fingerprint(document: bytes) -> str | None:
-    """Return the fingerprint of a document; None if it is no JSON."""
-    try:
-        return compute_fingerprint(document)
-    except SpawnError:
-        return None
+def _find_fingerprint(content: FetchedSchema | InvalidSchemaDocument) -> str | None:
+    return content.schema.fingerprint if isinstance(content, FetchedSchema) else content.fingerprint

@@ -27,12 +27,10 @@ from spawn.application.schemas.activation import (
     has_room,
     needs_attention,
 )
-from spawn.domain.errors import InvalidInput, MalformedBody, SpawnError
-from spawn.domain.json_tokens import parse_object
+from spawn.domain.errors import SpawnError
 from spawn.domain.schema_version import Schema
 from spawn.domain.schemas.document_parser import (
     InvalidSchemaDocument,
-    compute_fingerprint,
     restore_schema,
 )
 from spawn.domain.schemas.evolution.column_mapping import PassedVersion
@@ -40,23 +38,11 @@ from spawn.domain.schemas.refresh_state import Content, RefreshState
 from spawn.ports.schemas import Provenance, SchemaRecord, SchemaState
 
 _GONE = frozenset({SchemaState.WITHDRAWN, SchemaState.REPLACED})
-_OF_ANOTHER = frozenset({"other_version", "other_schema"})
 
 
 def is_version_document(invalid: InvalidSchemaDocument) -> bool:
-    """Return whether an invalid document is a version of the schema, though a bad one.
-
-    A page of a proxy, an error as an object, and the document of another version or schema say
-    nothing about the version that was requested. One without a fingerprint, such as with a number
-    beyond a double, could not be recorded as passed over.
-    """
-    if _OF_ANOTHER & {error.code for error in invalid.errors}:
-        return False
-    try:
-        compute_fingerprint(invalid.document)
-        return "columns" in parse_object(invalid.document)
-    except (MalformedBody, InvalidInput):
-        return False
+    """Return whether an invalid document is a version of the schema, though a bad one."""
+    return invalid.is_version
 
 
 def find_unread_rejections(records: Iterable[SchemaRecord]) -> dict[int, SchemaRecord]:
@@ -304,15 +290,3 @@ def find_next_state(record: SchemaRecord) -> SchemaState:
     is_rejected = record.decision is not None and not record.decision.approved
     is_back = record.state is SchemaState.REPLACED and is_rejected
     return SchemaState.REJECTED if is_back else record.state
-
-
-async def keep_unrecorded(
-    dependencies: Dependencies, policy: SchemaPolicy, number: int, fingerprint: str, document: bytes
-) -> None:
-    """Keep in memory a content for which the records have no room."""
-    records = await dependencies.schemas.records(policy.kind)
-    passed_versions = dependencies.refresh_states.of_kind(policy.kind).passed_versions
-    if find_record(records, fingerprint, number) is None:
-        passed_versions.keep_unrecorded(number, fingerprint, document)
-    else:
-        passed_versions.drop_unrecorded(number)

@@ -8,6 +8,7 @@ current fields, and what it states about core attributes is used as description 
 import hashlib
 import re
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, Final
 
 import msgspec
@@ -24,6 +25,7 @@ from spawn.domain.schemas.canonical_json import (
 from spawn.domain.schemas.column_parser import (
     COLUMN_MEMBERS,
     IDENTIFIER,
+    MAX_ALIASES,
     MAX_TEXT,
     check_column,
     read_column,
@@ -52,6 +54,9 @@ __all__ = [
 MAX_DOCUMENT_BYTES: Final = 1 << 20
 MAX_COLUMNS: Final = 500
 MAX_DOCUMENT_ERRORS: Final = 100
+MAX_NAMES: Final = MAX_COLUMNS * (MAX_ALIASES + 1)
+"""Names and aliases of the columns of one version; a document with more is none."""
+
 MAX_CONTEXT_BYTES: Final = 65_536
 MAX_INEFFECTIVE: Final = 20
 """Statements without effect that are listed of a document."""
@@ -67,6 +72,7 @@ _FIRST_GENERATION_MEMBERS = ("name", "type", "description", "required")
 _FIRST_GENERATION_IDENTITY = frozenset({"id", "project_id", "created_at", "updated_at"})
 
 _NUMERIC = frozenset({TypeName.DECIMAL, TypeName.DOUBLE, TypeName.INTEGER, TypeName.BIGINT})
+_OF_ANOTHER: Final = frozenset({"other_version", "other_schema"})
 _COMPATIBLE: Final[dict[TypeName, frozenset[TypeName]]] = {
     TypeName.STRING: frozenset({TypeName.STRING}),
     TypeName.DECIMAL: frozenset({TypeName.DECIMAL, TypeName.DOUBLE}),
@@ -88,6 +94,31 @@ class InvalidSchemaDocument(RegistryError):
         super().__init__(f"the registry's document is invalid: {error.detail[:500]}")
         self.document = document
         self.errors = error.errors
+
+    @cached_property
+    def fingerprint(self) -> str | None:
+        """Fingerprint of the document; None if it is no JSON that has one."""
+        try:
+            return compute_fingerprint(self.document)
+        except (MalformedBody, InvalidInput):
+            return None
+
+    @cached_property
+    def is_version(self) -> bool:
+        """Whether the document is a version of the schema, though a bad one.
+
+        A page of a proxy, an error as an object, and the document of another version or schema say
+        nothing about the version that was requested. One without a fingerprint, such as with a
+        number beyond a double, and one with more names than a version may have could not be
+        recorded as passed over.
+        """
+        if self.fingerprint is None or _OF_ANOTHER & {error.code for error in self.errors}:
+            return False
+        try:
+            tokens = parse_object(self.document)
+        except (MalformedBody, InvalidInput):
+            return False
+        return "columns" in tokens and _count_names(tokens["columns"]) <= MAX_NAMES
 
 
 def is_schema_id(text: str) -> bool:
@@ -456,13 +487,15 @@ def find_stated_id(document: bytes) -> str | None:
 def read_column_aliases(document: bytes) -> dict[str, tuple[str, ...]]:
     """Return the aliases by column of a document that may be invalid; empty without any.
 
-    A document without a version has columns, but no aliases.
+    A document without a version has columns, but no aliases. One of more than `MAX_NAMES` has none.
     """
     try:
         tokens = parse_object(document)
     except (MalformedBody, InvalidInput):
         return {}
     columns, is_versioned = tokens.get("columns"), tokens.get("version") is not None
+    if _count_names(columns) > MAX_NAMES:
+        return {}
     aliases_by_name: dict[str, tuple[str, ...]] = {}
     for column in columns if isinstance(columns, list) else ():
         name = column.get("name") if isinstance(column, dict) else None
@@ -471,6 +504,13 @@ def read_column_aliases(document: bytes) -> dict[str, tuple[str, ...]]:
             listed_aliases = aliases if isinstance(aliases, list) else ()
             aliases_by_name[name] = tuple(a for a in listed_aliases if type(a) is str)
     return aliases_by_name
+
+
+def _count_names(columns: Token) -> int:
+    """Return the number of columns and their aliases in a document that may be invalid."""
+    listed_columns = columns if isinstance(columns, list) else []
+    aliases = (column.get("aliases") for column in listed_columns if isinstance(column, dict))
+    return len(listed_columns) + sum(len(one) for one in aliases if isinstance(one, list))
 
 
 def find_stated_version(document: bytes) -> int | None:

@@ -41,38 +41,21 @@ class DecisionBasis(msgspec.Struct, frozen=True):
 
 
 class PassedVersions:
-    """The renames of versions that were read and not adopted.
+    """The renames of versions that were read and not adopted, by their recorded documents.
 
-    They follow from the recorded documents; those for which there is no room are kept in memory.
+    Those of the last selection are kept, so that a document is read once.
     """
 
     def __init__(self) -> None:
         self._by_content: dict[Content, PassedVersion] = {}
-        self._unrecorded: dict[int, tuple[str, PassedVersion]] = {}
-
-    def keep_unrecorded(self, number: int, fingerprint: str, document: bytes) -> None:
-        """Keep the last content of a number, which is not recorded."""
-        self._unrecorded[number] = (fingerprint, build_passed_version(number, document))
-
-    def drop_unrecorded(self, number: int) -> None:
-        """Drop what is kept of a number: its last content is recorded."""
-        self._unrecorded.pop(number, None)
 
     def select(self, documents: Mapping[Content, bytes]) -> dict[Content, PassedVersion]:
-        """Return the versions of the recorded documents, and those that are not recorded."""
-        selected_versions = {
-            content: self._read_recorded(content, document)
+        """Return the versions of recorded documents."""
+        self._by_content = {
+            content: self._by_content.get(content) or build_passed_version(content[0], document)
             for content, document in documents.items()
-            if content[0] not in self._unrecorded
         }
-        for number, (fingerprint, version) in self._unrecorded.items():
-            selected_versions[number, fingerprint] = version
-        return selected_versions
-
-    def _read_recorded(self, content: Content, document: bytes) -> PassedVersion:
-        if content not in self._by_content:
-            self._by_content[content] = build_passed_version(content[0], document)
-        return self._by_content[content]
+        return dict(self._by_content)
 
 
 class RefreshState:

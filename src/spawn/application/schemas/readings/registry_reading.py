@@ -11,9 +11,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final
 
-from spawn.application.schemas.unread_versions import is_version_document
 from spawn.domain.errors import NotFound, RegistryError
-from spawn.domain.schemas.document_parser import InvalidSchemaDocument, compute_fingerprint
+from spawn.domain.schemas.document_parser import InvalidSchemaDocument
 from spawn.ports.schemas import FetchedSchema, SchemaRegistry
 
 SECONDARY_BUDGET_S: Final = 3.0
@@ -116,6 +115,6 @@ def find_content_fingerprint(content: RegistryContent) -> str | None:
         return _NO_CONTENT
     if isinstance(content, FetchedSchema):
         return content.schema.fingerprint
-    if isinstance(content, InvalidSchemaDocument) and is_version_document(content):
-        return compute_fingerprint(content.document)
+    if isinstance(content, InvalidSchemaDocument) and content.is_version:
+        return content.fingerprint
     return None
