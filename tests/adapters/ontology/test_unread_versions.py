@@ -21,7 +21,7 @@ from tests.application.schemas.test_refresh import (
 )
 
 from spawn.application.schemas.activation import RefreshVerdict
-from spawn.application.schemas.adoption import reject_schema
+from spawn.application.schemas.adoptions.steward_decisions import reject_schema
 from spawn.application.schemas.refresh import refresh_schema
 
 ID = "project_schema"

@@ -11,7 +11,7 @@ from tests.application.fake_registry import POLICY, FakeRegistry, pinned_policy
 from spawn.adapters.local.clock import SystemClock
 from spawn.adapters.memory.store import MemoryStore
 from spawn.application.dependencies import Dependencies
-from spawn.application.schemas import activation, adoption
+from spawn.application.schemas import activation
 from spawn.application.schemas.activation import (
     RefreshResult,
     RefreshVerdict,
@@ -20,6 +20,7 @@ from spawn.application.schemas.activation import (
     get_schema_health,
     parse_pin,
 )
+from spawn.application.schemas.adoptions import version_adoption
 from spawn.application.schemas.refresh import refresh_forever, refresh_schema
 from spawn.domain.change import Change, Write
 from spawn.domain.errors import NotFound, RegistryError
@@ -237,7 +238,7 @@ async def test_the_number_of_waiting_versions_is_bounded(
     dependencies: Dependencies, fake_registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit = 10  # `tests.limits` records the one of a service, at which this takes 4 s
-    for module in (activation, adoption):
+    for module in (activation, version_adoption):
         monkeypatch.setattr(module, "MAX_WAITING", limit)
     fake_registry.serve(1)
     await ensure_active_schema(dependencies, POLICY)

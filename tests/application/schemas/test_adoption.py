@@ -23,7 +23,11 @@ from spawn.application.schemas.activation import (
     ensure_active_schema,
     get_schema_health,
 )
-from spawn.application.schemas.adoption import approve_schema, check_schema, reject_schema
+from spawn.application.schemas.adoptions.proposals import check_schema
+from spawn.application.schemas.adoptions.steward_decisions import (
+    approve_schema,
+    reject_schema,
+)
 from spawn.application.schemas.refresh import refresh_schema
 from spawn.domain.change import (
     Change,

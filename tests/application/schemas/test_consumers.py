@@ -16,7 +16,7 @@ from spawn.application.dependencies import Dependencies
 from spawn.application.projects.commands import create_project
 from spawn.application.schemas import consumers
 from spawn.application.schemas.activation import build_policies, ensure_active_schema
-from spawn.application.schemas.adoption import review_schema
+from spawn.application.schemas.adoptions.proposals import review_schema
 from spawn.application.schemas.consumers import (
     WARNING_PERIOD,
     SavedConsumer,

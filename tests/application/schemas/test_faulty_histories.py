@@ -21,7 +21,7 @@ from tests.application.schemas.test_refresh import STEWARD, active, attributes, 
 from spawn.application.dependencies import Dependencies
 from spawn.application.schemas import refresh
 from spawn.application.schemas.activation import SchemaPolicy, get_schema_health
-from spawn.application.schemas.adoption import reject_schema
+from spawn.application.schemas.adoptions.steward_decisions import reject_schema
 from spawn.application.schemas.refresh import refresh_schema
 from spawn.application.schemas.unread_versions import is_unread
 from spawn.domain.errors import NotFound, RegistryError, SpawnError

@@ -25,9 +25,14 @@ from spawn.adapters.embedded import schema_history
 from spawn.adapters.local.clock import SystemClock
 from spawn.application.dependencies import Dependencies
 from spawn.application.projects.commands import amend_project
-from spawn.application.schemas import activation, adoption, refresh
+from spawn.application.schemas import activation, refresh
 from spawn.application.schemas.activation import RefreshResult, RefreshVerdict, get_schema_health
-from spawn.application.schemas.adoption import approve_schema, check_schema, reject_schema
+from spawn.application.schemas.adoptions import violations
+from spawn.application.schemas.adoptions.proposals import check_schema
+from spawn.application.schemas.adoptions.steward_decisions import (
+    approve_schema,
+    reject_schema,
+)
 from spawn.application.schemas.refresh import refresh_forever, refresh_schema
 from spawn.application.schemas.versions import diff_versions, get_version
 from spawn.domain.errors import NotFound, RegistryError, Unavailable
@@ -560,7 +565,7 @@ async def test_a_rename_that_waits_beyond_the_others_counts_once_it_is_withdrawn
 ) -> None:
     """Nothing is removed while there is no room for another rename."""
     monkeypatch.setattr(activation, "MAX_WAITING", 1)
-    for module in (activation, adoption):
+    for module in (activation, violations):
         monkeypatch.setattr(module, "MAX_RENAMING", renaming_room)
     project = await begin(dependencies, fake_registry, AA, aa="PRECIOUS")
     fake_registry.serve(2, AA, NEEDED)

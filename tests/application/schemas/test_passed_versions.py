@@ -26,7 +26,11 @@ from spawn.adapters.local.clock import SystemClock
 from spawn.application.dependencies import Dependencies
 from spawn.application.schemas import activation, refresh
 from spawn.application.schemas.activation import RefreshResult, RefreshVerdict, get_schema_health
-from spawn.application.schemas.adoption import approve_schema, check_schema, reject_schema
+from spawn.application.schemas.adoptions.proposals import check_schema
+from spawn.application.schemas.adoptions.steward_decisions import (
+    approve_schema,
+    reject_schema,
+)
 from spawn.application.schemas.refresh import MAX_WALK, refresh_forever, refresh_schema
 from spawn.domain.errors import Conflict, NotFound, RegistryError
 from spawn.domain.schema_version import MAX_VERSION

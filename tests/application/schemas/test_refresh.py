@@ -17,7 +17,10 @@ from spawn.application.schemas.activation import (
     ensure_active_schema,
     get_schema_health,
 )
-from spawn.application.schemas.adoption import approve_schema, reject_schema
+from spawn.application.schemas.adoptions.steward_decisions import (
+    approve_schema,
+    reject_schema,
+)
 from spawn.application.schemas.refresh import MAX_SENTENCES, refresh_schema
 from spawn.domain.errors import Conflict, NotFound, RegistryError
 from spawn.domain.principal import Principal

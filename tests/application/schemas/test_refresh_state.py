@@ -19,7 +19,7 @@ from tests.application.schemas.test_refresh import (
 from spawn.application.dependencies import Dependencies
 from spawn.application.schemas import activation, refresh
 from spawn.application.schemas.activation import SchemaPolicy, get_schema_health
-from spawn.application.schemas.adoption import check_schema
+from spawn.application.schemas.adoptions.proposals import check_schema
 from spawn.application.schemas.refresh import refresh_schema
 from spawn.domain.errors import NotFound, RegistryError
 from spawn.domain.schemas.refresh_state import RefreshStates

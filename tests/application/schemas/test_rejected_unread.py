@@ -19,7 +19,11 @@ from tests.application.schemas.test_refresh import (
 
 from spawn.application.dependencies import Dependencies
 from spawn.application.schemas.activation import get_schema_health
-from spawn.application.schemas.adoption import approve_schema, check_schema, reject_schema
+from spawn.application.schemas.adoptions.proposals import check_schema
+from spawn.application.schemas.adoptions.steward_decisions import (
+    approve_schema,
+    reject_schema,
+)
 from spawn.application.schemas.refresh import refresh_schema
 from spawn.domain.errors import RegistryError
 from spawn.domain.schemas.refresh_state import RefreshStates

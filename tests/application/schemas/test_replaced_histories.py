@@ -21,7 +21,10 @@ from tests.application.schemas.test_refresh import STEWARD, active, attributes, 
 from spawn.adapters.local.clock import SystemClock
 from spawn.application.dependencies import Dependencies
 from spawn.application.schemas import activation
-from spawn.application.schemas.adoption import approve_schema, reject_schema
+from spawn.application.schemas.adoptions.steward_decisions import (
+    approve_schema,
+    reject_schema,
+)
 from spawn.application.schemas.refresh import refresh_schema
 from spawn.domain.errors import RegistryError, SpawnError
 from spawn.domain.schemas.document_parser import compute_fingerprint

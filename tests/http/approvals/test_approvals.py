@@ -25,7 +25,7 @@ from spawn.adapters.local.clock import SystemClock
 from spawn.application.access.api_clients import revoke_api_client, revoke_key, rotate_key
 from spawn.application.approvals.makers import check_independence
 from spawn.application.approvals.previews import preview_command
-from spawn.application.schemas.adoption import preview_schema_approval
+from spawn.application.schemas.adoptions.steward_decisions import preview_schema_approval
 from spawn.domain.approvals.approval import (
     APPROVAL_KIND,
     MAX_COMMAND_BYTES,

@@ -1,6 +1,6 @@
 """Choose the active schema at startup, and report schema health.
 
-The module `adoption` adopts later versions of the registry.
+The module `version_adoption` adopts later versions of the registry.
 """
 
 import re

@@ -32,7 +32,7 @@ from spawn.application.schemas.activation import (
     find_record,
     has_data,
 )
-from spawn.application.schemas.adoption import (
+from spawn.application.schemas.adoptions.version_adoption import (
     Adoption,
     quarantine_invalid_document,
     withdraw_unpublished,

@@ -40,7 +40,7 @@ from spawn.application.projects.commands import create_project
 from spawn.application.projects.queries import get_project, list_projects, project_fields
 from spawn.application.projects.versioned_views import convert_to_version
 from spawn.application.schemas.activation import SchemaPolicies
-from spawn.application.schemas.adoption import check_schema
+from spawn.application.schemas.adoptions.proposals import check_schema
 from spawn.application.schemas.consumers import get_readership
 from spawn.domain.access.api_client import API_CLIENT_KIND
 from spawn.domain.change import StoredAggregate

@@ -9,7 +9,7 @@ from tests.application.schemas.test_refresh import AA, ADOPTED, BB, STEWARD, att
 
 from spawn.application.dependencies import Dependencies
 from spawn.application.schemas.activation import RefreshVerdict, get_schema_health
-from spawn.application.schemas.adoption import reject_schema
+from spawn.application.schemas.adoptions.steward_decisions import reject_schema
 from spawn.application.schemas.readings import registry_reading
 from spawn.application.schemas.refresh import CHANGED, refresh_schema
 from spawn.domain.errors import RegistryError

@@ -8,13 +8,15 @@ from typing import Final
 import msgspec
 
 from spawn.application.schemas.activation import RefreshResult
-from spawn.application.schemas.adoption import (
+from spawn.application.schemas.adoptions.proposals import (
+    check_schema,
+    review_schema,
+)
+from spawn.application.schemas.adoptions.steward_decisions import (
     FINGERPRINT_POINTER,
     approve_schema,
-    check_schema,
     preview_schema_approval,
     reject_schema,
-    review_schema,
 )
 from spawn.application.schemas.versions import diff_versions, list_migrations
 from spawn.application.struct_schemas import reference

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from spawn.application.schemas.activation import RefreshResult, RefreshVerdict
-from spawn.application.schemas.adoption import Proposal
+from spawn.application.schemas.adoptions.proposals import Proposal
 from spawn.application.schemas.consumers import VersionReadership
 from spawn.domain.schema_version import Column
 from spawn.domain.schemas.evolution.compatibility import (

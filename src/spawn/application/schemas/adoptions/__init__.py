@@ -1,0 +1,1 @@
+"""Decisions about the adoption of a version: violations, dry runs, and those of stewards."""
