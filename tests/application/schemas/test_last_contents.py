@@ -606,3 +606,18 @@ def test_only_the_renames_of_the_last_selection_are_kept() -> None:
         content = (2, compute_fingerprint(document))
         selected_versions = passed_versions.select({content: document})
         assert selected_versions == {content: build_passed_version(2, document)}
+
+
+@pytest.mark.parametrize("bad_columns", [(), ({"name": "Bad name"},)], ids=["valid", "invalid"])
+async def test_a_latest_document_that_differs_from_that_of_its_number_counts_for_nothing(
+    dependencies: Dependencies, fake_registry: FakeRegistry, bad_columns: tuple[Any, ...]
+) -> None:
+    """Each refresh had recorded both contents, one after the other."""
+    await begin(dependencies, fake_registry, AA)
+    second = fake_registry.serve(2, AA, NEEDED)
+    fake_registry.serve(2, AA, NEEDED, "more", *bad_columns)
+    fake_registry.documents[2] = second
+    for _ in range(2):
+        await refresh_schema(dependencies, POLICY)
+    documents = [record.document for record in await dependencies.schemas.records()]
+    assert documents == [fake_registry.documents[1], second]

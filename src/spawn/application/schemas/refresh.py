@@ -587,7 +587,9 @@ class _Walk:
             return None
         number = await self._find_number(fetched_schema)
         records = await self._dependencies.schemas.records(self._policy.kind)
-        is_decided = number in find_unread_rejections(records)
+        # A number that was met at its own path has the content there.
+        is_met = self._numbers is not None and number in self._fingerprints
+        is_decided = is_met or number in find_unread_rejections(records)
         if is_decided or _is_rejected(records, fetched_schema.schema):
             return None
         if number is None or not await self._may_take(number):
@@ -604,7 +606,8 @@ class _Walk:
         number = find_stated_version(invalid.document)
         if number is not None:
             await self._walk_without_list(number)
-        await self._quarantine(invalid, None)
+        if self._numbers is None or number not in self._fingerprints:
+            await self._quarantine(invalid, None)
 
     async def _take(self) -> FetchedSchema | None:
         """Consider the pinned version if the walk has not; return it if the list lacks it.
