@@ -137,7 +137,10 @@ class TestLastAddresses:
         return advance
 
     async def test_they_are_used_while_the_next_lookup_hangs(
-        self, server: HangingNames, advance: Callable[[float], None]
+        self,
+        server: HangingNames,
+        advance: Callable[[float], None],
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         guard = AddressGuard(())
         server.released.set()
@@ -146,6 +149,11 @@ class TestLastAddresses:
         advance(RESOLUTION_S + 1)
         async with asyncio.timeout(30):
             assert await guard.resolve("slow.example") == ("9.9.9.9",)
+        # The next deliveries do not wait for it.
+        with monkeypatch.context() as patience:
+            patience.setattr(address_guard, "PATIENCE_S", 1000.0)
+            async with asyncio.timeout(30):
+                assert await guard.resolve("slow.example") == ("9.9.9.9",)
         guard.forget("slow.example")
         assert await guard.resolve("slow.example") == ("9.9.9.9",)
         advance(MAX_AGE_S)
@@ -205,6 +213,14 @@ class TestLastAddresses:
         else:
             with pytest.raises(Unavailable, match="cannot be resolved"):
                 await guard.resolve(HOST)
+
+    async def test_a_name_without_a_lookup_left_is_unresolved(
+        self, server: HangingNames, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(name_lookup, "MAX_LOOKUPS", 0)
+        with pytest.raises(Unavailable, match="cannot be resolved"):
+            await AddressGuard(()).resolve(HOST)
+        assert server.names == []
 
     async def test_a_forbidden_address_is_no_last_address(
         self, address_book: AddressBook, advance: Callable[[float], None]

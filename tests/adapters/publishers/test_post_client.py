@@ -357,6 +357,49 @@ async def test_an_idle_connection_to_a_former_address_ends() -> None:
     assert server.connections == 2
 
 
+async def test_a_final_response_may_come_long_after_an_interim_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(post_client, "BODY_S", 0.0)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(len(REQUEST))
+        writer.write(b"HTTP/1.1 103 Hints\r\n\r\n")
+        for _ in range(50):  # rounds of the loop, in which a timer of the client would run
+            await asyncio.sleep(0)
+        writer.write(ACCEPTED)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        client = PostClient(port, connections=1, ssl_context=None, server_name="a.example")
+        assert (await post(client)).status == 204
+        client.close()
+
+
+async def test_a_connection_with_an_unread_request_is_not_used_again() -> None:
+    """The next request would wait behind a body that the receiver may never read."""
+    connections, is_over = 0, asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await reader.readexactly(len(REQUEST))
+        writer.write(b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n")
+        await is_over.wait()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        client = PostClient(port, connections=1, ssl_context=None, server_name="a.example")
+        async with asyncio.timeout(10):
+            first = await client.post(("127.0.0.1",), REQUEST + bytes(32_000_000))
+        assert first.status == (await post(client)).status == 413
+        client.close()
+        is_over.set()
+    assert connections == 2
+
+
 async def test_a_caller_that_gives_up_ends_the_connection_and_frees_its_place() -> None:
     server = ScriptedServer(b"", ACCEPTED)
     async with server.open_client() as client:
