@@ -510,12 +510,16 @@ def test_a_schema_of_another_id_and_a_redefined_term_are_other_meanings() -> Non
     another = version(2, GRADE, id="asset_schema")
     redefined = version(2, GRADE, context=msgspec.Raw(b'["urn:base", {"grade": "urn:b"}]'))
     same = version(2, GRADE, name="Deals", context=msgspec.Raw(b'{"grade": "urn:a", "h": "urn:y"}'))
+    # What stands before a null has no effect.
+    reset = version(
+        2, GRADE, name="Deals", context=msgspec.Raw(b'["u:b", null, {"grade": "urn:a"}]')
+    )
     for new, path in ((another, "/id"), (redefined, "/@context")):
         found = {f.path: f for f in compare_schemas(old, new, on_date=ON).findings}
         assert verdicts(found[path]) == "no no no"
-    assert {f.kind for f in compare_schemas(old, same, on_date=ON).findings} == {
-        ChangeKind.TEXT_CHANGED
-    }
+    for new in (same, reset):
+        found_kinds = {f.kind for f in compare_schemas(old, new, on_date=ON).findings}
+        assert found_kinds == {ChangeKind.TEXT_CHANGED}
 
 
 def test_the_same_columns_in_another_order_are_reordered() -> None:

@@ -15,7 +15,10 @@ from spawn.domain.json_tokens import NumberToken
 from spawn.domain.projects.project import Project, apply_amendment
 from spawn.domain.schema_version import Column, ColumnType, Schema, TypeName, Value
 from spawn.domain.schemas.evolution import version_conversion
-from spawn.domain.schemas.evolution.column_mapping import carry_retired_columns
+from spawn.domain.schemas.evolution.column_mapping import (
+    carry_retired_columns,
+    map_columns,
+)
 from spawn.domain.schemas.evolution.compatibility import Proof
 from spawn.domain.schemas.evolution.migration_plan import (
     AddColumn,
@@ -80,6 +83,19 @@ V2 = version(
     column("mw", BIG),
     column("tier", required=True, default="B"),
 )
+
+
+def test_a_column_takes_over_the_values_of_another_unless_it_was_there_before() -> None:
+    old = version(1, column("grade"), column("mw", WHOLE), column("zone"))
+    taken = version(2, column("rating", aliases=("grade",)), column("zone", aliases=("mw",)))
+    mapping = map_columns(old, taken)
+    pairs = [(one.name, other.name) for one, other in mapping.renamed_pairs]
+    merged = [(one.name, other.name) for one, other in mapping.merged_pairs]
+    assert (pairs, merged) == ([("grade", "rating")], [("mw", "zone")])
+    twice = version(2, column("rating", aliases=("grade", "mw")), column("zone"))
+    mapping = map_columns(old, twice)
+    assert [one.name for one, _ in mapping.renamed_pairs] == ["grade"]
+    assert [one.name for one, _ in mapping.merged_pairs] == ["mw"]
 
 
 def test_the_columns_that_were_removed_last_stay_in_the_tables(
