@@ -183,7 +183,13 @@ class TestChooser:
             # What runs at import belongs to no test: those of its users and its nearest files.
             tests = tests or self._tests_at_import(mutant)
         tests = tests or self._map.tests_of_module(path)
-        return sorted(tests, key=lambda test: self._rank(path, test))
+        ranked = sorted(tests, key=lambda test: self._rank(path, test))
+        # Judges of every module are distant from most, and count beyond the nearest tests.
+        judges = [t for t in ranked[MAX_TESTS:] if self._is_judge(t)]
+        return ranked[:MAX_TESTS] + judges
+
+    def _is_judge(self, test: int) -> bool:
+        return _file(self._map.tests[test]) in JUDGES_OF_EVERY_MODULE
 
     def _tests_at_import(self, mutant: Mutant) -> set[int]:
         """Return the tests of a line that runs at import."""
@@ -284,7 +290,7 @@ class MutationRun:
             self._start(choice, 0, FIRST_TESTS)
 
     def _choose_tests(self, mutant: Mutant) -> Choice:
-        tests = self._chooser.choose(mutant)[:MAX_TESTS]
+        tests = self._chooser.choose(mutant)
         durations_s = [self._map.durations_s[test] for test in tests]
         return Choice(mutant, [self._map.tests[test] for test in tests], durations_s)
 

@@ -4,6 +4,7 @@ import ast
 from pathlib import Path
 
 import pytest
+from tests.mutation import __main__ as mutation
 from tests.mutation.__main__ import TestChooser as Chooser
 from tests.mutation.__main__ import changed_lines
 from tests.mutation.coverage_map import CoverageMap
@@ -80,7 +81,9 @@ def test_changed_lines_are_those_of_the_new_file() -> None:
     assert changed_lines(diff) == {"src/a.py": {7, 8}, "src/c.py": {1}}
 
 
-def test_near_and_quick_tests_come_first_and_constants_lead_to_their_users() -> None:
+def test_near_and_quick_tests_come_first_and_constants_lead_to_their_users(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     path = "src/spawn/domain/money.py"
     source = (ROOT / path).read_text()
     line = next(n for n, text in enumerate(source.splitlines(), 1) if "def " in text) + 1
@@ -100,6 +103,10 @@ def test_near_and_quick_tests_come_first_and_constants_lead_to_their_users() -> 
     coverage.tests.append("tests/house/test_frozen_structs.py::e")
     coverage.durations_s.append(0.1)
     assert Chooser(coverage).choose(mutant._replace(line=1, statement_line=1))[-1] == 4
+    monkeypatch.setattr(mutation, "MAX_TESTS", 2)
+    assert Chooser(coverage).choose(mutant) == [3, 1]
+    assert Chooser(coverage).choose(mutant._replace(line=1, statement_line=1)) == [3, 1, 4]
+    monkeypatch.setattr(mutation, "MAX_TESTS", 150)
     coverage.sources[path] = "# an older text"
     assert Chooser(coverage).choose(mutant._replace(line=1, statement_line=1)) == [3, 1, 2, 0]
 
