@@ -13,9 +13,11 @@ import pytest
 import uvicorn
 
 from spawn.adapters.local.clock import SystemClock
+from spawn.adapters.ontology import published_documents
 from spawn.adapters.ontology.bundled import BundledRegistry
 from spawn.adapters.ontology.caching_registry import open_http_registry
 from spawn.adapters.ontology.published_documents import PublishedDocuments
+from spawn.domain.errors import Conflict
 from spawn.domain.schemas.document_parser import read_schema
 from spawn.entrypoints.ontology_server.routes import create_app
 from spawn.ports.schemas import Provenance
@@ -76,6 +78,7 @@ async def test_a_published_version_never_changes(client: httpx.AsyncClient) -> N
     headers = {"Content-Type": "application/json"}
     same = await client.put(f"{VERSIONS}/2", content=reformatted, headers=headers)
     assert same.status_code == 200
+    assert (await client.put(f"{VERSIONS}/2", json=document(2))).status_code == 200
     assert (await client.put(f"{VERSIONS}/2", json=document(2, "b"))).status_code == 409
     assert (await client.get(f"{VERSIONS}/2")).json() == document(2)
 
@@ -172,6 +175,18 @@ async def test_a_drill_can_publish_an_invalid_document(client: httpx.AsyncClient
     assert (await client.put(f"{VERSIONS}/2", json=hostile)).status_code == 201
     assert (await client.get(LATEST)).json() == hostile
     assert (await client.get("/schemas")).json()["schemas"][0]["latest_version"] == 2
+
+
+def test_versions_and_schemas_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(published_documents, "MAX_VERSIONS", 3)
+    monkeypatch.setattr(published_documents, "MAX_SCHEMAS", 2)
+    documents = PublishedDocuments()
+    for name, numbers in (("project_schema", (2, 3)), ("other_schema", (1, 2, 3))):
+        assert all(documents.put(name, number, b"{}") for number in numbers)
+    for name, number in (("project_schema", 4), ("other_schema", 4), ("third_schema", 1)):
+        with pytest.raises(Conflict, match="At most 2 schemas of 3 versions are stored"):
+            documents.put(name, number, b"{}")
+    assert not documents.put("other_schema", 3, b"{}")
 
 
 def test_documents_in_a_directory_survive_a_restart(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ async def test_the_first_fetch_is_live_and_the_next_is_fresh_from_memory(
     server.set_response(200, document(), ETag='"3"', Cache_Control="max-age=100")
     first = await registry.fetch(ID)
     assert (first.provenance, first.schema.version) == (Provenance.LIVE, 3)
-    assert first.verified_at == time.now()
+    assert (first.verified_at, first.detail) == (time.now(), "")
     time.elapsed_s += 99
     second = await registry.fetch(ID)
     assert second.provenance is Provenance.FRESH
@@ -143,6 +143,29 @@ async def test_revalidation_fetches_the_new_version(
     assert (await registry.fetch(ID)).schema.version == 3
     await finish_revalidation(registry)
     assert (await registry.fetch(ID)).schema.version == 4
+
+
+async def test_a_schema_that_the_registry_has_no_more_is_stale_with_the_reason(
+    registry: CachingRegistry, server: ScriptedServer, time: ManualTime
+) -> None:
+    server.set_response(200, document(), Cache_Control="max-age=10")
+    await registry.fetch(ID)
+    server.set_response(404)
+    time.elapsed_s += 100
+    await registry.fetch(ID)
+    await finish_revalidation(registry)
+    stale = await registry.fetch(ID)
+    assert (stale.provenance, "no such schema" in stale.detail) == (Provenance.STALE, True)
+
+
+async def test_a_list_that_fails_counts_as_one_failure(
+    registry: CachingRegistry, server: ScriptedServer
+) -> None:
+    server.set_response(403)
+    for failures in (1, 2):
+        with pytest.raises(RegistryError):
+            await registry.list_versions(ID)
+        assert registry.status().consecutive_failures == failures
 
 
 async def test_a_failing_registry_leaves_the_stale_schema_with_the_error(
