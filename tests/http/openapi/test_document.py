@@ -42,6 +42,17 @@ def inline_objects(node: Any) -> Iterator[Json]:
             yield from inline_objects(value)
 
 
+def test_every_tag_is_declared_and_used(document: Json) -> None:
+    operations = [
+        operation
+        for item in document["paths"].values()
+        for operation in item.values()
+        if isinstance(operation, dict) and "operationId" in operation
+    ]
+    used_tags = {tag for operation in operations for tag in operation["tags"]}
+    assert {tag["name"] for tag in document["tags"]} == used_tags
+
+
 def test_a_code_is_one_of_a_list_or_follows_the_pattern_of_a_long_one(document: Json) -> None:
     schemas = document["components"]["schemas"]
     for name, code, other in (
