@@ -36,6 +36,12 @@ async def test_no_message_of_head_has_a_body() -> None:
     assert sent == [start, {"type": "http.response.body", "body": b"", "more_body": False}]
 
 
+def test_a_foreign_page_may_send_what_changes_nothing(client: httpx.Client) -> None:
+    for method, status in (("GET", 200), ("HEAD", 200), ("OPTIONS", 204), ("POST", 403)):
+        response = client.request(method, PROJECTS, headers={"origin": "https://evil.example"})
+        assert response.status_code == status, method
+
+
 def test_options_lists_every_method_of_a_shared_path(
     client: httpx.Client, created: httpx.Response
 ) -> None:

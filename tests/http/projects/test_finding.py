@@ -9,6 +9,8 @@ import pytest
 from tests.http.conftest import WIND
 from tests.http.imports.case_player import load_case
 
+from spawn.domain.query import MAX_LIMIT
+
 PROJECTS = "/v1/ops/projects"
 
 
@@ -287,3 +289,10 @@ def test_a_weak_tag_is_explained_where_it_does_not_match(client: httpx.Client) -
     assert stale.status_code == 412
     assert "without the W/" in stale.json()["detail"]
     assert client.get(where, headers={"If-None-Match": weak}).status_code == 304
+
+
+def test_a_limit_is_a_number_from_1_to_the_cap(client: httpx.Client) -> None:
+    assert client.get(PROJECTS, params={"limit": str(MAX_LIMIT)}).status_code == 200
+    for limit in ("0", str(MAX_LIMIT + 1), "-1", "1.0", "x"):
+        (error,) = client.get(PROJECTS, params={"limit": limit}).json()["errors"]
+        assert (error["pointer"], error["code"]) == ("/limit", "out_of_range"), limit
