@@ -283,3 +283,11 @@ async def test_an_etag_that_no_request_can_send_back_is_none(
     headers = [(b"ETag", etag)]
     server.respond = lambda _: httpx.Response(200, content=stream_body(b"{}"), headers=headers)
     assert (await client.get(PATH)).etag is None
+
+
+async def test_a_redirect_to_a_host_that_idna_does_not_have_is_an_error(
+    client: RegistryClient, server: ScriptedServer
+) -> None:
+    server.set_response(302, Location="http://xn--a/")
+    with pytest.raises(RegistryError, match="redirects to a malformed address"):
+        await client.get(PATH)

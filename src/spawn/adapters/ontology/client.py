@@ -138,7 +138,7 @@ class RegistryClient:
         except httpx.TransportError as error:
             detail = f"the registry cannot be reached: {describe_unreachable(error)}"
             raise TransientRegistryError(detail) from None
-        except httpx.InvalidURL:
+        except (httpx.InvalidURL, UnicodeError):
             raise RegistryError("the registry redirects to a malformed address") from None
 
     async def _request(self, url: str, etag: str | None) -> RegistryResponse:
