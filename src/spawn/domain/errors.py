@@ -263,14 +263,10 @@ class StorageBusy(SpawnError):
 
 
 class RegistryError(SpawnError):
-    """The schema registry is absent, slow, or returned an invalid response.
-
-    `is_transient` if the registry did not respond, so that a later request may succeed.
-    """
+    """The schema registry is absent, slow, or returned an invalid response."""
 
     code = "registry_error"
     title = "The schema registry failed"
-    is_transient = False
 
 
 class DeliveryFailed(SpawnError):

@@ -24,8 +24,6 @@ class CircuitState(StrEnum):
 class CircuitOpen(RegistryError):
     """The breaker rejected the call; no request was sent."""
 
-    is_transient = True
-
 
 class CircuitLimits(msgspec.Struct, frozen=True, kw_only=True):
     """`failures` within `window_s` seconds open the breaker, for `open_s` seconds."""

@@ -46,8 +46,6 @@ _tracer = trace.get_tracer("spawn.adapters.ontology")
 class TransientRegistryError(RegistryError):
     """The registry did not respond or is overloaded; it counts as a failure and may be retried."""
 
-    is_transient = True
-
 
 class RegistryResponse(msgspec.Struct, frozen=True):
     """Response of the registry; `document` is None for 304, where the cached one still holds.
