@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from contextvars import ContextVar
 from typing import Any, cast
 
 import pytest
@@ -13,6 +14,7 @@ from spawn.entrypoints.request_context import BODY_COMPLETE
 from spawn.entrypoints.settings import Settings
 
 UPGRADE = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk"
+REQUEST = ContextVar("request", default="")
 SMALL = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
@@ -40,6 +42,7 @@ class Connection(asyncio.Transport):
         self.pauses_s: list[float] = []
         self.may_respond = asyncio.Event()
         self.reads = True
+        self.resumed_in: list[str] = []
         self._is_closing = False
         limits = Settings(storage_url="memory://")
         server = build_server(self, limits, cast("list[Listener]", []), lambda: None)
@@ -55,6 +58,7 @@ class Connection(asyncio.Transport):
         self.protocol.connection_made(self)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        REQUEST.set(scope["path"])
         is_complete, body, has_more = BODY_COMPLETE in scope, b"", True
         while has_more:
             part = await receive()
@@ -67,7 +71,8 @@ class Connection(asyncio.Transport):
         self.served.append((scope["method"], scope["path"], body))
         if scope["path"] == "/slow":
             await self.may_respond.wait()
-        await Response(200, b"ok")(scope, receive, send)
+        headers = ((b"connection", b"close"),) if scope["path"] == "/close" else ()
+        await Response(200, b"ok", headers=headers)(scope, receive, send)
         if self.pauses_s:
             scope["spawn.pause"](self.pauses_s.pop())
 
@@ -88,6 +93,7 @@ class Connection(asyncio.Transport):
 
     def resume_reading(self) -> None:
         self.reads = True
+        self.resumed_in.append(REQUEST.get())
 
     def is_closing(self) -> bool:
         return self._is_closing
@@ -200,6 +206,77 @@ def test_a_body_in_tiny_chunks_is_parsed_in_parts() -> None:
     run_in_virtual_time(case())
 
 
+def test_a_body_in_chunks_with_blank_lines_is_parsed_in_large_parts() -> None:
+    async def case() -> None:
+        connection, body = Connection(), (b"a" * 68 + b"\r\n") * 1000
+        await connection.send(message("POST /", body, chunks=70))
+        await rounds(20)
+        assert connection.served == [("POST", "/", body)]
+
+    run_in_virtual_time(case())
+
+
+def test_requests_behind_a_body_in_chunks_are_not_parsed() -> None:
+    async def case() -> None:
+        sent = message("POST /slow", b"\r\n\r\n0", chunks=5)
+        for at in range(1, len(sent)):
+            connection = Connection()
+            await connection.send(sent[:at], sent[at:] + SMALL * 4)
+            await rounds(20)
+            assert len(connection.served) == 1
+            assert not connection.protocol.pipeline
+            connection.close()
+
+    run_in_virtual_time(case())
+
+
+def test_a_head_that_is_held_has_arrived_in_time() -> None:
+    async def case() -> None:
+        connection = Connection()
+        await connection.send(message("GET /slow") + SMALL[:9], SMALL[9:])
+        await asyncio.sleep(connection.protocol.limits.header_timeout_s + 1)
+        connection.may_respond.set()
+        await rounds(20)
+        assert connection.statuses == [200] * 2
+
+    run_in_virtual_time(case())
+
+
+CLOSE_UPGRADE = message("POST /", b"{}", "Connection: close, Upgrade\r\nUpgrade: h2c", chunks=2)
+CLOSED = message("GET /close")
+
+
+@pytest.mark.parametrize(
+    "parts", [(b"", CLOSE_UPGRADE), (CLOSE_UPGRADE[:-1], b"\n"), (CLOSED[:-1], b"\n")]
+)
+def test_no_request_behind_the_last_one_is_served(parts: tuple[bytes, bytes]) -> None:
+    async def case() -> None:
+        connection, behind = Connection(), message("POST /behind", b"{}")
+        await connection.send(parts[0], parts[1] + behind + SMALL * 3000)
+        await rounds(60)
+        assert len(connection.served) == 1
+        assert connection.statuses == [200]
+
+    run_in_virtual_time(case())
+
+
+def test_nothing_goes_on_in_the_context_of_a_request_that_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def case() -> None:
+        connection, logged_in = Connection(), list[str]()
+        logger = connection.protocol.logger
+        monkeypatch.setattr(logger, "warning", lambda _: logged_in.append(REQUEST.get()))
+        await connection.send(SMALL[:-1], SMALL[-1:] + SMALL)
+        await connection.send(SMALL + b"no request\r\n\r\n")
+        await rounds(20)
+        assert len(connection.served) == 3
+        assert connection.resumed_in == [""]
+        assert logged_in == [""]
+
+    run_in_virtual_time(case())
+
+
 def test_a_pause_holds_the_requests_that_have_arrived() -> None:
     async def case() -> None:
         connection = Connection()
@@ -256,6 +333,23 @@ def test_a_wait_ends_some_time_after_the_half_of_its_client(line: str) -> None:
         await asyncio.sleep(0.2)
         assert has_left.is_set()
         assert not connection.is_closing()
+
+    run_in_virtual_time(case())
+
+
+def test_a_wait_after_the_half_of_a_client_begins_with_the_end_of_its_body() -> None:
+    async def case() -> None:
+        connection, has_left = Connection(), asyncio.Event()
+        connection.protocol.data_received(message("POST /slow", b"a" * 9000, chunks=1))
+        await rounds(4)
+        connection.protocol.call_when_left(has_left.set)
+        connection.protocol.pause(HALF_CLOSED_S + 1)
+        assert connection.protocol.eof_received()
+        await asyncio.sleep(2 * HALF_CLOSED_S + 0.9)
+        assert len(connection.served) == 1
+        assert not has_left.is_set()
+        await asyncio.sleep(0.2)
+        assert has_left.is_set()
 
     run_in_virtual_time(case())
 

@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
+from contextvars import Context
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, NoReturn, cast
@@ -63,8 +64,8 @@ _PARSED_BYTES: Final = 8 * 1024
 _PARSED_LINES: Final = 1000
 """Lines up to which more of a body in chunks is parsed at once."""
 
-_CHUNK_BYTES: Final = 128
-"""Bytes of a chunked body that are parsed at least, since each line of it may be a blank one."""
+_PARSED_PIECES: Final = 250
+"""Blank lines of a body in chunks that are parsed at once; each may be the end of it."""
 
 _BLANK_LINE: Final = b"\r\n\r\n"
 _LINE_ENDS: Final = re.compile(rb"[\r\n]*")
@@ -217,9 +218,12 @@ class HoldableFlow(FlowControl):
             self.resume_reading()
 
     def resume_reading(self) -> None:
-        """Read on, unless reading is held."""
+        """Read on, unless reading is held.
+
+        The event loop would read in the context of the request that ends.
+        """
         if self.read_paused and not self.is_held:
-            super().resume_reading()
+            Context().run(super().resume_reading)
 
 
 class BodyCallbacks:
@@ -393,7 +397,7 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         """Go on in a later round of the event loop, unless the connection pauses."""
         if not (self._is_turn_requested or self._is_pausing):
             self._is_turn_requested = True
-            self.loop.call_soon(self._take_turn)
+            self.loop.call_soon(self._take_turn, context=Context())
 
     def _take_turn(self) -> None:
         if self.arrivals.take(self._owner or "", self._go_on):
@@ -402,21 +406,41 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
     def _go_on(self) -> None:
         """Begin the next request: one that is parsed, or else the one of the next bytes."""
         self._is_turn_requested = False
-        if self._is_pausing or self.transport.is_closing():
+        if self._is_pausing or self._is_lingering or self.transport.is_closing():
             return
         if self.pipeline and self._running.response_complete:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
         elif self._held_data and not self._is_unserved:
-            self._parse_piece()
+            self._parse_held()
         if self._held_data and not self._is_unserved:
             self._request_turn()
         self._close_if_served()
 
-    def _parse_piece(self) -> None:
-        """Parse bytes that were held, up to the end of a request, or a part of it."""
+    def _parse_held(self) -> None:
+        """Parse a head that was held with a body of a given length, or a part of a body."""
+        turn_end = self._held_start + self._count_turn_bytes()
+        self._parse_piece(turn_end)
+        pieces = 1
+        while self._held_data and not self._in_head:
+            is_over = self._held_start >= turn_end or pieces >= _PARSED_PIECES
+            if is_over and not self._count_body_rest():
+                return
+            self._parse_piece(turn_end)
+            pieces += 1
+
+    def _count_turn_bytes(self) -> int:
+        """Return how much of a body in chunks is parsed at once: less if it has many lines."""
+        if self._in_head or self._count_body_rest():
+            return 0
+        start = self._held_start
+        lines = self._held_data.count(b"\r\n", start, start + HIGH_WATER_LIMIT)
+        return _PARSED_BYTES if lines > _PARSED_LINES else HIGH_WATER_LIMIT
+
+    def _parse_piece(self, turn_end: int) -> None:
+        """Parse bytes that were held, with the end of one request at most."""
         data, start = self._held_data, self._held_start
-        end = self._find_piece_end(data, start)
+        end = self._find_piece_end(data, start, turn_end)
         if end < len(data):
             self._held_start = end
         else:
@@ -424,22 +448,24 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         if len(data) - end <= HIGH_WATER_LIMIT:
             self.flow.release()
         self._parse(data[start:end])
-        if self._held_data and self._count_body_rest():
-            self._parse_piece()
 
-    def _find_piece_end(self, data: bytes, start: int) -> int:
-        """Return where bytes end that complete one request, or a few that are tiny."""
+    def _find_piece_end(self, data: bytes, start: int, turn_end: int) -> int:
+        """Return where bytes end behind which another request may begin, or the turn ends.
+
+        A body in chunks may have blank lines; only the parser knows which one is its end.
+        """
         if body_rest := self._count_body_rest():
             return start + body_rest
+        text_start = self._skip_line_ends(start)
         if self._in_head:
-            head_start = cast("re.Match[bytes]", _LINE_ENDS.match(data, start)).end()
-        else:
-            head_start = start + _CHUNK_BYTES
-        limit = head_start + HIGH_WATER_LIMIT
-        if self._in_head or data.count(b"\r\n", start, limit) > _PARSED_LINES:
-            limit = head_start + _PARSED_BYTES
-        end = data.find(_BLANK_LINE, head_start, limit)
-        return limit if end < 0 else end + len(_BLANK_LINE)
+            turn_end = text_start + _PARSED_BYTES
+        elif text_start > start:
+            return text_start  # they may end the body, and a request follow
+        end = data.find(_BLANK_LINE, text_start, turn_end)
+        return turn_end if end < 0 else end + len(_BLANK_LINE)
+
+    def _skip_line_ends(self, start: int) -> int:
+        return cast("re.Match[bytes]", _LINE_ENDS.match(self._held_data, start)).end()
 
     def _count_body_rest(self) -> int:
         """Return the bytes that a body lacks; 0 if no body arrives or its length is unknown."""
@@ -496,6 +522,8 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         del cast("Any", self.scope)[BODY_COMPLETE]
         self.parser = httptools.HttpRequestParser(BodyCallbacks(self))
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        if not self.cycle.keep_alive:
+            framing.append((b"connection", b"close"))
         fields = b"".join(b"%b: %b\r\n" % field for field in framing)
         self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % fields)
 
@@ -525,9 +553,13 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         if self.scheme == "https" or not (self._has_ended or self._has_requests()):
             return False
         self._has_ended = True
-        if self._leave is not None:
-            self.loop.call_later(HALF_CLOSED_S, self._leave)
+        self._start_leaving()
         return True
+
+    def _start_leaving(self) -> None:
+        """End what waits some time after its client's half and its body have ended."""
+        if self._has_ended and self._leave is not None and not self._running.more_body:
+            self.loop.call_later(HALF_CLOSED_S, self._leave)
 
     def _has_requests(self) -> bool:
         """Whether a whole request has no response yet, or may be held."""
@@ -622,8 +654,7 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
     def call_when_left(self, leave: Callable[[], None]) -> None:
         """Call a function when the client disconnects before the response is complete."""
         self._leave = leave
-        if self._has_ended:
-            self.loop.call_later(HALF_CLOSED_S, leave)
+        self._start_leaving()
 
     def _resume(self) -> None:
         self._is_pausing = False
@@ -744,6 +775,8 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
         self._in_head = True
         self._head_bytes = 0
         super().on_message_complete()
+        if self.cycle is self._running:
+            self._start_leaving()
         if not self.cycle.response_complete:
             self._is_unserved = True
         elif not self.transport.is_closing():
@@ -782,7 +815,7 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
 
     def _on_head_timeout(self) -> None:
         self._timer = None
-        if self.flow.read_paused:
+        if self.flow.read_paused or self._held_data:
             self._start_head_timer()  # the rest may be there, and the service reads nothing now
         elif self._has_begun_head or self._head_bytes:
             self._reject(
@@ -835,6 +868,7 @@ class BoundedProtocol(HttpToolsProtocol, AdmittedProtocol):
             return
         self._is_discarding, self._is_lingering = True, True
         self._stop_timer()
+        self.pipeline.clear()
         if self._rejection is not None:
             self.transport.write(to_http_bytes(self._rejection))
         if self.transport.can_write_eof():
