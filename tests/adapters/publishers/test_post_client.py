@@ -319,6 +319,27 @@ async def test_each_address_is_tried_by_attempts_that_give_up(
     assert tried == ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.1"]
 
 
+async def test_attempts_at_once_begin_with_the_address_that_was_reached(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each began one further, so most of a burst waited at addresses that hang."""
+    tried = list[str]()
+
+    async def connect(_self: PostClient, address: str) -> post_client._Connection:
+        tried.append(address)
+        await asyncio.sleep(0)
+        if address != "10.0.0.3":
+            raise ConnectionRefusedError
+        return post_client._Connection(address)
+
+    monkeypatch.setattr(PostClient, "_connect_to", connect)
+    client = PostClient(1, connections=1, ssl_context=None, server_name="a.example")
+    addresses = ("10.0.0.1", "10.0.0.2", "10.0.0.3")
+    await client.probe(addresses)
+    await asyncio.gather(*(client.probe(addresses) for _ in range(3)))
+    assert tried == [*addresses, *["10.0.0.3"] * 3]
+
+
 async def test_an_idle_connection_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(post_client, "MAX_IDLE_S", 0.01)
     server = ScriptedServer(ACCEPTED, ACCEPTED)

@@ -6,8 +6,8 @@ the event loop ten times as much as the request itself.
 
 import asyncio
 import ssl
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from typing import Final, NamedTuple, cast
 
@@ -140,17 +140,30 @@ class PostClient:
     async def _connect(self, addresses: Sequence[str]) -> "_Connection":
         """Connect to the first address that can be reached, the last reached one before others.
 
-        A caller that gives up at one that hangs begins with the next one at its next attempt.
+        After a failure, or a caller that gave up at one that hangs, attempts begin with the
+        following one, unless another attempt has reached one in the meantime.
         """
-        start = addresses.index(self._first_address) if self._first_address in addresses else 0
+        if self._first_address not in addresses:
+            self._first_address = addresses[0]
+        start = addresses.index(self._first_address)
         *others, last = [*addresses[start:], *addresses[:start]]
         for address, following in pairwise([*others, last]):
-            self._first_address = following
-            with suppress(OSError):
+            with suppress(OSError), self._starting_at(address, following):
                 async with asyncio.timeout(CONNECT_S):
                     return await self._connect_to(address)
-        self._first_address = others[0] if others else last
-        return await self._connect_to(last)
+        with self._starting_at(last, others[0] if others else last):
+            return await self._connect_to(last)
+
+    @contextmanager
+    def _starting_at(self, address: str, following: str) -> Iterator[None]:
+        """Note where the next attempt begins after one at an address."""
+        try:
+            yield
+        except (OSError, asyncio.CancelledError):
+            if self._first_address == address:
+                self._first_address = following
+            raise
+        self._first_address = address
 
     async def _connect_to(self, address: str) -> "_Connection":
         _, connection = await asyncio.get_running_loop().create_connection(
@@ -160,7 +173,6 @@ class PostClient:
             ssl=self._ssl_context,
             server_hostname=self._server_name,
         )
-        self._first_address = address
         return connection
 
     def close(self) -> None:
