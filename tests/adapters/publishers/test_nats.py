@@ -395,7 +395,20 @@ async def test_a_server_that_greets_with_nonsense_does_not_hide_the_others(
 
 @pytest.mark.parametrize(
     "response",
-    [b"thanks", b"[]", b"{}", b'{"stream": "OTHER", "seq": 1}', b'{"stream": "DESK", "seq": "1"}'],
+    [
+        b"thanks",
+        b"[]",
+        b"{}",
+        b'{"stream": "OTHER", "seq": 1}',
+        b'{"stream": "DESK", "seq": "1"}',
+        b'{"stream": "DESK", "seq": 0}',
+        b'{"error": {}}',
+        b'{"error": null}',
+        b'{"error": {"code": 400, "err_code": 10071, "description": 5}}',
+        b"[" * 100_000,
+        b'{"x":' + b"[" * 100_000,
+    ],
+    ids=range(11),
 )
 async def test_a_response_of_a_subscriber_is_no_acknowledgement(
     server: NatsServer, publisher_options: PublisherOptions, response: bytes

@@ -113,6 +113,21 @@ class NatsConnection:
                 self._is_suspect = False
             return self._client.jetstream(timeout=self._timeout_s)
 
+    async def request(self, subject: str, body: bytes, headers: dict[str, str]) -> bytes:
+        """Send a message and return the response to it.
+
+        Raises:
+            TimeoutError: the server does not respond, or denies the subject.
+            nats.errors.Error: nobody listens to the subject, or the connection is closed.
+        """
+        if self._client is None:
+            raise nats.errors.ConnectionClosedError
+        async with self.deadline(subject):
+            response = await self._client.request(
+                subject, body, timeout=self._timeout_s, headers=headers
+            )
+        return response.data
+
     def suspect_stream(self) -> None:
         """Look at the stream again before it is used: it did not acknowledge an event."""
         self._is_suspect = True

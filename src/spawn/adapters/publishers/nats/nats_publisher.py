@@ -9,7 +9,6 @@ Without it, any stream with that subject will do. `subject=type.id` appends the 
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated
 
 import msgspec
 import nats.errors
@@ -62,12 +61,24 @@ def _count_header_bytes(headers: Mapping[str, str]) -> int:
     return len(b"NATS/1.0\r\n") + fields + len(b"\r\n")
 
 
-class Acknowledgement(msgspec.Struct, frozen=True):
-    """Place of a message in a stream; unlike in the library, its types are checked."""
+class _Error(msgspec.Struct, frozen=True):
+    """Reason for which the server did not store a message."""
 
-    stream: Annotated[str, msgspec.Meta(min_length=1)]
-    seq: Annotated[int, msgspec.Meta(gt=0)]
-    duplicate: bool | None = None
+    code: int
+    err_code: int = 0
+    description: str = ""
+
+
+class Acknowledgement(msgspec.Struct, frozen=True):
+    """Response to a message: its place in a stream, or an error."""
+
+    stream: str = ""
+    seq: int = 0
+    duplicate: bool = False
+    error: _Error | None = None
+
+
+_decode_acknowledgement = msgspec.json.Decoder(Acknowledgement).decode
 
 
 class NotAcknowledged(nats.errors.Error):
@@ -136,8 +147,8 @@ class NatsPublisher:
             detail = f"{size:,} bytes with its headers, and the server accepts {limit:,}"
             return f"The event is too large (maximum payload violation): {detail}.", True
         try:
-            receipt = await self._publish_to(context, subject, body, self._url.stream, headers)
-        except nats.js.errors.NoStreamResponseError:
+            receipt = await self._publish_to(subject, body, self._url.stream, headers)
+        except nats.errors.NoRespondersError:
             self._connection.suspect_stream()
             return f"No stream accepts {subject}.", False
         except CLIENT_ERRORS as failure:
@@ -151,12 +162,7 @@ class NatsPublisher:
         return "", False
 
     async def _publish_to(
-        self,
-        context: JetStreamContext,
-        subject: str,
-        body: bytes,
-        stream: str | None,
-        headers: dict[str, str] | None = None,
+        self, subject: str, body: bytes, stream: str | None, headers: dict[str, str]
     ) -> Acknowledgement:
         """Publish a message and return its acknowledgement.
 
@@ -164,14 +170,19 @@ class NatsPublisher:
 
         Raises:
             NotAcknowledged: the response is no acknowledgement of the stream.
+            NoRespondersError: no stream has the subject.
+            APIError: the server did not store the message.
         """
-        async with self._connection.deadline(subject):
-            try:
-                receipt = await context.publish(subject, body, stream=stream, headers=headers)
-                acknowledgement = msgspec.convert(receipt, Acknowledgement, from_attributes=True)
-            except (ValueError, TypeError, AttributeError) as failure:
-                raise NotAcknowledged(stream) from failure
-        if stream not in {None, acknowledgement.stream}:
+        response = await self._connection.request(subject, body, headers)
+        try:
+            acknowledgement = _decode_acknowledgement(response)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as failure:
+            raise NotAcknowledged(stream) from failure
+        error = acknowledgement.error
+        if error is not None:
+            raise nats.js.errors.APIError(error.code, error.description, error.err_code)
+        is_stored = acknowledgement.stream and acknowledgement.seq > 0
+        if not is_stored or stream not in {None, acknowledgement.stream}:
             raise NotAcknowledged(stream)
         return acknowledgement
 
@@ -217,12 +228,14 @@ class NatsPublisher:
         stream: str = self._url.stream or ""
         try:
             stream = stream or await context.find_stream_name_by_subject(everything)
-            await self._publish_to(context, subject, b"", _NO_STREAM)
+            await self._publish_to(
+                subject, b"", _NO_STREAM, {Header.EXPECTED_STREAM.value: _NO_STREAM}
+            )
         except nats.js.errors.APIError as failure:
             if failure.err_code != _WRONG_STREAM_CODE:
                 reason = self._connection.describe(failure, subject)
                 raise Unavailable(f"no stream listens to {everything}: {reason}") from None
-        except nats.js.errors.NoStreamResponseError:
+        except nats.errors.NoRespondersError:
             raise Unavailable(f"no stream listens to {subject}") from None
         except CLIENT_ERRORS as failure:
             reason = self._connection.describe(failure, subject)
