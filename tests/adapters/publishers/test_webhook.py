@@ -22,7 +22,11 @@ from tests.adapters.publishers.receiver import Message, Receiver
 
 from spawn.adapters.embedded.options import PublisherOptions
 from spawn.adapters.factory import open_publisher
-from spawn.adapters.publishers.http_client import DirectTransport, parse_retry_after_s
+from spawn.adapters.publishers.http_client import (
+    DirectTransport,
+    get_shared_ssl_context,
+    parse_retry_after_s,
+)
 from spawn.adapters.publishers.webhook import post_client
 from spawn.adapters.publishers.webhook.address_guard import RESOLUTION_S, AddressGuard
 from spawn.adapters.publishers.webhook.signing import Signer, parse_secrets
@@ -598,6 +602,19 @@ class TestTls:
         async with receiver.listening() as port, httpx.AsyncClient(transport=transport) as client:
             assert (await client.get(f"https://hooks.example.:{port}/")).status_code == 204
         assert receiver.names == ["hooks.example"]
+
+    async def test_renewed_authorities_of_the_machine_are_loaded(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("old", "new"):
+            write_certificate(tmp_path, name)
+        bundle = tmp_path / "bundle.pem"
+        bundle.write_bytes((tmp_path / "old.pem").read_bytes())
+        monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+        before = get_shared_ssl_context().cert_store_stats()["x509"]
+        with bundle.open("ab") as file:
+            file.write((tmp_path / "new.pem").read_bytes())
+        assert get_shared_ssl_context().cert_store_stats()["x509"] == before + 1
 
     async def test_all_receivers_share_the_authorities_of_the_machine(
         self, publisher_options: PublisherOptions, monkeypatch: pytest.MonkeyPatch

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from typing import Final
+from pathlib import Path
+from typing import Final, NamedTuple
 
 import certifi
 import httpx
@@ -127,16 +128,37 @@ def format_tls_name(host: str) -> str:
     return host.removesuffix(".")
 
 
+class _Version(NamedTuple):
+    """Path, time and size of a file or folder of authorities."""
+
+    path: str
+    modified_ns: int
+    size: int
+
+
 def get_shared_ssl_context() -> ssl.SSLContext:
     """Return the TLS context of all clients that neither change it nor need one of their own.
 
-    Loading the authorities takes 85 ms and 1 MB, and a service may have hundreds of webhooks.
+    Loading the authorities takes 85 ms and 1 MB, and a service may have hundreds of webhooks. They
+    are loaded again once the machine's have changed.
     """
-    return _load_shared_context(ssl.get_default_verify_paths())
+    paths = ssl.get_default_verify_paths()
+    return _load_shared_context(_read_version(paths.cafile), _read_version(paths.capath))
+
+
+def _read_version(path: str | None) -> _Version | None:
+    """Return the version of a file or folder; None if there is none."""
+    if path is None:
+        return None
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return None
+    return _Version(path, status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=1)
-def _load_shared_context(_paths: ssl.DefaultVerifyPaths) -> ssl.SSLContext:
+def _load_shared_context(_file: _Version | None, _folder: _Version | None) -> ssl.SSLContext:
     return create_ssl_context()
 
 
