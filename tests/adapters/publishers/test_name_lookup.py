@@ -1,6 +1,7 @@
 """Lookups of names: one for each name under way, and none that holds up another or the end."""
 
 import asyncio
+import errno
 import socket
 import subprocess
 import sys
@@ -194,19 +195,27 @@ class TestLastAddresses:
                 await guard.resolve("slow.example")
 
     @pytest.mark.parametrize(
-        ("code", "is_used"), [(socket.EAI_AGAIN, True), (socket.EAI_NONAME, False)]
+        ("failure", "is_used"),
+        [
+            (socket.gaierror(socket.EAI_AGAIN, "no response"), True),
+            (socket.gaierror(socket.EAI_MEMORY, "no memory"), True),
+            (socket.gaierror(socket.EAI_FAIL, "failed"), True),
+            (OSError(errno.EMFILE, "too many open files"), True),
+            (socket.gaierror(socket.EAI_NONAME, "no such name"), False),
+            (socket.gaierror(socket.EAI_NODATA, "no address"), False),
+        ],
     )
-    async def test_they_are_used_if_the_name_server_does_not_respond(
+    async def test_they_are_used_unless_a_name_server_says_that_there_are_none(
         self,
         server: HangingNames,
         advance: Callable[[float], None],
-        code: int,
+        failure: OSError,
         *,
         is_used: bool,
     ) -> None:
         guard = AddressGuard(())
         await guard.resolve(HOST)
-        server.failure = socket.gaierror(code, "no address")
+        server.failure = failure
         advance(RESOLUTION_S + 1)
         if is_used:
             assert await guard.resolve(HOST) == ("9.9.9.9",)

@@ -31,6 +31,9 @@ PATIENCE_S: Final = 0.5
 MAX_AGE_S: Final = 3_600.0
 """Time in seconds for which addresses may be used while lookups do not end."""
 
+_ABSENCES: Final = frozenset({socket.EAI_NONAME, socket.EAI_NODATA})
+"""Errors of a lookup that say that the name has no address; others say nothing about it."""
+
 _lookups = NameLookups()
 
 
@@ -88,7 +91,7 @@ class AddressGuard:
     async def _renew(self, host: str) -> str:
         """Store the permitted addresses of the host; return why there are none, or nothing.
 
-        The last addresses stay if no name server responds.
+        The last addresses stay unless a name server says that there are none.
         """
         unresolved = f"The name {host} cannot be resolved."
         try:
@@ -96,7 +99,7 @@ class AddressGuard:
         except LookupsExhausted:
             return unresolved
         except OSError as failure:
-            if not isinstance(failure, socket.gaierror) or failure.errno != socket.EAI_AGAIN:
+            if isinstance(failure, socket.gaierror) and failure.errno in _ABSENCES:
                 self._checked.pop(host, None)
             return unresolved
         permitted = tuple(text for text in addresses if self.permits(ip_address(text)))
