@@ -156,13 +156,15 @@ class NatsConnection:
     ) -> Client:
         client = _EncryptedClient() if self._url.is_encrypted else Client()
         timeout_s = self._timeout_s / len(self._url.servers)
-        host = urlsplit(f"//{server}").hostname or ""
+        parts = urlsplit(f"//{server}")
+        host, scheme = parts.hostname or "", "tls" if self._url.is_encrypted else "nats"
         async with asyncio.timeout(timeout_s):
             # The library's own lookup of a name that hangs would hold up others.
-            await asyncio.get_running_loop().getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+            addresses = await _look_up(host)
             try:
                 await client.connect(
-                    f"{'tls' if self._url.is_encrypted else 'nats'}://{server}",
+                    [f"{scheme}://{address}:{parts.port}" for address in addresses],
+                    dont_randomize=True,
                     name="spawn",
                     **login,
                     tls=ssl_context,
@@ -285,6 +287,18 @@ class NatsConnection:
         if isinstance(failure, TimeoutError):
             return f"no response within {self._timeout_s:g} s"
         return _read_words(failure) or self._words or type(failure).__name__
+
+
+async def _look_up(host: str) -> list[str]:
+    """Return the addresses of a host as URLs have them.
+
+    Raises:
+        OSError: it has none.
+    """
+    loop = asyncio.get_running_loop()
+    records = await loop.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+    addresses = dict.fromkeys(str(record[4][0]) for record in records)
+    return [f"[{address}]" if ":" in address else address for address in addresses]
 
 
 def _check_greeting(client: Client) -> None:
