@@ -87,6 +87,7 @@ def test_an_address_without_a_scheme_or_a_host_is_an_error_at_once(url: str) -> 
     ("url", "options", "message"),
     [
         ("http://256.1.1.1", {}, "base_url is malformed"),
+        ("http://xn--a", {}, "base_url is malformed"),
         ("http://host/?x=1", {}, "no query"),
         ("http://host/#x", {}, "no fragment"),
         ("http://host", {"token": "abc\n"}, "line end"),

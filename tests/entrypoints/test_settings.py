@@ -79,7 +79,10 @@ def test_every_setting_is_read() -> None:
     )
 
 
-@pytest.mark.parametrize("host", ["256.1.1.1", "0177.0.0.1", "☃.example", "a..example"])
+@pytest.mark.parametrize(
+    "host",
+    ["256.1.1.1", "0177.0.0.1", "☃.example", "a..example", "xn--ls8h.la", "XN--a"],
+)
 @pytest.mark.parametrize(
     "name",
     [

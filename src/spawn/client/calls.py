@@ -201,9 +201,10 @@ def read_base_url(text: str) -> httpx.URL:
     """
     try:
         url = httpx.URL(text)
-    except httpx.InvalidURL as failure:
+        host = url.host
+    except (httpx.InvalidURL, UnicodeError) as failure:
         raise ValueError(f"base_url is malformed: {failure}") from None
-    if url.scheme not in {"http", "https"} or not url.host:
+    if url.scheme not in {"http", "https"} or not host:
         raise ValueError("base_url begins with http:// or https:// and a host")
     if url.query or url.fragment:
         raise ValueError("base_url ends with its path: it has no query and no fragment")

@@ -616,13 +616,13 @@ def _parse_backup_url(text: str) -> str:
 
 def _parse_client_url(text: str) -> str:
     """Return a web URL that HTTP clients accept, without a slash at its end."""
-    if not text.isascii():
+    if not text.isascii() or "xn--" in text.lower():
         # Importing an HTTP client is a tenth of the start-up time, and few hosts are international.
         from httpx import URL, InvalidURL
 
         try:
-            URL(text)
-        except InvalidURL:
+            _ = URL(text).host  # decodes A-labels, as each request does
+        except (InvalidURL, UnicodeError):
             raise ValueError("the host of the URL is malformed") from None
     return parse_web_url(text)
 

@@ -436,7 +436,9 @@ async def test_the_cache_is_bounded(registry: CachingRegistry, server: ScriptedS
     assert len(registry._entries) == 64
 
 
-@pytest.mark.parametrize("url", ["ftp://a", "http://", "http://a?b=c", "http://a#b", "nonsense"])
+@pytest.mark.parametrize(
+    "url", ["ftp://a", "http://", "http://a?b=c", "http://a#b", "nonsense", "http://xn--a"]
+)
 async def test_a_malformed_registry_url_is_rejected(url: str, time: ManualTime) -> None:
     with pytest.raises(InvalidInput, match="A registry is"):
         await open_http_registry(

@@ -473,9 +473,10 @@ async def open_http_registry(
     """
     try:
         target = httpx.URL(url)
-    except httpx.InvalidURL:
-        target = httpx.URL("")
-    if target.scheme not in {"http", "https"} or not target.host or target.query or target.fragment:
+        host = target.host
+    except (httpx.InvalidURL, UnicodeError):
+        target, host = httpx.URL(""), ""
+    if target.scheme not in {"http", "https"} or not host or target.query or target.fragment:
         detail = "A registry is http://host[:port][/path] or https://…, without query or fragment."
         raise InvalidInput.at("", "url_malformed", detail)
     client = RegistryClient(url, timeout_s=timeout_s, transport=transport, limits=limits)
