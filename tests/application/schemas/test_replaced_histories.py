@@ -113,6 +113,8 @@ LOOKS = st.lists(
         st.one_of(st.none(), NUMBERS),
         st.one_of(st.none(), st.none(), st.none(), NUMBERS),
         st.sampled_from([0, 0, 1]),
+        st.none(),
+        st.just(0),
     ),
     min_size=1,
     max_size=6,

@@ -131,6 +131,7 @@ async def refresh_schema(
             except RegistryChanged:
                 news.append(walk.summarize())
                 state.mark = None
+                state.unused_numbers.clear()
                 reading.begin({})
             else:
                 state.problem = ""
@@ -253,6 +254,8 @@ class _Walk:
         fingerprints = self._mark.fingerprints
         self._fingerprints = {n: known for n, known in fingerprints.items() if n != active}
         self._reading.begin(self._fingerprints)
+        reached = range(active + 1, self._mark.reached + 1)
+        self._reading.assume_absent(n for n in self._state.unused_numbers if n in reached)
 
     async def _record_waiting(self, record: SchemaRecord) -> RefreshResult:
         """Record that the latest or pinned version waits for those before it."""
@@ -397,6 +400,7 @@ class _Walk:
         unused_count, missing = 0, numbers.start - 1
         while (missing := _skip_unused(missing + 1, recorded_numbers, unused_count)) in numbers:
             if missing in self._state.unused_numbers:
+                self._reading.assume_absent([missing])
                 unused_count += 1
                 continue
             if missing in self._fingerprints:

@@ -1,6 +1,7 @@
 """An adoption rests on one reading of the registry, which is the state of one moment."""
 
 import asyncio
+from itertools import count
 from typing import Any
 
 import pytest
@@ -91,11 +92,72 @@ async def test_nothing_is_adopted_from_a_registry_that_changes_all_the_time(
     result = await refresh_schema(dependencies, POLICY)
     assert (result.verdict, await read_active(dependencies)) == (RefreshVerdict.FAILED, 1)
     assert result.detail.endswith(CHANGED)
-    assert requests == [1, 2, 1, 2] * 3
+    assert requests == [1, 2, 2] * 3
     assert (await get_schema_health(dependencies, POLICY)).problem == CHANGED
     fake_registry.notice = lambda _: None
     assert (await refresh_schema(dependencies, POLICY)).verdict is ADOPTED
     assert (await get_schema_health(dependencies, POLICY)).problem == ""
+
+
+async def test_two_servers_that_take_turns_do_not_confirm_each_other(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    """One of them has earlier contents: versions 3 and 4 are never of one moment in a walk."""
+    project = await begin(dependencies, fake_registry, AA, aa="PRECIOUS")
+    fake_registry.serve(2, AA, NEEDED)
+    requests = count()
+
+    def take_turns(number: int | None) -> None:
+        del number
+        is_current = bool(next(requests) % 2)
+        fake_registry.serve(3, BB if is_current else AA, NEEDED)
+        fake_registry.serve(4, *([PLAIN_BB] if is_current else [AA, NEEDED]))
+
+    for first in (0, 1):
+        requests = count(first)
+        fake_registry.notice = take_turns
+        for _ in range(3):
+            await refresh_schema(dependencies, POLICY)
+    assert await attributes(dependencies, project) == {"aa": "PRECIOUS"}
+
+
+@pytest.mark.parametrize("max_walk", [1, 1_000])
+async def test_a_number_without_a_version_is_read_again_before_an_adoption(
+    dependencies: Dependencies,
+    fake_registry: FakeRegistry,
+    monkeypatch: pytest.MonkeyPatch,
+    max_walk: int,
+) -> None:
+    renames = RENAMES.replace("version 3", "version 4")
+    monkeypatch.setattr("spawn.application.schemas.refresh.MAX_WALK", max_walk)
+    project = await begin(dependencies, fake_registry, AA, aa="PRECIOUS")
+    for number in (3, 4):
+        fake_registry.serve(number, AA, NEEDED, f"c{number}")
+    fake_registry.listed = (1, 3, 4)
+    await refresh_schema(dependencies, POLICY, is_continued=True)
+    fake_registry.serve(2, BB, NEEDED)
+    fake_registry.serve(4, PLAIN_BB)
+    results = [await refresh_schema(dependencies, POLICY, is_continued=True) for _ in range(3)]
+    assert any(renames in result.detail for result in results)
+    assert await read_active(dependencies) == 1
+    assert await attributes(dependencies, project) == {"aa": "PRECIOUS"}
+
+
+async def test_a_second_reading_that_fails_names_the_error(
+    dependencies: Dependencies, fake_registry: FakeRegistry
+) -> None:
+    await begin(dependencies, fake_registry, AA, aa="PRECIOUS")
+    fake_registry.serve(2, AA, "two")
+    requests = count()
+
+    def fail_second(number: int | None) -> None:
+        if number == 2 and next(requests):
+            fake_registry.faults[2] = FORBIDDEN
+
+    fake_registry.notice = fail_second
+    with pytest.raises(RegistryError, match="status 403"):
+        await refresh_schema(dependencies, POLICY)
+    assert await read_active(dependencies) == 1
 
 
 async def test_refreshes_of_a_kind_do_not_run_at_once(

@@ -8,7 +8,7 @@ that of a later refresh would.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from spawn.domain.errors import NotFound, RegistryError
@@ -69,6 +69,11 @@ class RegistryReading:
                 self._secondary_numbers.add(number)
         return content
 
+    def assume_absent(self, numbers: Iterable[int]) -> None:
+        """Rest on what an earlier refresh has read: the registry has none of these numbers."""
+        for number in numbers:
+            self._fingerprints.setdefault(number, _NO_CONTENT)
+
     async def confirm_list(self) -> None:
         """Read the list again.
 
@@ -80,18 +85,24 @@ class RegistryReading:
             raise RegistryChanged
 
     async def confirm(self) -> None:
-        """Read again all that was read.
+        """Read again all that was read, the last first.
+
+        In the same order two servers of the registry that take turns, one with earlier contents,
+        would each be asked twice for the same.
 
         Raises:
             RegistryChanged: the registry has another state now.
             RegistryError: the registry failed or did not respond.
         """
-        await self.confirm_list()
-        for number, fingerprint in self._fingerprints.items():
+        for number, fingerprint in reversed(self._fingerprints.items()):
             is_secondary = number in self._secondary_numbers
             content = await self._request(number, is_secondary=is_secondary)
-            if find_content_fingerprint(content) != fingerprint:
+            if find_content_fingerprint(content) == fingerprint:
+                continue
+            if isinstance(content, NotFound | FetchedSchema | InvalidSchemaDocument):
                 raise RegistryChanged
+            raise content
+        await self.confirm_list()
 
     async def _request(self, number: int | None, *, is_secondary: bool) -> RegistryContent:
         if is_secondary and self._failed_s >= SECONDARY_BUDGET_S:
