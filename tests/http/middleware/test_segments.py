@@ -1,6 +1,7 @@
 """Requests that arrive in segments of any size: each is served once, in order, in its own turn."""
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from contextvars import ContextVar
 from typing import Any, cast
@@ -367,8 +368,15 @@ def test_a_rejection_comes_behind_the_requests_before_it() -> None:
 
 @pytest.mark.parametrize("has_unread", [False, True])
 def test_the_end_of_the_drain_cuts_a_request_with_one_line(
-    caplog: pytest.LogCaptureFixture, *, has_unread: bool
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, *, has_unread: bool
 ) -> None:
+    # Tests that ran in this process before may have set the logger up in another way.
+    server_logger = logging.getLogger("uvicorn.error")
+    monkeypatch.setattr(server_logger, "handlers", [caplog.handler])
+    monkeypatch.setattr(server_logger, "propagate", False)
+    monkeypatch.setattr(server_logger, "disabled", False)
+    caplog.set_level(logging.INFO, logger=server_logger.name)
+
     async def case() -> None:
         connection = Connection()
         if has_unread:
