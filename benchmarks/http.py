@@ -220,16 +220,21 @@ def measure_get(context: BenchmarkContext) -> None:
     compare_with_hello(context, "304, 64", 64, "paths.lua", str(conditional))
 
 
-def measure_pages(context: BenchmarkContext) -> None:
-    """Measure filtered, sorted pages of 50 with one write in a hundred requests."""
-    paths = context.folder / "pages.txt"
-    paths.write_text(
+def write_page_paths(file: Path) -> Path:
+    """Write the paths of filtered and sorted pages, one a line; return the file."""
+    file.write_text(
         "".join(
             f"/v1/ops/projects?limit=50&country_code={country}&sector={sector}&sort=-total_amount\n"
             for country in COUNTRIES[:4]
             for sector in SECTORS
         )
     )
+    return file
+
+
+def measure_pages(context: BenchmarkContext) -> None:
+    """Measure filtered, sorted pages of 50 with one write in a hundred requests."""
+    paths = write_page_paths(context.folder / "pages.txt")
     name = "page of 50 of 100k, filtered and sorted, 1 % writes, 64"
     compare_with_hello(context, name, 64, "mixed.lua", str(paths))
 

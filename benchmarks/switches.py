@@ -23,7 +23,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Final
 
-from benchmarks.http import COUNTRIES, SECTORS, import_rows
+from benchmarks.http import import_rows, write_page_paths
 from benchmarks.load import Sample, Server, create_hello_server, run_wrk
 
 ROWS: Final = 20_000
@@ -125,7 +125,7 @@ def run_service(settings: Mapping[str, str]) -> Iterator[Subject]:
                 server,
                 f"Authorization: {authorization}" if authorization else "",
                 write_reads(server, headers, folder / "reads.txt"),
-                write_pages(folder / "pages.txt"),
+                write_page_paths(folder / "pages.txt"),
             )
 
 
@@ -141,18 +141,6 @@ def write_reads(server: Server, headers: Mapping[str, str], file: Path) -> Path:
     for path in paths:
         server.request("GET", path, None, **headers)
     file.write_text("".join(f"{path}\n" for path in paths))
-    return file
-
-
-def write_pages(file: Path) -> Path:
-    """Write the paths of filtered and sorted pages."""
-    file.write_text(
-        "".join(
-            f"/v1/ops/projects?limit=50&country_code={country}&sector={sector}&sort=-total_amount\n"
-            for country in COUNTRIES[:4]
-            for sector in SECTORS
-        )
-    )
     return file
 
 
