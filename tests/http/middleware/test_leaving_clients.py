@@ -12,6 +12,7 @@ from typing import Any, cast
 import httpx
 import pytest
 import tenacity
+from litestar.types import Receive
 from tests.http.conftest import WIND, Service, Start
 
 from spawn.adapters.memory.store import MemoryStore
@@ -208,15 +209,9 @@ async def test_lines_end_when_their_client_leaves_between_two_parts() -> None:
     assert sizes == [0]
 
 
-async def test_a_command_whose_body_has_arrived_waits_for_no_turn_of_a_client_that_left() -> None:
-    slots = RequestSlots(64)
-    assert slots.take("other")
-    for _ in range(TURNS):
-        await HeldPlace("a").take_slot(slots)
+async def leave_while_body_waits(slots: RequestSlots, receive: Receive) -> None:
+    """Let the client of a command leave while its body waits, and see that the wait ends."""
     presences: list[ClientPresence] = []
-
-    async def receive() -> Any:
-        return {"type": "http.request", "body": b"{}", "more_body": False}
 
     async def serve() -> None:
         presences.append(presence := ClientPresence())
@@ -231,6 +226,18 @@ async def test_a_command_whose_body_has_arrived_waits_for_no_turn_of_a_client_th
     await asyncio.sleep(0)
     presences[0].leave()
     await asyncio.wait_for(serving, 10)
+
+
+async def test_a_command_whose_body_has_arrived_waits_for_no_turn_of_a_client_that_left() -> None:
+    slots = RequestSlots(64)
+    assert slots.take("other")
+    for _ in range(TURNS):
+        await HeldPlace("a").take_slot(slots)
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"{}", "more_body": False}
+
+    await leave_while_body_waits(slots, receive)
 
 
 async def test_a_large_body_whose_client_leaves_gives_its_time_back(
@@ -242,23 +249,10 @@ async def test_a_large_body_whose_client_leaves_gives_its_time_back(
     assert slots.take("other")
     assert slots.take("a")
     assert slots.book_large_body("a", size) == 0.0
-    presences: list[ClientPresence] = []
     messages = [{"type": "http.request", "body": bytes(size), "more_body": False}]
 
     async def receive() -> Any:
         return messages.pop() if messages else await asyncio.Event().wait()
 
-    async def serve() -> None:
-        presences.append(presence := ClientPresence())
-        current_presence.set(presence)
-        body = ArrivingBody(PROJECTS, receive, HttpLimits(), HeldPlace("a"), slots)
-        current_presence.set(None)  # the command begins, and reads its body
-        with pytest.raises(asyncio.CancelledError):
-            await body.receive()
-        assert presence.take_cancellation()
-
-    serving = asyncio.create_task(serve())
-    await asyncio.sleep(0)
-    presences[0].leave()
-    await asyncio.wait_for(serving, 10)
+    await leave_while_body_waits(slots, receive)
     assert slots.book_large_body("a", size) == 1.0  # behind the first one alone
